@@ -2,8 +2,8 @@
 
     run(source)              one program in a process of its own; returns its output, raises MpyError if it fails
     with Server(source) as server:
-        server.call(x)       `source` defines handle(request); requests and replies are JSON values. One process answers thousands of
-                             calls (about 0.1 ms each), so Hypothesis can drive MicroPython as it drives CPython.
+        server.call(x)       `source` defines handle(request); requests and replies are JSON values. One process answers
+                             thousands of calls (0.1 ms each), so Hypothesis can drive MicroPython as it drives CPython.
 
 What the program prints itself (log lines of the firmware) does not disturb the replies; `Server.printed` holds it.
 """
@@ -93,8 +93,9 @@ def run(
     timeout_s: float = 60,
     cwd: Path | None = None,
 ) -> str:
-    """Run a program (text, or a file) under MicroPython; return what it printed. `paths` come before firmware/ on its import path.
+    """Run a program (text, or a file) under MicroPython; return what it printed.
 
+    `paths` come before firmware/ on its import path.
     Raises MpyError on an exit code other than 0 or after `timeout_s`.
     """
     with _program(source) as path:
@@ -118,9 +119,11 @@ def run(
 
 
 class Server:
-    """A MicroPython process that answers `handle(request)` of its program; see the module. Use it as a context manager, one thread at a time."""
+    """A MicroPython process that answers `handle(request)` of its program; see the module. A context manager."""
 
-    def __init__(self, source: str, *, paths: Iterable[Path] = (), heap_bytes: int | None = None, deadline_s: float = 20) -> None:
+    def __init__(
+        self, source: str, *, paths: Iterable[Path] = (), heap_bytes: int | None = None, deadline_s: float = 20
+    ) -> None:
         self.printed: list[str] = []
         self._deadline_s = deadline_s
         self._buffer = b""
@@ -137,12 +140,10 @@ class Server:
         )
 
     def call(self, request: Any) -> Any:
-        """The reply of handle(request). Raises MpyError with MicroPython's traceback if it raised, if it died, or after the deadline."""
+        """The reply of handle(request). Raises MpyError if it raised (with its traceback), died, or was too slow."""
         assert self._process.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it died: reading says with which words
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
-        except BrokenPipeError:
-            pass  # it died: reading says with which words
         reply = json.loads(self._reply())
         if "error" in reply:
             raise MpyError(reply["error"])
@@ -165,7 +166,8 @@ class Server:
                 raise MpyError(f"no reply in {self._deadline_s} s; printed so far: {self.printed[-20:]}")
             chunk = self._process.stdout.read(65536)
             if not chunk:
-                raise MpyError("the interpreter ended: " + "\n".join(self.printed[-20:]) + self._buffer.decode(errors="replace"))
+                said = [*self.printed[-20:], self._buffer.decode(errors="replace")]
+                raise MpyError("the interpreter ended: " + "\n".join(said))
             self._buffer += chunk
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line
@@ -182,5 +184,7 @@ class Server:
     def __enter__(self) -> "Server":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
