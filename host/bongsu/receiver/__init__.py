@@ -1,0 +1,1 @@
+"""The receiver: registry, store, ingest, incidents, deliveries (DESIGN section 7)."""

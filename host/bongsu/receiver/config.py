@@ -1,0 +1,195 @@
+"""receiver.toml: the receiver's settings, checked as a whole before anything starts. Errors name the file, the setting
+and the next step.
+
+Durations are seconds in the file (``*_s``). Paths in the file are relative to the file's folder. Secrets are never in
+the file, only the names of the files that hold them.
+"""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from bongsu.errors import BongsuError
+
+CONFIG_NAME = "receiver.toml"
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class ConfigError(BongsuError):
+    """receiver.toml is missing, not readable, or holds a wrong setting."""
+
+
+class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[store] url: SQLAlchemy URL."""
+
+    url: Annotated[str, msgspec.Meta(min_length=1)] = "sqlite:///bongsu.db"
+
+
+class BrokerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[broker] embedded: host, port (0 = the system picks), tls. external: url (mqtt:// or mqtts://), user,
+    password_file, ca_file.
+    """
+
+    mode: Literal["embedded", "external"] = "embedded"
+    host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
+    port: Port = 8883
+    tls: bool = True
+    max_store_mb: Annotated[int, msgspec.Meta(ge=16, le=65536)] = 512
+    url: str | None = None
+    user: str | None = None
+    password_file: str | None = None
+    ca_file: str | None = None
+    server_hostname: str | None = None
+
+
+class SmsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[sms] the HTTP gateway. `body` is sent as JSON (or form) with {phone} {text} {key} {lang} put in; `ref_field` and
+    `status_field` name fields of answers.
+    """
+
+    url: str
+    status_url: str | None = None
+    method: Literal["POST", "GET"] = "POST"
+    format: Literal["json", "form"] = "json"
+    headers: dict[str, str] = {}
+    token_file: str | None = None
+    body: dict[str, str] = {"to": "{phone}", "text": "{text}", "key": "{key}"}
+    ref_field: str = "id"
+    status_field: str = "status"
+    delivered_values: list[str] = ["delivered"]
+    failed_values: list[str] = ["failed", "undeliverable"]
+
+
+class SupervisionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[supervision] silent_after_s: a node that was not seen for so long is a fault; promise 5 wants it under 200 s."""
+
+    silent_after_s: Annotated[int, msgspec.Meta(ge=60, le=190)] = 180
+    startup_grace_s: Annotated[int, msgspec.Meta(ge=0, le=600)] = 180
+
+
+class DispatchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[dispatch] lease_s, request_timeout_s, retry_cap_s: of one delivery; escalate_after_s: the next contact is told
+    if nobody was reached.
+    """
+
+    lease_s: Annotated[float, msgspec.Meta(gt=0, le=60)] = 5.0
+    request_timeout_s: Annotated[float, msgspec.Meta(gt=0, le=30)] = 3.0
+    retry_first_s: Annotated[float, msgspec.Meta(gt=0, le=60)] = 1.0
+    retry_cap_s: Annotated[float, msgspec.Meta(gt=0, le=60)] = 60.0
+    escalate_after_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 60.0
+    sms_receipt_s: Annotated[float, msgspec.Meta(gt=0, le=600)] = 120.0
+    workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 16
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file. `folder` is set by `load`: the data folder, absolute."""
+
+    store: StoreConfig = StoreConfig()
+    broker: BrokerConfig = BrokerConfig()
+    sms: SmsConfig | None = None
+    supervision: SupervisionConfig = SupervisionConfig()
+    dispatch: DispatchConfig = DispatchConfig()
+    folder: str = ""
+
+    @property
+    def data_dir(self) -> Path:
+        """The folder of the configuration file, to which its paths are relative."""
+        return Path(self.folder)
+
+    def path(self, name: str) -> Path:
+        """A path of the file, made absolute."""
+        return self.data_dir / name
+
+    @property
+    def store_url(self) -> str:
+        """The store's URL with a relative SQLite file made absolute."""
+        url = self.store.url
+        match = re.fullmatch(r"(sqlite(?:\+\w+)?:///)([^/].*)", url)
+        return f"{match[1]}{self.path(match[2])}" if match and match[2] != ":memory:" else url
+
+
+def load(path: Path) -> Config:
+    """Read and check a configuration file. Raises ConfigError."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as err:
+        raise ConfigError(
+            f"cannot read {path}: {err.strerror}", "Name the data folder by --data, or make one: bongsu init --data DIR"
+        ) from None
+    except UnicodeDecodeError as err:
+        raise ConfigError(f"{path} is not UTF-8 (byte {err.start})", "Save the file as UTF-8.") from None
+    except tomllib.TOMLDecodeError as err:
+        raise ConfigError(f"{path} is not valid TOML: {err}", "Correct the file at that line.") from None
+    if "folder" in raw:
+        raise ConfigError(f"{path}: unknown setting folder", "Remove it.")
+    try:
+        config = msgspec.convert(raw, Config, strict=True)
+    except msgspec.ValidationError as err:
+        raise ConfigError(
+            f"{path}: {_readable(str(err))}",
+            "Correct this setting; the comments in the file written by `bongsu init` explain each one.",
+        ) from None
+    problem = _cross_check(config)
+    if problem:
+        raise ConfigError(f"{path}: {problem[0]}", problem[1])
+    return msgspec.structs.replace(config, folder=str(path.resolve().parent))
+
+
+def _readable(text: str) -> str:
+    """msgspec's "Expected `int`, got `str` - at `$.broker.port`" as "[broker] port: expected int, got str"."""
+    unknown = re.fullmatch(r"Object contains unknown field `(.+?)`(?: - at `\$\.?(.*?)`)?", text)
+    if unknown:
+        section = f"[{unknown[2]}] " if unknown[2] else ""
+        return f"{section}unknown setting {unknown[1]}"
+    match = re.fullmatch(r"(.*?)(?: - at `\$\.(.*)`)?", text, re.DOTALL)
+    what = (match[1] if match else text).replace("`", "")
+    if not match or not match[2]:
+        return what
+    section, _, name = match[2].partition(".")
+    return f"[{section}] {name}: {what}" if name else f"[{section}]: {what}"
+
+
+def _cross_check(config: Config) -> tuple[str, str] | None:
+    """(what is wrong, next step) of settings that exclude each other."""
+    broker = config.broker
+    if broker.mode == "embedded":
+        if not broker.tls and broker.host not in _LOOPBACK:
+            return (
+                f"[broker] tls: false is only allowed on loopback, not on {broker.host}",
+                'Set tls = true, or host = "127.0.0.1".',
+            )
+    elif broker.url is None:
+        return '[broker] url: missing, and mode is "external"', 'Set url = "mqtts://HOST:8883".'
+    elif problem := _url_problem(broker.url, ("mqtt", "mqtts")):
+        return f"[broker] url: {problem}", 'Set url = "mqtts://HOST:8883".'
+    elif urlsplit(broker.url).scheme == "mqtt" and urlsplit(broker.url).hostname not in _LOOPBACK:
+        return "[broker] url: mqtt:// without TLS is only allowed on loopback", "Use mqtts://."
+    if config.sms is not None:
+        for name, url in (("url", config.sms.url), ("status_url", config.sms.status_url)):
+            if url is not None and (problem := _url_problem(url, ("http", "https"))):
+                return (
+                    f"[sms] {name}: {problem}",
+                    "Set the address of the SMS gateway, for example https://sms.example/send.",
+                )
+    return None
+
+
+def _url_problem(url: str, schemes: tuple[str, ...]) -> str | None:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return "not a URL"
+    if parts.scheme not in schemes:
+        return f"must begin with {' or '.join(s + '://' for s in schemes)}"
+    if not parts.hostname:
+        return "names no host"
+    if parts.password is not None:
+        return "holds a password; put it into a file and name that"
+    return None

@@ -1,0 +1,225 @@
+"""Node keys: made per node and key epoch, kept wrapped by the master key, and their life: pending -> active -> old ->
+retired (DESIGN section 5).
+
+A secret is wrapped by AES-256-GCM under the master key; its purpose ("node-key:<node>:<epoch>", "responder:<id>", ...)
+is the associated data, so that a wrapped value moved to another row does not open.
+"""
+
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from bongsu.errors import BongsuError
+from bongsu.receiver.store import schema
+
+NODE_KEY_LEN = 16
+MASTER_KEY_LEN = 32
+EPOCH_MAX = 255
+# An old key stays valid on the uplink this long after the new one's first authentic frame (DESIGN section 5).
+OLD_KEY_VALID_MS = 24 * 3600 * 1000
+_NONCE_LEN = 12
+_WRAP_VERSION = b"\x01"
+
+
+class KeyFault(BongsuError):
+    """A key is missing, does not open, or cannot be made."""
+
+
+class MasterKey:
+    """The installation's master key; its repr hides it."""
+
+    def __init__(self, raw: bytes) -> None:
+        if len(raw) != MASTER_KEY_LEN:
+            raise KeyFault(
+                f"the master key has {len(raw)} bytes, not {MASTER_KEY_LEN}", "Restore master.key from the backup."
+            )
+        self._gcm = AESGCM(raw)
+
+    def __repr__(self) -> str:
+        return "MasterKey(hidden)"
+
+    def wrap(self, secret: bytes, purpose: str) -> bytes:
+        """`secret` sealed for one purpose: version (1) + nonce (12) + ciphertext + tag (16)."""
+        nonce = os.urandom(_NONCE_LEN)
+        return _WRAP_VERSION + nonce + self._gcm.encrypt(nonce, secret, purpose.encode())
+
+    def unwrap(self, wrapped: bytes, purpose: str) -> bytes:
+        """The secret. Raises KeyFault if it was changed, or wrapped for another purpose or under another key."""
+        try:
+            if wrapped[:1] != _WRAP_VERSION:
+                raise InvalidTag
+            return self._gcm.decrypt(wrapped[1 : 1 + _NONCE_LEN], wrapped[1 + _NONCE_LEN :], purpose.encode())
+        except (InvalidTag, ValueError):
+            raise KeyFault(
+                f"a stored secret ({purpose}) does not open with this master key",
+                "Put back the master.key that belongs to this database.",
+            ) from None
+
+
+def load_master(path: Path) -> MasterKey:
+    """Read master.key. Raises KeyFault if it is missing, unreadable, of a wrong length, or open to other users."""
+    try:
+        mode = path.stat().st_mode
+        raw = path.read_bytes()
+    except OSError as err:
+        raise KeyFault(
+            f"cannot read the master key {path}: {err.strerror}",
+            "Name the data folder by --data, or run `bongsu init`.",
+        ) from None
+    if mode & 0o077:
+        raise KeyFault(f"{path} may be read by other users", f"Run: chmod 600 {path}")
+    return MasterKey(raw)
+
+
+@dataclass(frozen=True)
+class NodeKey:
+    """A usable uplink key of a node."""
+
+    node_id: str
+    epoch: int
+    state: str
+    valid_until_ms: int | None
+    key: bytes = field(repr=False)
+
+    def usable_at(self, now_ms: int) -> bool:
+        """True while frames under this key may be accepted."""
+        return self.state in ("pending", "active") or (
+            self.state == "old" and self.valid_until_ms is not None and now_ms < self.valid_until_ms
+        )
+
+
+def _purpose(node_id: str, epoch: int) -> str:
+    return f"node-key:{node_id}:{epoch}"
+
+
+def make_node_key(conn: Connection, master: MasterKey, node_id: str, now_ms: int) -> NodeKey:
+    """Make and store a new key under the next epoch, pending until its first authentic frame. Raises KeyFault when the
+    epochs are used up.
+    """
+    table = schema.node_key
+    last = conn.execute(select(func.max(table.c.epoch)).where(table.c.node_id == node_id)).scalar_one()
+    epoch = (last or 0) + 1
+    if epoch > EPOCH_MAX:
+        raise KeyFault(
+            f"node {node_id} has used all {EPOCH_MAX} key epochs",
+            "Replace the board: another board has another node id.",
+        )
+    key = secrets.token_bytes(NODE_KEY_LEN)
+    conn.execute(
+        insert(table).values(
+            node_id=node_id,
+            epoch=epoch,
+            wrapped=master.wrap(key, _purpose(node_id, epoch)),
+            state="pending",
+            created_ms=now_ms,
+        )
+    )
+    return NodeKey(node_id, epoch, "pending", None, key)
+
+
+def usable_keys(conn: Connection, master: MasterKey, now_ms: int, node_id: str | None = None) -> list[NodeKey]:
+    """Keys whose uplink frames may be accepted now, of one node or of all, newest epoch first per node."""
+    table = schema.node_key
+    query = (
+        select(table)
+        .where(
+            (table.c.state.in_(("pending", "active"))) | ((table.c.state == "old") & (table.c.valid_until_ms > now_ms))
+        )
+        .order_by(table.c.node_id, table.c.epoch.desc())
+    )
+    if node_id is not None:
+        query = query.where(table.c.node_id == node_id)
+    return [
+        NodeKey(r.node_id, r.epoch, r.state, r.valid_until_ms, master.unwrap(r.wrapped, _purpose(r.node_id, r.epoch)))
+        for r in conn.execute(query)
+    ]
+
+
+def activate(conn: Connection, node_id: str, epoch: int, now_ms: int) -> bool:
+    """The first authentic frame under `epoch` came: it becomes the active key, the one before it old for 24 h, earlier
+    pending ones retired.
+
+    True if this call changed it; False if it was not pending (any more), which is the usual case.
+    """
+    table = schema.node_key
+    mine = table.c.node_id == node_id
+    pending = select(table.c.epoch).where(mine, table.c.epoch == epoch, table.c.state == "pending")
+    if conn.execute(pending).first() is None:
+        return False
+    conn.execute(
+        update(table)
+        .where(mine, table.c.state == "active")
+        .values(state="old", valid_until_ms=now_ms + OLD_KEY_VALID_MS)
+    )
+    conn.execute(update(table).where(mine, table.c.state == "pending", table.c.epoch < epoch).values(state="retired"))
+    conn.execute(update(table).where(mine, table.c.epoch == epoch).values(state="active", activated_ms=now_ms))
+    return True
+
+
+def expire_old(conn: Connection, now_ms: int) -> int:
+    """Retire old keys whose 24 h are over; returns how many."""
+    table = schema.node_key
+    result = conn.execute(
+        update(table).where(table.c.state == "old", table.c.valid_until_ms <= now_ms).values(state="retired")
+    )
+    return result.rowcount
+
+
+def retire_node_keys(conn: Connection, node_id: str) -> None:
+    """No key of the node is accepted any more; its broker credentials go too."""
+    conn.execute(
+        update(schema.node_key).where(schema.node_key.c.node_id == node_id).values(state="retired", valid_until_ms=None)
+    )
+    conn.execute(delete(schema.node_broker).where(schema.node_broker.c.node_id == node_id))
+
+
+@dataclass(frozen=True)
+class BrokerLogin:
+    """A node's login at the broker. The client id is secret too: who knows it can take over the session."""
+
+    node_id: str
+    username: str
+    password: str = field(repr=False)
+    client_id: str = field(repr=False)
+
+
+def ensure_broker_login(conn: Connection, master: MasterKey, node_id: str, now_ms: int) -> BrokerLogin:
+    """The node's login, made at first. Provisioning again keeps it, so that the node is not locked out before the new
+    bundle is on it.
+    """
+    logins = broker_logins(conn, master, node_id)
+    if logins:
+        return logins[0]
+    login = BrokerLogin(node_id, f"n-{node_id}", secrets.token_urlsafe(18), secrets.token_urlsafe(16))
+    conn.execute(
+        insert(schema.node_broker).values(
+            node_id=node_id,
+            username=login.username,
+            password_wrapped=master.wrap(login.password.encode(), f"broker-password:{node_id}"),
+            client_id_wrapped=master.wrap(login.client_id.encode(), f"broker-client:{node_id}"),
+            created_ms=now_ms,
+        )
+    )
+    return login
+
+
+def broker_logins(conn: Connection, master: MasterKey, node_id: str | None = None) -> list[BrokerLogin]:
+    """Logins of one node or of all, for the broker's configuration."""
+    table = schema.node_broker
+    query = select(table).order_by(table.c.node_id)
+    if node_id is not None:
+        query = query.where(table.c.node_id == node_id)
+    return [
+        BrokerLogin(
+            r.node_id,
+            r.username,
+            master.unwrap(r.password_wrapped, f"broker-password:{r.node_id}").decode(),
+            master.unwrap(r.client_id_wrapped, f"broker-client:{r.node_id}").decode(),
+        )
+        for r in conn.execute(query)
+    ]

@@ -1,0 +1,197 @@
+"""Opening the store and its transactions.
+
+SQLite runs with WAL, synchronous=FULL (a committed alarm survives a power cut) and foreign keys. The sqlite3 driver's
+own idea of when a transaction begins is switched off: `Store.write` begins IMMEDIATE, so a writer waits for its turn at
+the start instead of failing half-way; `Store.read` begins deferred and sees one moment.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+
+from bongsu.errors import BongsuError
+
+SCHEMA_HEAD = "0001"
+# How long a transaction waits for another process's. The receiver's own transactions take milliseconds.
+BUSY_TIMEOUT_MS = 5000
+_READ_OPTION = "bongsu_read"
+
+
+class StoreError(BongsuError):
+    """The store cannot be opened, read or written; nothing of the failed transaction was kept."""
+
+
+class Store:
+    """An open store. `engine` is for what `write` and `read` do not cover; a transaction begun on it directly is a
+    writing one.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._reading = engine.execution_options(**{_READ_OPTION: True})
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One writing transaction: committed at the end of the block, rolled back if it raises. Raises StoreError for
+        locked, full or read-only.
+        """
+        with _store_errors(self.engine), self.engine.begin() as conn:
+            yield conn
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One reading transaction; what is read in it is of one moment."""
+        with _store_errors(self.engine), self._reading.begin() as conn:
+            yield conn
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def open_store(url: str, *, migrate: bool = True) -> Store:
+    """Open the store at a SQLAlchemy URL and bring it to this version's schema.
+
+    With `migrate` False the store must be at this version's schema already. Raises StoreError: unknown engine,
+    unreadable or foreign file, newer schema.
+    """
+    try:
+        made = make_url(url)
+        engine = create_engine(made, **_engine_options(made.drivername))
+    except (ArgumentError, ImportError) as err:
+        raise StoreError(
+            f"store URL is not usable: {err}", "Set [store] url in receiver.toml, for example sqlite:///bongsu.db."
+        ) from None
+    if made.get_backend_name() == "sqlite":
+        _prepare_sqlite(engine)
+    store = Store(engine)
+    try:
+        _bring_to_head(store, migrate)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _engine_options(driver: str) -> dict[str, Any]:
+    if driver.startswith("sqlite"):
+        return {"connect_args": {"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}}
+    return {"pool_pre_ping": True}
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    def on_connect(dbapi_connection: Any, _record: Any) -> None:
+        dbapi_connection.isolation_level = None
+        cursor = dbapi_connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    def on_begin(conn: Connection) -> None:
+        conn.exec_driver_sql("BEGIN" if conn.get_execution_options().get(_READ_OPTION) else "BEGIN IMMEDIATE")
+
+    event.listen(engine, "connect", on_connect)
+    event.listen(engine, "begin", on_begin)
+
+
+def schema_version(conn: Connection) -> str | None:
+    """The store's migration number; None for a new store."""
+    if not inspect(conn).has_table("alembic_version"):
+        return None
+    found = conn.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    return None if found is None else str(found)
+
+
+def _bring_to_head(store: Store, migrate: bool) -> None:
+    with store.read() as conn:
+        found = schema_version(conn)
+        foreign = found is None and bool(inspect(conn).get_table_names())
+    if found == SCHEMA_HEAD:
+        return
+    if foreign:
+        raise StoreError(
+            "the database is not a Bongsu store: it has tables but no schema version",
+            "Name another file in [store] url.",
+        )
+    if found is not None and found > SCHEMA_HEAD:
+        raise StoreError(
+            f"the store has schema {found}, newer than this version's {SCHEMA_HEAD}",
+            "Install the newer bongsu that wrote it, or restore a backup.",
+        )
+    if not migrate:
+        raise StoreError(
+            f"the store has schema {found or 'none'}, this version needs {SCHEMA_HEAD}",
+            "Run `bongsu receiver migrate`.",
+        )
+    with store.write() as conn:
+        if schema_version(conn) != SCHEMA_HEAD:  # another process may have been first
+            _upgrade(conn)
+
+
+def _upgrade(conn: Connection) -> None:
+    # Imported here: it takes 0.2 s, and only a new or old store needs it.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.attributes["connection"] = conn
+    command.upgrade(config, "head")
+
+
+_SQLITE_CAUSES = (
+    (
+        "database is locked",
+        "another program holds the store's write lock",
+        "Try again; if it stays, look for a program that has the database open.",
+    ),
+    ("readonly", "the store cannot be written", "Run as the user who owns the data folder, or correct its rights."),
+    ("database or disk is full", "the disk is full", "Free some space; nothing of this change was kept."),
+    (
+        "unable to open",
+        "the store's file cannot be opened",
+        "Check that the folder exists and that you may write in it, or run `bongsu init`.",
+    ),
+    ("not a database", "the file is not a SQLite database", "Name another file in [store] url, or restore a backup."),
+    ("malformed", "the store's file is damaged", "Stop the receiver and restore a backup."),
+    (
+        "disk I/O error",
+        "the disk refuses to read or write",
+        "Check the disk and its free space; nothing of this change was kept.",
+    ),
+)
+
+
+@contextmanager
+def _store_errors(engine: Engine) -> Iterator[None]:
+    """Turn the driver's operational errors into StoreError, without the statement and its parameters (they hold phone
+    numbers).
+    """
+    try:
+        yield
+    except DBAPIError as err:
+        known = explain(str(err.orig))
+        where = engine.url.database or engine.url.host or ""
+        if known is not None:
+            raise StoreError(f"{known[0]} ({where})", known[1]) from None
+        if isinstance(err, OperationalError):
+            raise StoreError(
+                f"the store failed: {err.orig} ({where})", "Check that the database is reachable."
+            ) from None
+        raise
+
+
+def explain(driver_text: str) -> tuple[str, str] | None:
+    """(what is wrong, next step) of a driver's error text; None if it is not a known operational cause."""
+    for mark, message, next_step in _SQLITE_CAUSES:
+        if mark in driver_text:
+            return message, next_step
+    return None

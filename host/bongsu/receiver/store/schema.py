@@ -1,0 +1,365 @@
+"""Tables of the store, for SQLite now and PostgreSQL later (SQLAlchemy Core).
+
+Times are UTC milliseconds since 1970 (columns ``*_ms``). Enumerations are text with a CHECK, built from the tuples
+below, which are the one list of their values. The migration in migrations/versions holds the frozen form; a test
+compares the two.
+"""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+    text,
+)
+
+SITE_KINDS = ("market", "homes")
+LANGS = ("ko", "en")
+CONTACT_ROLES = ("owner", "deputy")
+RESPONDER_KINDS = ("station", "centre")
+NODE_STATES = ("registered", "provisioned", "retired")
+KEY_STATES = ("pending", "active", "old", "retired")
+EVENT_KINDS = ("alarm", "prealarm", "restore", "fault", "fault_clear", "tamper", "test")
+INCIDENT_CLASSES = ("fire", "co_gas", "fault", "care", "exercise")
+INCIDENT_STATES = ("open", "closed")
+DISPOSITIONS = ("fire", "cooking", "steam", "dust", "insect", "device_fault", "test", "unknown")
+SUBJECT_KINDS = ("unit", "node", "site", "receiver")
+DELIVERY_PURPOSES = ("alarm", "restore", "fault", "fault_clear", "prealarm", "test", "escalation", "closed")
+DELIVERY_STATES = ("pending", "sent", "accepted", "delivered", "failed", "cancelled")
+COMMAND_STATES = ("pending", "sent", "answered", "failed", "expired")
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+metadata = MetaData(naming_convention=NAMING)
+
+# SQLite counts up by itself only for INTEGER PRIMARY KEY.
+_BIG_ID = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+site = Table(
+    "site",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("name", String(100), nullable=False),
+    Column("kind", String(8), nullable=False),
+    Column("address", String(200), nullable=False),
+    Column("tz", String(64), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    _one_of("kind", SITE_KINDS),
+)
+
+unit = Table(
+    "unit",
+    metadata,
+    Column("site_id", String(32), ForeignKey("site.id"), primary_key=True),
+    Column("id", String(32), primary_key=True),
+    Column("name", String(100), nullable=False),
+    Column("place", String(200), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+contact = Table(
+    "contact",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("name", String(100), nullable=False),
+    Column("phone", String(16), nullable=False, unique=True),  # E.164: "+" and at most 15 digits
+    Column("lang", String(2), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    _one_of("lang", LANGS),
+)
+
+unit_contact = Table(
+    "unit_contact",
+    metadata,
+    Column("site_id", String(32), primary_key=True),
+    Column("unit_id", String(32), primary_key=True),
+    Column("contact_id", String(32), ForeignKey("contact.id"), primary_key=True),
+    Column("role", String(8), nullable=False),
+    Column("rank", Integer, nullable=False),  # order of calling: 0 first
+    ForeignKeyConstraint(["site_id", "unit_id"], ["unit.site_id", "unit.id"]),
+    UniqueConstraint("site_id", "unit_id", "rank"),
+    _one_of("role", CONTACT_ROLES),
+)
+
+responder = Table(
+    "responder",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("kind", String(8), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("url", String(500), nullable=False),
+    Column("secret_wrapped", LargeBinary, nullable=False),  # by the master key, purpose "responder:<id>"
+    Column("rank", Integer, nullable=False),
+    Column("all_sites", Boolean(create_constraint=True, name="all_sites"), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    _one_of("kind", RESPONDER_KINDS),
+)
+
+responder_site = Table(
+    "responder_site",
+    metadata,
+    Column("responder_id", String(32), ForeignKey("responder.id"), primary_key=True),
+    Column("site_id", String(32), ForeignKey("site.id"), primary_key=True),
+)
+
+node = Table(
+    "node",
+    metadata,
+    Column("id", String(12), primary_key=True),
+    Column("site_id", String(32)),
+    Column("unit_id", String(32)),
+    Column("label", String(100), nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    ForeignKeyConstraint(["site_id", "unit_id"], ["unit.site_id", "unit.id"]),
+    CheckConstraint("(site_id IS NULL) = (unit_id IS NULL)", name="assigned_whole"),
+    CheckConstraint("length(id) = 12", name="id"),
+    _one_of("state", NODE_STATES),
+)
+Index("ix_node_unit", node.c.site_id, node.c.unit_id)
+
+node_key = Table(
+    "node_key",
+    metadata,
+    Column("node_id", String(12), ForeignKey("node.id"), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("wrapped", LargeBinary, nullable=False),  # by the master key, purpose "node-key:<node>:<epoch>"
+    Column("state", String(8), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("activated_ms", BigInteger),
+    Column("valid_until_ms", BigInteger),  # of an old key
+    CheckConstraint("epoch BETWEEN 1 AND 255", name="epoch"),
+    CheckConstraint("(state = 'old') <= (valid_until_ms IS NOT NULL)", name="old_ends"),
+    _one_of("state", KEY_STATES),
+)
+Index(
+    "uq_node_key_active",
+    node_key.c.node_id,
+    unique=True,
+    sqlite_where=text("state = 'active'"),
+    postgresql_where=text("state = 'active'"),
+)
+
+node_broker = Table(
+    "node_broker",
+    metadata,
+    Column("node_id", String(12), ForeignKey("node.id"), primary_key=True),
+    Column("username", String(32), nullable=False, unique=True),
+    Column("password_wrapped", LargeBinary, nullable=False),  # purpose "broker-password:<node>"
+    Column("client_id_wrapped", LargeBinary, nullable=False),  # purpose "broker-client:<node>"
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+node_live = Table(
+    "node_live",
+    metadata,
+    Column("node_id", String(12), ForeignKey("node.id"), primary_key=True),
+    Column("last_seen_ms", BigInteger),
+    Column("heartbeat", JSON),  # fields of the last one, as bongsu_wire.payload.Heartbeat names them
+    Column("silent", Boolean(create_constraint=True, name="silent"), nullable=False),
+    Column("silent_since_ms", BigInteger),
+)
+
+# Replay window of heartbeats and readings, one per key epoch.
+node_window = Table(
+    "node_window",
+    metadata,
+    Column("node_id", String(12), ForeignKey("node.id"), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("high", BigInteger, nullable=False),  # highest uplink counter accepted
+    Column("bitmap", BigInteger, nullable=False),  # at most 63 counters below it, bit 0 = high itself
+    CheckConstraint("epoch BETWEEN 1 AND 255", name="epoch"),
+)
+
+incident = Table(
+    "incident",
+    metadata,
+    Column("id", _BIG_ID, primary_key=True),
+    Column(
+        "subject", String(80), nullable=False
+    ),  # "unit:<site>/<unit>", "node:<id>", "site:<id>", "receiver:<sender>"
+    Column("class_", String(8), nullable=False),
+    Column("state", String(8), nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("opened_ms", BigInteger, nullable=False),
+    Column("last_event_ms", BigInteger, nullable=False),
+    Column("last_event_id", BigInteger),
+    Column("restored_ms", BigInteger),
+    Column("closed_ms", BigInteger),
+    Column("ack_ms", BigInteger),
+    Column("ack_by", String(100)),
+    Column("ack_event_id", BigInteger),  # the last event that who acknowledged had seen
+    Column("disposition", String(16)),
+    Column("note", Text, nullable=False, server_default=""),
+    Column("snapshot", JSON, nullable=False),  # unit, contacts, node as they were
+    CheckConstraint("round >= 1", name="round"),
+    CheckConstraint("(state = 'closed') = (closed_ms IS NOT NULL)", name="closed_at"),
+    CheckConstraint(
+        " OR ".join(f"subject LIKE '{kind}:%'" for kind in SUBJECT_KINDS),
+        name="subject",
+    ),
+    _one_of("class_", INCIDENT_CLASSES),
+    _one_of("state", INCIDENT_STATES),
+    _one_of("disposition", DISPOSITIONS),
+    sqlite_autoincrement=True,  # a number once told to people is never given again
+)
+Index(
+    "uq_incident_open",
+    incident.c.subject,
+    incident.c.class_,
+    unique=True,
+    sqlite_where=text("state = 'open'"),
+    postgresql_where=text("state = 'open'"),
+)
+Index("ix_incident_opened_ms", incident.c.opened_ms)
+
+event = Table(
+    "event",
+    metadata,
+    Column("id", _BIG_ID, primary_key=True),
+    Column("node_id", String(12), ForeignKey("node.id"), nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("received_ms", BigInteger, nullable=False),
+    Column("event_ms", BigInteger),  # received less age; null when the node did not know the age
+    Column("kind", String(12), nullable=False),
+    Column("phenomena", Integer, nullable=False),  # bits of bongsu_wire.kinds
+    Column("criterion", String(16), nullable=False),
+    Column("detail", Integer, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("sustained_ms", BigInteger, nullable=False),
+    Column("readings", JSON, nullable=False),
+    Column("content", LargeBinary, nullable=False),  # payload.event_content: the encoded event without its age
+    Column("incident_id", _BIG_ID, ForeignKey("incident.id")),
+    # The event key is node + epoch + number. Content belongs to the constraint because a known key with other content
+    # is a new event plus a fault (DESIGN section 5); a repeat of the same event still conflicts.
+    UniqueConstraint("node_id", "epoch", "number", "content"),
+    CheckConstraint("epoch BETWEEN 1 AND 255", name="epoch"),
+    CheckConstraint("number BETWEEN 1 AND 4294967295", name="number"),
+    _one_of("kind", EVENT_KINDS),
+)
+Index("ix_event_incident_id", event.c.incident_id)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("id", _BIG_ID, primary_key=True),
+    Column("idempotency_key", String(64), nullable=False, unique=True),
+    Column("incident_id", _BIG_ID, ForeignKey("incident.id"), nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("seq", Integer, nullable=False),  # order per incident, channel and recipient
+    Column("purpose", String(12), nullable=False),
+    Column("channel", String(16), nullable=False),
+    Column("recipient", String(64), nullable=False),  # "responder:<id>", "contact:<id>"
+    Column("target", JSON, nullable=False),
+    Column("body", JSON, nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("next_at_ms", BigInteger, nullable=False),
+    Column("lease_token", String(40)),
+    Column("lease_until_ms", BigInteger),
+    Column("ref", String(200)),  # the other side's name for it (SMS gateway's id)
+    Column("last_error", String(300)),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("sent_ms", BigInteger),
+    Column("accepted_ms", BigInteger),
+    Column("delivered_ms", BigInteger),
+    Column("escalated", Boolean(create_constraint=True, name="escalated"), nullable=False, server_default=false()),
+    UniqueConstraint("incident_id", "channel", "recipient", "seq"),
+    CheckConstraint("attempts >= 0", name="attempts"),
+    _one_of("purpose", DELIVERY_PURPOSES),
+    _one_of("state", DELIVERY_STATES),
+    sqlite_autoincrement=True,
+)
+_DUE = text("state IN ('pending', 'sent')")
+Index("ix_delivery_due", delivery.c.next_at_ms, sqlite_where=_DUE, postgresql_where=_DUE)
+
+delivery_attempt = Table(
+    "delivery_attempt",
+    metadata,
+    Column("id", _BIG_ID, primary_key=True),
+    Column("delivery_id", _BIG_ID, ForeignKey("delivery.id"), nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("took_ms", Integer, nullable=False),
+    Column("outcome", String(12), nullable=False),
+    Column("detail", String(300), nullable=False),
+)
+Index("ix_delivery_attempt_delivery_id", delivery_attempt.c.delivery_id)
+
+receiver = Table(
+    "receiver",
+    metadata,
+    Column("sender", Integer, primary_key=True, autoincrement=False),
+    Column("name", String(100), nullable=False),
+    Column("mqtt_client_id", String(64), nullable=False),  # random: a known one lets a stranger take over the session
+    Column("counter_ceiling", BigInteger, nullable=False),  # downlink counters below it are reserved
+    Column("created_ms", BigInteger, nullable=False),
+    Column("retired_ms", BigInteger),
+    CheckConstraint("sender BETWEEN 1 AND 65535", name="sender"),
+    CheckConstraint("counter_ceiling BETWEEN 0 AND 4294967295", name="counter_ceiling"),
+)
+
+command = Table(
+    "command",
+    metadata,
+    Column("id", _BIG_ID, primary_key=True),
+    Column("node_id", String(12), ForeignKey("node.id"), nullable=False),
+    Column("code", Integer, nullable=False),
+    Column("args", LargeBinary, nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("counter", BigInteger),
+    Column("sender", Integer),
+    Column("result", Integer),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("sent_ms", BigInteger),
+    Column("answered_ms", BigInteger),
+    _one_of("state", COMMAND_STATES),
+)
+Index("ix_command_node_id", command.c.node_id)
+
+# Frames that were refused, counted. `node` is "" for frames that name no registered node, so that a stranger cannot
+# grow the table.
+refused_frame = Table(
+    "refused_frame",
+    metadata,
+    Column("node", String(12), primary_key=True),
+    Column("reason", String(24), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("first_ms", BigInteger, nullable=False),
+    Column("last_ms", BigInteger, nullable=False),
+)
+
+# Who did what by hand: acknowledgements, closings, provisioning, phone numbers shown unmasked.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", _BIG_ID, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("actor", String(100), nullable=False),
+    Column("action", String(40), nullable=False),
+    Column("subject", String(100), nullable=False),
+    Column("detail", String(300), nullable=False),
+)
