@@ -62,7 +62,7 @@ def open_store(url: str, *, migrate: bool = True) -> Store:
     """
     try:
         made = make_url(url)
-        engine = create_engine(made, **_engine_options(made.drivername))
+        engine = create_engine(made, hide_parameters=True, **_engine_options(made.drivername))
     except (ArgumentError, ImportError) as err:
         raise StoreError(
             f"store URL is not usable: {err}", "Set [store] url in receiver.toml, for example sqlite:///bongsu.db."

@@ -1,0 +1,1 @@
+"""Getting a board ready: what goes onto it (bundle.py)."""

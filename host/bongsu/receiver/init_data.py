@@ -1,0 +1,189 @@
+"""A new data folder: made beside its place and renamed into it, so that it is there whole or not at all."""
+
+import datetime as dt
+import fcntl
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from sqlalchemy import insert
+
+from bongsu.errors import BongsuError
+from bongsu.receiver import certificates
+from bongsu.receiver.config import CONFIG_NAME
+from bongsu.receiver.keys import MASTER_KEY_LEN
+from bongsu.receiver.store import open_store, schema
+
+MASTER_KEY_NAME = "master.key"
+DATABASE_NAME = "bongsu.db"
+_TEMP_PREFIX = ".bongsu-init-"
+_LOCK_NAME = ".making"
+
+CONFIG_TEXT = """\
+# Settings of the Bongsu receiver. Paths are relative to this file's folder; times are seconds. A receiver reads them
+# when it starts.
+
+[store]
+# The database. This SQLite file is the embedded default.
+url = "sqlite:///bongsu.db"
+
+[broker]
+# "embedded": the receiver starts a broker of its own. "external": it uses the MQTT broker at `url`.
+mode = "embedded"
+# Where nodes connect. 127.0.0.1 is for trying out on one machine; 0.0.0.0 lets nodes in from the network. Port 0 lets
+# the system pick one (it then stands in run/broker.port).
+host = "{host}"
+port = 8883
+# TLS may be switched off on loopback only.
+tls = true
+# How much the broker may store, in MB.
+max_store_mb = 512
+# For mode = "external":
+# url = "mqtts://broker.example:8883"
+# user = "bongsu"
+# password_file = "broker.password"
+
+[supervision]
+# A node that has not been seen for so long is a fault (60 to 190).
+silent_after_s = 180
+
+[dispatch]
+# One delivery: time-out of a request, longest pause between two tries, and when the next contact is told if nobody was
+# reached.
+request_timeout_s = 3.0
+retry_cap_s = 60.0
+escalate_after_s = 60.0
+
+# The gateway for text messages. Without this section owners are not texted.
+# [sms]
+# url = "https://sms.example/send"
+# status_url = "https://sms.example/status"
+# token_file = "sms.token"
+"""
+
+
+class InitError(BongsuError):
+    """The data folder cannot be made; nothing was left in its place."""
+
+
+def init_data(folder: Path, *, now_ms: int, hosts: tuple[str, ...] = ()) -> None:
+    """Make a data folder: CA, server certificate, master key, settings, database with a sender number for this
+    receiver.
+
+    `hosts`: further names and addresses of the broker, for its certificate. Raises InitError, for example if the folder
+    holds something.
+    """
+    target = Path(os.path.abspath(folder))
+    _refuse_used(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left_over(target.parent)
+        made = Path(tempfile.mkdtemp(prefix=_TEMP_PREFIX, dir=target.parent))
+    except OSError as err:
+        raise _failed(target, err) from None
+    try:
+        lock = _lock(made)
+        try:
+            _fill(made, now_ms, hosts)
+            (made / _LOCK_NAME).unlink()
+            _sync_folder(made)
+            os.rename(made, target)  # replaces an empty folder, refuses one that holds something
+            _sync_folder(target.parent)
+        finally:
+            os.close(lock)
+    except OSError as err:
+        shutil.rmtree(made, ignore_errors=True)
+        _refuse_used(target)
+        raise _failed(target, err) from None
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+
+
+def _failed(target: Path, err: OSError) -> InitError:
+    return InitError(f"cannot make {target}: {err.strerror}", "Name a folder by --data in a place where you may write.")
+
+
+def _refuse_used(target: Path) -> None:
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise InitError(f"{target} is not a folder", "Name another folder by --data.")
+    try:
+        used = target.is_dir() and any(target.iterdir())
+    except OSError as err:
+        raise _failed(target, err) from None
+    if used and (target / CONFIG_NAME).exists():
+        raise InitError(
+            f"{target} is a data folder already; nothing was changed",
+            "Use it as it is, or name another folder by --data.",
+        )
+    if used:
+        raise InitError(f"{target} is not empty; nothing was changed", "Name a new or empty folder by --data.")
+
+
+def _fill(made: Path, now_ms: int, hosts: tuple[str, ...]) -> None:
+    ca = certificates.make_ca(dt.datetime.fromtimestamp(now_ms / 1000, dt.UTC))
+    server = certificates.make_server(ca, hosts)
+    (made / "ca").mkdir(mode=0o700)
+    _write(made / "ca" / "ca.key", ca.key_pem())
+    _write(made / "ca" / "ca.crt", ca.cert_pem())
+    _write(made / "ca" / "server.key", server.key_pem())
+    _write(made / "ca" / "server.crt", server.cert_pem())
+    _write(made / MASTER_KEY_NAME, secrets.token_bytes(MASTER_KEY_LEN))
+    _write(made / CONFIG_NAME, CONFIG_TEXT.format(host="0.0.0.0" if hosts else "127.0.0.1").encode())
+    _write(made / DATABASE_NAME, b"")
+    store = open_store(f"sqlite:///{made / DATABASE_NAME}")
+    try:
+        with store.write() as conn:
+            conn.execute(insert(schema.receiver).values(new_receiver(now_ms)))
+    finally:
+        store.close()
+
+
+def new_receiver(now_ms: int) -> dict[str, object]:
+    """Values of a new receiver's row. Its sender number is random, so that it is a fresh one after any restore of older
+    data.
+    """
+    return {
+        "sender": 1 + secrets.randbelow(65535),
+        "name": socket.gethostname()[:100],
+        "mqtt_client_id": f"r-{secrets.token_urlsafe(16)}",
+        "counter_ceiling": 0,
+        "created_ms": now_ms,
+    }
+
+
+def _write(path: Path, data: bytes) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _lock(made: Path) -> int:
+    fd = os.open(made / _LOCK_NAME, os.O_WRONLY | os.O_CREAT, 0o600)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    return fd
+
+
+def _remove_left_over(parent: Path) -> None:
+    """Remove what a killed `init` left: a temporary folder whose maker no longer holds its lock."""
+    for path in parent.glob(f"{_TEMP_PREFIX}*"):
+        with suppress(OSError):
+            fd = os.open(path / _LOCK_NAME, os.O_WRONLY)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(fd)

@@ -1,0 +1,93 @@
+"""Provisioning a node: a new key and key epoch, its broker login, and the bundle that goes onto the board (DESIGN
+section 5).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, update
+
+from bongsu.install.bundle import Bundle
+from bongsu.receiver import registry
+from bongsu.receiver.certificates import BROKER_NAME
+from bongsu.receiver.keys import MasterKey, ensure_broker_login, make_node_key
+from bongsu.receiver.registry import RegistryError
+from bongsu.receiver.store import schema
+
+HEARTBEAT_S = 45
+
+
+@dataclass(frozen=True)
+class BrokerAddress:
+    """Where the node finds the broker: by IP address, because a name look-up blocks an ESP32."""
+
+    ip: str
+    port: int
+    tls: bool = True
+
+
+@dataclass(frozen=True)
+class Board:
+    """A board's name and what hangs on which pin; detector and smoke head only where they differ from the firmware's
+    defaults.
+    """
+
+    name: str
+    pins: dict[str, int]
+    smoke_head: dict[str, int] | None = None
+
+
+def provision_node(
+    conn: Connection,
+    master: MasterKey,
+    *,
+    node_id: str,
+    broker: BrokerAddress,
+    board: Board,
+    wifi: list[dict[str, str]],
+    ca_der: bytes,
+    actor: str,
+    now_ms: int,
+) -> Bundle:
+    """Make a new key and epoch for a registered node and return its bundle; the caller commits once the bundle is
+    saved.
+
+    Raises RegistryError (not registered, retired) and KeyFault (epochs used up).
+    """
+    row = registry.get_node(conn, node_id)
+    if row["state"] == "retired":
+        raise RegistryError(f"node {node_id} is retired", "Register another board.")
+    key = make_node_key(conn, master, node_id, now_ms)
+    login = ensure_broker_login(conn, master, node_id, now_ms)
+    conn.execute(update(schema.node).where(schema.node.c.id == node_id).values(state="provisioned"))
+    registry.audit(
+        conn,
+        actor=actor,
+        action="node.provision",
+        subject=f"node:{node_id}",
+        detail=f"epoch {key.epoch}",
+        now_ms=now_ms,
+    )
+    node_json: dict[str, Any] = {
+        "v": 1,
+        "node": node_id,
+        "site": row["site_id"] or "",
+        "unit": row["unit_id"] or "",
+        "wifi": wifi,
+        "broker": {
+            "ip": broker.ip,
+            "port": broker.port,
+            "tls": broker.tls,
+            "server_hostname": BROKER_NAME,
+            "user": login.username,
+            "password": login.password,
+            "client_id": login.client_id,
+        },
+        "board": board.name,
+        "pins": board.pins,
+        "heartbeat_s": HEARTBEAT_S,
+        "provisioned_s": now_ms // 1000,
+    }
+    if board.smoke_head is not None:
+        node_json["smoke_head"] = board.smoke_head
+    return Bundle(node_id, key.epoch, key.key, node_json, ca_der)
