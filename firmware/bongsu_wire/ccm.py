@@ -1,7 +1,8 @@
 """AES-128-CCM (RFC 3610, L = 2: nonces of 13 bytes), by the means of each interpreter.
 
-Stock MicroPython builds have AES in ECB and CBC only, so there CCM is built from those two: the CBC-MAC is the last block of a CBC encryption with a
-zero IV, the key stream is ECB of the counter blocks. On the host it is `cryptography`'s AESCCM. The RFC's vectors and our own bind both.
+Stock MicroPython builds have AES in ECB and CBC only, so there CCM is built from those two: the CBC-MAC is the last
+block of a CBC encryption with a zero IV, the key stream is ECB of the counter blocks. On the host it is
+`cryptography`'s AESCCM. The RFC's vectors and our own bind both.
 """
 
 NONCE_LEN = 13
@@ -56,7 +57,8 @@ else:
             self._ecb = _aes(self._key, _ECB)
 
         def _mac(self, nonce, header, plain):
-            # B0 (flags, nonce, length), then the header with its length, then the plaintext; each part padded to whole blocks (RFC 3610, 2.2).
+            # B0 (flags, nonce, length), then the header with its length, then the plaintext; each part padded to whole
+            # blocks (RFC 3610, 2.2).
             flags = (0x40 if header else 0) | ((self.tag_len - 2) // 2 << 3) | 1
             n = len(plain)
             block = bytes([flags]) + bytes(nonce) + bytes([n >> 8, n & 0xFF])

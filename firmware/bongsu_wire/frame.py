@@ -3,9 +3,9 @@
     uplink    ver+kind 1 | key epoch 1 | node id 6 | counter 4 (big-endian)               | ciphertext | tag 8
     downlink  ver+kind 1 | key epoch 1 | node id 6 | counter 4 (big-endian) | sender 2 BE | ciphertext | tag 8
 
-The first byte holds version (2 bits), direction (1 bit, 1 = down) and kind (5 bits). The header is the associated data; the nonce is
-direction+kind (1) + node id (6) + counter (4) + sender (2; 0 on the uplink). A counter is never used twice under one key: see bongsu_node.counters and
-the receiver's reserved counters.
+The first byte holds version (2 bits), direction (1 bit, 1 = down) and kind (5 bits). The header is the associated data;
+the nonce is direction+kind (1) + node id (6) + counter (4) + sender (2; 0 on the uplink). A counter is never used twice
+under one key: see bongsu_node.counters and the receiver's reserved counters.
 """
 
 import struct
@@ -31,7 +31,10 @@ _DOWN_KINDS = (kinds.DOWN_RECEIPT, kinds.DOWN_COMMAND)
 
 
 class FrameError(Exception):
-    """The bytes are no acceptable frame. `reason` is one of "length", "version", "kind", "direction", "epoch", "counter", "auth"."""
+    """The bytes are no acceptable frame.
+
+    `reason` is one of "length", "version", "kind", "direction", "epoch", "counter", "auth".
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -39,9 +42,14 @@ class FrameError(Exception):
 
 
 class Header:
-    """A parsed, not yet authenticated frame header. `raw` is the header's bytes, `sealed` ciphertext + tag; `sender` is 0 on the uplink."""
+    """A parsed, not yet authenticated frame header.
 
-    def __init__(self, kind: int, down: bool, epoch: int, node: bytes, counter: int, sender: int, raw: bytes, sealed: bytes) -> None:
+    `raw` is the header's bytes, `sealed` ciphertext + tag; `sender` is 0 on the uplink.
+    """
+
+    def __init__(
+        self, kind: int, down: bool, epoch: int, node: bytes, counter: int, sender: int, raw: bytes, sealed: bytes
+    ) -> None:
         self.kind = kind
         self.down = down
         self.epoch = epoch
@@ -66,7 +74,10 @@ def _check_fields(epoch: int, node: bytes, counter: int) -> None:
 
 
 def seal_up(key: CcmKey, kind: int, epoch: int, node: bytes, counter: int, payload: bytes) -> bytes:
-    """Return an uplink frame. `node`: 6 bytes; `epoch`: 1..255; `counter`: 1..2^32-1 and fresh; `payload`: at most 235 bytes. Raises ValueError."""
+    """Return an uplink frame.
+
+    `node`: 6 bytes; `epoch`: 1..255; `counter`: 1..2^32-1 and fresh; `payload`: at most 235 bytes. Raises ValueError.
+    """
     _check_fields(epoch, node, counter)
     if kind not in _UP_KINDS:
         raise ValueError("not an uplink kind")
@@ -78,7 +89,10 @@ def seal_up(key: CcmKey, kind: int, epoch: int, node: bytes, counter: int, paylo
 
 
 def seal_down(key: CcmKey, kind: int, epoch: int, node: bytes, counter: int, sender: int, payload: bytes) -> bytes:
-    """Return a downlink frame of receiver `sender` (1..65535); the rest as `seal_up`, payload at most 233 bytes. Raises ValueError."""
+    """Return a downlink frame of receiver `sender` (1..65535); the rest as `seal_up`, payload at most 233 bytes.
+
+    Raises ValueError.
+    """
     _check_fields(epoch, node, counter)
     if kind not in _DOWN_KINDS:
         raise ValueError("not a downlink kind")
@@ -92,7 +106,10 @@ def seal_down(key: CcmKey, kind: int, epoch: int, node: bytes, counter: int, sen
 
 
 def parse(data: bytes) -> Header:
-    """Split a frame into its header fields without trusting any of them. Raises FrameError; never anything else, whatever `data` holds."""
+    """Split a frame into its header fields without trusting any of them.
+
+    Raises FrameError; never anything else, whatever `data` holds.
+    """
     size = len(data)
     if size < UP_HEADER_LEN + TAG_LEN or size > MAX_FRAME_LEN:
         raise FrameError("length")
@@ -118,7 +135,9 @@ def parse(data: bytes) -> Header:
     counter = struct.unpack(">I", data[8:12])[0]
     if not counter:
         raise FrameError("counter")
-    return Header(kind, down, epoch, bytes(data[2:8]), counter, sender, bytes(data[:header_len]), bytes(data[header_len:]))
+    return Header(
+        kind, down, epoch, bytes(data[2:8]), counter, sender, bytes(data[:header_len]), bytes(data[header_len:])
+    )
 
 
 def open_frame(key: CcmKey, header: Header) -> bytes:

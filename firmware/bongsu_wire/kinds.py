@@ -1,8 +1,8 @@
 """Code tables of the wire format. A number, once released, never changes its meaning.
 
-Everything here is data: the frame kinds (who carries what), the event kinds (DESIGN section 1, "signal kinds"), phenomena as bits, criteria
-(which rule fired), fault codes, command codes and answers. Names are looked up by code with ``NAMES.get(code)``; an unknown code is for the caller
-to refuse.
+Everything here is data: the frame kinds (who carries what), the event kinds (DESIGN section 1, "signal kinds"),
+phenomena as bits, criteria (which rule fired), fault codes, command codes and answers. Names are looked up by code with
+``NAMES.get(code)``; an unknown code is for the caller to refuse.
 """
 
 # Frame kinds, 5 bits. Uplink and downlink kinds are disjoint; the direction bit in the header says the same once more.
@@ -135,7 +135,12 @@ ANSWER_UNSUPPORTED = 1
 ANSWER_REFUSED = 2
 ANSWER_FAILED = 3
 
-ANSWER_NAMES = {ANSWER_DONE: "done", ANSWER_UNSUPPORTED: "unsupported", ANSWER_REFUSED: "refused", ANSWER_FAILED: "failed"}
+ANSWER_NAMES = {
+    ANSWER_DONE: "done",
+    ANSWER_UNSUPPORTED: "unsupported",
+    ANSWER_REFUSED: "refused",
+    ANSWER_FAILED: "failed",
+}
 
 
 def phenomena_text(bits: int) -> str:

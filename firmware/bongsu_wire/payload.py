@@ -1,7 +1,8 @@
 """Payloads inside the sealed frames: fixed layouts, little-endian, each with its version (DESIGN section 5).
 
-Decoders accept exactly what encoders make: another length, version or code raises PayloadError, so nothing half-understood reaches an incident.
-Units: temperature 0.1 K, smoke 1e-4/m (optical density, base 10), humidity 0.5 %, battery mV, RSSI dBm, times ms.
+Decoders accept exactly what encoders make: another length, version or code raises PayloadError, so nothing
+half-understood reaches an incident. Units: temperature 0.1 K, smoke 1e-4/m (optical density, base 10), humidity 0.5 %,
+battery mV, RSSI dBm, times ms.
 """
 
 import struct
@@ -41,11 +42,13 @@ def clamp(value: int, limit: int) -> int:
 
 
 class Event:
-    """What a node reports. Readings are those of the decision, not of the sending, so that every sending carries the same content (age excepted).
+    """What a node reports. Readings are those of the decision, not of the sending, so that every sending carries the
+    same content (age excepted).
 
-    number: u32 >= 1; kind: kinds.ALARM..TEST; phenomena: bits; criterion: kinds.CRIT_*; age_ms: since the event, AGE_UNKNOWN after a restart;
-    sustained_ms: how long the condition had held; temp_dk: 0.1 K; smoke_e4: 1e-4/m; gas: index; humidity_half: 0.5 %; battery_mv; rssi_dbm (0 unknown);
-    detail: fault code, or for a merged alarm 0; count: how many events this one stands for (>= 1).
+    number: u32 >= 1; kind: kinds.ALARM..TEST; phenomena: bits; criterion: kinds.CRIT_*; age_ms: since the event,
+    AGE_UNKNOWN after a restart; sustained_ms: how long the condition had held; temp_dk: 0.1 K; smoke_e4: 1e-4/m; gas:
+    index; humidity_half: 0.5 %; battery_mv; rssi_dbm (0 unknown); detail: fault code, or for a merged alarm 0; count:
+    how many events this one stands for (>= 1).
     """
 
     def __init__(
@@ -82,10 +85,17 @@ class Event:
 
 
 def encode_event(e: Event) -> bytes:
-    """Return the 27 bytes of an event. Raises ValueError if number, kind, phenomena, criterion or count are not valid."""
+    """Return the 27 bytes of an event.
+
+    Raises ValueError if number, kind, phenomena, criterion or count are not valid.
+    """
     if not 1 <= e.number <= 0xFFFFFFFF or not 1 <= e.count <= 255:
         raise ValueError("event number or count out of range")
-    if e.kind not in kinds.EVENT_NAMES or e.criterion not in kinds.CRITERION_NAMES or e.phenomena & ~kinds.PHENOMENA_KNOWN:
+    if (
+        e.kind not in kinds.EVENT_NAMES
+        or e.criterion not in kinds.CRITERION_NAMES
+        or e.phenomena & ~kinds.PHENOMENA_KNOWN
+    ):
         raise ValueError("unknown event kind, criterion or phenomenon")
     return struct.pack(
         _EVENT,
@@ -127,16 +137,19 @@ def with_age(event_bytes: bytes, age_ms: int) -> bytes:
 
 
 def event_content(event_bytes: bytes) -> bytes:
-    """An encoded event without its age: two sendings of one event are equal here, another event under the same number is not."""
+    """An encoded event without its age: two sendings of one event are equal here, another event under the same number
+    is not."""
     return with_age(event_bytes, 0)
 
 
 class Heartbeat:
-    """A node's sign of life. echo_server_ms: newest server time received (ms since 1970; 0 none), echo_age_ms: ms since (AGE_UNKNOWN if none).
+    """A node's sign of life. echo_server_ms: newest server time received (ms since 1970; 0 none), echo_age_ms: ms since
+    (AGE_UNKNOWN if none).
 
-    uptime_s; flags: kinds.FLAG_*; active: phenomena in alarm; active_event: number of the newest active alarm (0 none); readings as in Event;
-    heap_free_kb: MicroPython heap; idf_free_kb: IDF heap (0xFFFF unknown); journal_depth: events that await a receipt; boot_count; reset_cause: kinds.RESET_NAMES;
-    task_restarts; faults: bit (code - 1) per active fault; fw: firmware version major << 8 | minor.
+    uptime_s; flags: kinds.FLAG_*; active: phenomena in alarm; active_event: number of the newest active alarm (0 none);
+    readings as in Event; heap_free_kb: MicroPython heap; idf_free_kb: IDF heap (0xFFFF unknown); journal_depth: events
+    that await a receipt; boot_count; reset_cause: kinds.RESET_NAMES; task_restarts; faults: bit (code - 1) per active
+    fault; fw: firmware version major << 8 | minor.
     """
 
     def __init__(
@@ -220,8 +233,8 @@ def decode_heartbeat(data: bytes) -> Heartbeat:
 
 
 class Receipt:
-    """The receiver's proof that events are committed. server_ms: UTC ms since 1970; answers: the uplink counter of the frame that it answers;
-    numbers: event numbers (may be empty: a heartbeat's answer, which carries the time only)."""
+    """The receiver's proof that events are committed. server_ms: UTC ms since 1970; answers: the uplink counter of the
+    frame that it answers; numbers: event numbers (may be empty: a heartbeat's answer, which carries the time only)."""
 
     def __init__(self, server_ms: int, answers: int, numbers: list[int]) -> None:
         self.server_ms = server_ms
@@ -252,8 +265,8 @@ def decode_receipt(data: bytes) -> Receipt:
 
 
 class Command:
-    """An order to a node. code: kinds.CMD_*; quotes: an uplink counter that the node sent < 60 s ago, which proves that the command is fresh;
-    args: up to 200 bytes, their meaning belongs to the code."""
+    """An order to a node. code: kinds.CMD_*; quotes: an uplink counter that the node sent < 60 s ago, which proves that
+    the command is fresh; args: up to 200 bytes, their meaning belongs to the code."""
 
     def __init__(self, code: int, quotes: int, args: bytes = b"") -> None:
         self.code = code
@@ -269,7 +282,10 @@ def encode_command(c: Command) -> bytes:
 
 
 def decode_command(data: bytes) -> Command:
-    """The command of an authentic payload. An unknown code is returned as it is: the node answers "unsupported". Raises PayloadError."""
+    """The command of an authentic payload.
+
+    An unknown code is returned as it is: the node answers "unsupported". Raises PayloadError.
+    """
     if len(data) < _COMMAND_LEN:
         raise PayloadError("command length")
     version, code, quotes, size = struct.unpack(_COMMAND, data[:_COMMAND_LEN])
