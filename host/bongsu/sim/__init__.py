@@ -1,0 +1,1 @@
+"""The virtual board, its peers and scenarios: Bongsu without hardware."""

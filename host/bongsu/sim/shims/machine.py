@@ -1,0 +1,348 @@
+"""machine as on an ESP32, as far as a node uses it. What is not here is not modelled: the firmware then fails
+loudly."""
+
+import errno
+
+import _board
+import _sensors
+import micropython
+
+PWRON_RESET = 1
+HARD_RESET = 2
+WDT_RESET = 3
+DEEPSLEEP_RESET = 4
+SOFT_RESET = 5
+
+_INPUT_ONLY = (34, 35, 36, 37, 38, 39)
+_NO_PIN = (20, 24, 28, 29, 30, 31)
+_ADC1 = (32, 33, 34, 35, 36, 37, 38, 39)
+_ADC2 = (0, 2, 4, 12, 13, 14, 15, 25, 26, 27)
+
+
+def reset():
+    _board.die("x soft")
+
+
+soft_reset = reset
+
+
+def deepsleep(time_ms=0):
+    _board.die("x sleep %d" % time_ms)
+
+
+def lightsleep(time_ms=0):
+    _board.sleep_us(time_ms * 1000)
+
+
+def idle():
+    _board.sleep_us(1000)
+
+
+def reset_cause():
+    return _board.state["cause"]
+
+
+def unique_id():
+    return _board.unhex(_board.state["node"])
+
+
+_freq = 160000000
+
+
+def freq(hz=None):
+    global _freq
+    if hz is None:
+        return _freq
+    if hz not in (20000000, 40000000, 80000000, 160000000, 240000000):
+        raise ValueError("frequency must be 20MHz, 40MHz, 80Mhz, 160MHz or 240MHz")
+    _freq = hz
+
+
+def disable_irq():
+    return 0
+
+
+def enable_irq(_state=0):
+    pass
+
+
+class Pin:
+    IN = 1
+    OUT = 3
+    OPEN_DRAIN = 7
+    PULL_DOWN = 1
+    PULL_UP = 2
+    IRQ_RISING = 1
+    IRQ_FALLING = 2
+    WAKE_LOW = 4
+    WAKE_HIGH = 5
+    DRIVE_0 = 0
+    DRIVE_1 = 1
+    DRIVE_2 = 2
+    DRIVE_3 = 3
+
+    def __init__(self, number, mode=-1, pull=-1, *, value=None, drive=None, hold=None):
+        if isinstance(number, Pin):
+            number = number._number
+        if not isinstance(number, int) or not 0 <= number <= 39 or number in _NO_PIN:
+            raise ValueError("invalid pin")
+        self._number = number
+        self.init(mode, pull, value=value)
+
+    def init(self, mode=-1, pull=-1, *, value=None, drive=None, hold=None):
+        if mode not in (-1, None):
+            if mode in (Pin.OUT, Pin.OPEN_DRAIN) and self._number in _INPUT_ONLY:
+                raise ValueError("pin can only be input")
+            _modes[self._number] = mode
+        if pull not in (-1, None):
+            _pulls[self._number] = pull
+            _board.levels.setdefault(self._number, 1 if pull == Pin.PULL_UP else 0)
+        if value is not None:
+            self.value(value)
+
+    def value(self, level=None):
+        if level is None:
+            _board.pump()
+            return _board.levels.get(self._number, 0)
+        if _modes.get(self._number) not in (Pin.OUT, Pin.OPEN_DRAIN):
+            return None  # the latch is written, the pad does not change
+        level = 1 if level else 0
+        if _board.levels.get(self._number) != level:
+            _board.levels[self._number] = level
+            _board.tell("p %d %d" % (self._number, level))
+        return None
+
+    def __call__(self, level=None):
+        return self.value(level)
+
+    def on(self):
+        self.value(1)
+
+    def off(self):
+        self.value(0)
+
+    def toggle(self):
+        self.value(1 - _board.levels.get(self._number, 0))
+
+    def irq(self, handler=None, trigger=3, *, wake=None):
+        if handler is None:
+            _board.irqs.pop(self._number, None)
+        else:
+            # As on the chip: not in the middle of anything, but at the next moment the interpreter allows.
+            _board.irqs[self._number] = (lambda pin: micropython.schedule(handler, pin), trigger, self)
+        return self
+
+    def __repr__(self):
+        return "Pin(%d)" % self._number
+
+
+_modes = {}
+_pulls = {}
+
+
+def _press(order):
+    """The host presses a button: [pin, ms]. It pulls the pin against its resistor."""
+    number, ms = order
+    idle_level = 0 if _pulls.get(number) == Pin.PULL_DOWN else 1
+    _board.set_input(number, 1 - idle_level)
+    _board.at(_board.vt_us() + ms * 1000, lambda: _board.set_input(number, idle_level))
+
+
+_board.hooks["press"] = _press
+_board.hooks["input"] = lambda order: _board.set_input(order[0], order[1])
+
+
+class Signal:
+    def __init__(self, pin, *args, invert=False, **kwargs):
+        self._pin = pin if isinstance(pin, Pin) else Pin(pin, *args, **kwargs)
+        self._invert = invert
+
+    def value(self, level=None):
+        if level is None:
+            return self._pin.value() ^ (1 if self._invert else 0)
+        return self._pin.value((not level) if self._invert else level)
+
+    def __call__(self, level=None):
+        return self.value(level)
+
+    def on(self):
+        self.value(1)
+
+    def off(self):
+        self.value(0)
+
+
+class PWM:
+    """The host sees the pin high while the duty is above 0."""
+
+    def __init__(self, pin, freq=5000, duty=None, *, duty_u16=None, duty_ns=None):
+        self._pin = Pin(pin, Pin.OUT)
+        self._freq = freq
+        self._duty = 0
+        self.init(freq, duty, duty_u16=duty_u16)
+
+    def init(self, freq=None, duty=None, *, duty_u16=None, duty_ns=None):
+        self._freq = freq or self._freq
+        if duty is not None:
+            duty_u16 = duty * 65535 // 1023
+        if duty_u16 is not None:
+            self.duty_u16(duty_u16)
+
+    def freq(self, hz=None):
+        if hz is None:
+            return self._freq
+        self._freq = hz
+
+    def duty_u16(self, duty=None):
+        if duty is None:
+            return self._duty
+        self._duty = duty
+        self._pin.value(1 if duty else 0)
+
+    def duty(self, duty=None):
+        if duty is None:
+            return self._duty * 1023 // 65535
+        self.duty_u16(duty * 65535 // 1023)
+
+    def deinit(self):
+        self.duty_u16(0)
+
+
+class ADC:
+    ATTN_0DB = 0
+    ATTN_2_5DB = 1
+    ATTN_6DB = 2
+    ATTN_11DB = 3
+    WIDTH_9BIT = 9
+    WIDTH_10BIT = 10
+    WIDTH_11BIT = 11
+    WIDTH_12BIT = 12
+
+    # Full scale by attenuation, mV (ESP-IDF, suggested ranges of the ESP32).
+    _FULL_MV = (950, 1250, 1750, 3300)
+
+    def __init__(self, pin, *, atten=0):
+        self._number = Pin(pin)._number
+        if self._number not in _ADC1 and self._number not in _ADC2:
+            raise ValueError("invalid pin")
+        self._atten = atten
+
+    def init(self, *, atten=0):
+        self._atten = atten
+
+    def atten(self, atten):
+        self._atten = atten
+
+    def width(self, bits):
+        pass
+
+    def read_uv(self):
+        _board.pump()
+        if self._number in _ADC2 and _board.state["wifi_active"]:
+            raise OSError(errno.ETIMEDOUT)  # ADC2 belongs to the radio while Wi-Fi runs
+        wired = _board.state["pins"].get("smoke_adc", self._number)
+        uv = _sensors.smoke_uv() if wired == self._number else 142000
+        return min(uv, self._FULL_MV[self._atten] * 1000)
+
+    def read(self):
+        return self.read_uv() * 4095 // (self._FULL_MV[self._atten] * 1000)
+
+    def read_u16(self):
+        raw = self.read()
+        return raw << 4 | raw >> 8
+
+
+class I2C:
+    """The board's only bus: the thermometer at 0x48."""
+
+    def __init__(self, bus=-1, *, scl=None, sda=None, freq=400000, timeout=50000):
+        pins = _board.state["pins"]
+        wired = all(
+            [
+                pin is None or name not in pins or Pin(pin)._number == pins[name]
+                for name, pin in (("i2c_scl", scl), ("i2c_sda", sda))
+            ]
+        )
+        self._devices = {0x48: _thermometer} if wired else {}
+
+    def init(self, *args, **kwargs):
+        pass
+
+    def deinit(self):
+        pass
+
+    def _device(self, address):
+        _board.pump()
+        device = self._devices.get(address)
+        if device is None or not device.answers():
+            raise OSError(errno.ENODEV)
+        return device
+
+    def scan(self):
+        return [address for address, device in self._devices.items() if device.answers()]
+
+    def writeto(self, address, data, stop=True):
+        self._device(address).write(bytes(data))
+        return len(data)
+
+    def readfrom(self, address, size, stop=True):
+        return self._device(address).read(size)
+
+    def readfrom_into(self, address, buffer, stop=True):
+        buffer[:] = self._device(address).read(len(buffer))
+
+    def writeto_mem(self, address, register, data, *, addrsize=8):
+        self._device(address).write(bytes([register]) + bytes(data))
+
+    def readfrom_mem(self, address, register, size, *, addrsize=8):
+        device = self._device(address)
+        device.write(bytes([register]))
+        return device.read(size)
+
+    def readfrom_mem_into(self, address, register, buffer, *, addrsize=8):
+        buffer[:] = self.readfrom_mem(address, register, len(buffer))
+
+
+SoftI2C = I2C
+_thermometer = _sensors.Thermometer()
+
+
+class WDT:
+    def __init__(self, id=0, timeout=5000):
+        if id != 0:
+            raise ValueError
+        if timeout <= 0:
+            raise ValueError("WDT timeout too short")
+        _board.watchdog(timeout)
+
+    def feed(self):
+        _board.watchdog(0)
+
+
+class RTC:
+    """Keeps running through resets; a power cut sets it to 2000-01-01."""
+
+    def datetime(self, fields=None):
+        import time
+
+        if fields is None:
+            now = time._rtc_us()
+            t = time.gmtime(now // 1000000)
+            return (t[0], t[1], t[2], t[6], t[3], t[4], t[5], now % 1000000)
+        year, month, day, _weekday, hour, minute, second, us = fields
+        base = time.mktime((year, month, day, hour, minute, second)) * 1000000 + us
+        _board.state["rtc"] = (base, _board.vt_us())
+        _board.tell("r %d %d" % _board.state["rtc"])
+        return None
+
+    def init(self, fields):
+        return self.datetime(fields)
+
+    def memory(self, data=None):
+        if data is None:
+            return _board.unhex(_board.state["rtc_memory"])
+        if len(data) > 2048:
+            raise ValueError("buffer too long")
+        _board.state["rtc_memory"] = _board.hex(data)
+        _board.tell("m " + _board.state["rtc_memory"])
+        return None

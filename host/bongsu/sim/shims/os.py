@@ -1,0 +1,29 @@
+"""os as on an ESP32: the file functions, no system(), no environment."""
+
+import uos
+import vfs as _vfs
+
+chdir = uos.chdir
+getcwd = uos.getcwd
+ilistdir = uos.ilistdir
+listdir = uos.listdir
+mkdir = uos.mkdir
+remove = uos.remove
+unlink = uos.unlink
+rename = uos.rename
+rmdir = uos.rmdir
+stat = uos.stat
+statvfs = uos.statvfs
+urandom = uos.urandom
+VfsFat = _vfs.VfsFat
+VfsLfs2 = _vfs.VfsLfs2
+mount = _vfs.mount
+umount = _vfs.umount
+
+
+def sync():
+    pass
+
+
+def uname():
+    return ("esp32", "esp32", "1.29.0", "v1.29.0 on 2026-07-05", "Generic ESP32 module with ESP32")

@@ -1,0 +1,378 @@
+"""Keeps one virtual board alive: starts its interpreter, reads its pipes, bites as its watchdog, and reboots it. One
+thread a board.
+
+Everything that changes a board's state runs in that thread; others hand it over with `call`. The interpreter is also
+started there, because Linux ends a child with the *thread* that made it.
+"""
+
+import contextlib
+import json
+import os
+import queue
+import selectors
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bongsu.sim import micropython
+from bongsu.sim.flash import BLOCKS
+from bongsu.sim.serial_log import SerialLog
+
+T = TypeVar("T")
+
+POWER_ON, HARD, WATCHDOG, DEEP_SLEEP, SOFT = 1, 2, 3, 4, 5
+CAUSES = {POWER_ON: "power_on", HARD: "hard", WATCHDOG: "watchdog", DEEP_SLEEP: "deep_sleep", SOFT: "soft"}
+# A busy computer may not run a board for a moment, and at high speed that moment is long in board time: the watchdog
+# bites no sooner than this (wall).
+WATCHDOG_MIN_WALL_S = 2.0
+# In discrete mode only a program that hangs without reading the clock is left to the host; everything else bites in
+# board time.
+_WATCHDOG_DISCRETE_S = 5.0
+_CALL_TIMEOUT_S = 30.0
+
+
+def monotonic_us() -> int:
+    """The clock that MicroPython's unix port reads too."""
+    return time.monotonic_ns() // 1000
+
+
+class _Life:
+    """One run of the interpreter, from boot to its end."""
+
+    def __init__(self, folder: Path, heap_kb: int) -> None:
+        control_r, self.control = os.pipe()
+        self.trace, trace_w = os.pipe()
+        heap = ["-X", f"heapsize={heap_kb}K"]
+        try:
+            self.process = subprocess.Popen(
+                micropython.command(
+                    *heap, str(micropython.SHIMS / "_start.py"), str(folder), str(control_r), str(trace_w)
+                ),
+                env=micropython.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                bufsize=0,
+                pass_fds=(control_r, trace_w),
+                process_group=0,
+            )
+        finally:
+            os.close(control_r)
+            os.close(trace_w)
+        assert self.process.stdout is not None
+        self.serial = self.process.stdout.fileno()
+
+    def send(self, message: dict[str, Any]) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self.control, json.dumps(message).encode() + b"\n")
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def close(self) -> None:
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        os.close(self.control)
+        os.close(self.trace)
+
+
+class Supervisor:
+    """The thread and the state of one board. `speed`: board seconds per wall second, None = discrete."""
+
+    def __init__(self, folder: Path, state: dict[str, Any], speed: Fraction | None, seed: int, heap_kb: int) -> None:
+        self.folder = folder
+        self.state = state
+        self.changed = threading.Condition()
+        self.log = SerialLog(folder / "serial.log", self.changed)
+        self.pins: dict[int, int] = {}
+        self.pin_history: list[tuple[float, int, int]] = []
+        self.causes: list[str] = []
+        self.scans = 0
+        self.crash: str | None = None
+        self.failed_file: str | None = None
+        self.paused_us = -1
+        self.ticks_start = 0
+        self.life: _Life | None = None
+        self._speed = speed
+        self._seed = seed
+        self._heap_kb = heap_kb
+        self._origin_us: int | None = None
+        self._discrete_us = 0
+        self._trace_rest = b""
+        self._watchdog_s: float | None = None
+        self._fed = 0.0
+        self._wake_at: float | None = None
+        self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._wake_r, self._wake_w = os.pipe()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._wake_r, selectors.EVENT_READ)
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name=f"board-{state['node']}", daemon=True)
+        self._thread.start()
+
+    # -- from any thread
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Run `function` in the board's thread and return its result."""
+        if threading.current_thread() is self._thread:
+            return function()
+        if self._ended:
+            raise RuntimeError("the board is closed")
+        future: Future[T] = Future()
+
+        def order() -> None:
+            try:
+                future.set_result(function())
+            except BaseException as e:
+                future.set_exception(e)
+
+        self._orders.put(order)
+        os.write(self._wake_w, b"!")
+        return future.result(_CALL_TIMEOUT_S)
+
+    def set(self, **values: Any) -> None:
+        """Change the state, now and for the boots to come."""
+
+        def change() -> None:
+            self.state.update(values)
+            if self.life is not None:
+                self.life.send(values)
+
+        self.call(change)
+
+    def order(self, **values: Any) -> None:
+        """Tell the running board something once (a button press)."""
+        self.call(lambda: self.life.send(values) if self.life is not None else None)
+
+    def close(self) -> None:
+        """End the board and its thread; may be called twice."""
+        if self._ended:
+            return
+
+        def end() -> None:
+            self.stop()
+            self._ended = True
+
+        self.call(end)
+        self._thread.join(_CALL_TIMEOUT_S)
+        self._selector.close()
+        os.close(self._wake_r)
+        os.close(self._wake_w)
+
+    def now_us(self) -> int:
+        """Board time, us since the first power-on (0 before it)."""
+        if self._speed is None:
+            return self._discrete_us
+        if self._origin_us is None:
+            return 0
+        return int((monotonic_us() - self._origin_us) * self._speed)
+
+    # -- in the board's thread
+
+    def boot(self, cause: int) -> None:
+        """Start the interpreter."""
+        if self._origin_us is None:
+            self._origin_us = monotonic_us()
+        if cause == POWER_ON:
+            self.state["rtc"] = [0, self.now_us()]
+            self.state["rtc_memory"] = ""
+        self.state["cause"] = cause
+        self.state["wifi_active"] = False
+        config = {
+            "state": self.state,
+            "speed": [self._speed.numerator, self._speed.denominator] if self._speed else [0, 1],
+            "origin_us": self._origin_us,
+            "vt_us": self._discrete_us,
+            "ticks_start": self.ticks_start,
+            "flash_blocks": BLOCKS,
+            "seed": self._seed * 1000 + len(self.causes),
+        }
+        (self.folder / "boot.json").write_text(json.dumps(config))
+        life = _Life(self.folder, self._heap_kb)
+        self._trace_rest = b""
+        self._watchdog_s = self._wake_at = None
+        self._selector.register(life.serial, selectors.EVENT_READ)
+        self._selector.register(life.trace, selectors.EVENT_READ)
+        with self.changed:
+            self.life = life
+            self.pins.clear()
+            self.failed_file = None
+            self.causes.append(CAUSES[cause])
+            self.changed.notify_all()
+
+    def stop(self) -> None:
+        """End the interpreter as a power cut does; what it had said before is read to the end."""
+        life = self.life
+        if life is None:
+            return
+        life.kill()
+        self._selector.unregister(life.serial)
+        self._selector.unregister(life.trace)
+        _drain(life.serial, self.log.feed)
+        _drain(life.trace, self._trace)
+        self.log.end_of_life()
+        life.close()
+        self._watchdog_s = self._wake_at = None
+        with self.changed:
+            self.life = None
+            self.changed.notify_all()
+
+    def _run(self) -> None:
+        while not self._ended:
+            for key, _ in self._selector.select(self._timeout_s()):
+                self._ready(key.fd)
+            self._clocks()
+
+    def _ready(self, fd: int) -> None:
+        if fd == self._wake_r:
+            os.read(fd, 1)
+            self._orders.get_nowait()()
+        elif self.life is not None and fd == self.life.serial:
+            data = os.read(fd, 65536)
+            if data:
+                self.log.feed(data)
+            else:
+                self._died()
+        elif self.life is not None and fd == self.life.trace:
+            for line in self._lines(os.read(fd, 65536)):
+                self._told(line)
+
+    def _died(self) -> None:
+        """The interpreter ended by itself, which no board does: its own fault or ours, and never hidden."""
+        assert self.life is not None
+        code = self.life.process.wait()
+        self.stop()
+        with self.changed:
+            self.crash = f"the interpreter ended with code {code}:\n{self.log.tail()}"
+            self.changed.notify_all()
+
+    def _watchdog_wall_s(self) -> float:
+        assert self._watchdog_s is not None
+        if self._speed is None:
+            return _WATCHDOG_DISCRETE_S
+        return max(self._watchdog_s / float(self._speed), WATCHDOG_MIN_WALL_S)
+
+    def _timeout_s(self) -> float | None:
+        now = time.monotonic()
+        ends = [] if self._wake_at is None else [self._wake_at]
+        if self._watchdog_s is not None and self.life is not None:
+            ends.append(self._fed + self._watchdog_wall_s())
+        return max(0.0, min(ends) - now) if ends else None
+
+    def _clocks(self) -> None:
+        now = time.monotonic()
+        if self._wake_at is not None and now >= self._wake_at:
+            self._wake_at = None
+            self.boot(DEEP_SLEEP)
+        if self._watchdog_s is None or self.life is None or now < self._fed + self._watchdog_wall_s():
+            return
+        # It may have been us who were late: a feed that waits in the pipe counts.
+        if not _readable(self.life.trace):
+            self._restart(WATCHDOG)
+
+    def _restart(self, cause: int) -> None:
+        self.stop()
+        self.boot(cause)
+
+    def _lines(self, data: bytes) -> list[str]:
+        *whole, self._trace_rest = (self._trace_rest + data).split(b"\n")
+        return [line.decode() for line in whole]
+
+    def _trace(self, data: bytes) -> None:
+        """Last words of an interpreter that was ended: what it had counted stays, what it asked for is moot."""
+        for line in self._lines(data):
+            if line[0] in "FrmVvps":
+                self._told(line)
+
+    def _told(self, line: str) -> None:
+        kind, *words = line.split(" ")
+        handler = {
+            "w": self._on_watchdog,
+            "f": self._on_watchdog,
+            "p": self._on_pin,
+            "F": self._on_flash,
+            "x": self._on_exit,
+            "r": self._on_rtc,
+            "m": self._on_rtc_memory,
+            "v": self._on_pause,
+            "V": self._on_time,
+            "s": self._on_scan,
+            "e": self._on_failed,
+        }.get(kind)
+        if handler is not None:
+            handler(words)
+
+    def _on_watchdog(self, words: list[str]) -> None:
+        self._fed = time.monotonic()
+        if words:
+            self._watchdog_s = int(words[0]) / 1000
+
+    def _on_pin(self, words: list[str]) -> None:
+        with self.changed:
+            self.pins[int(words[0])] = int(words[1])
+            self.pin_history.append((self.now_us() / 1e6, int(words[0]), int(words[1])))
+            self.changed.notify_all()
+
+    def _on_flash(self, words: list[str]) -> None:
+        self.state["flash_writes"] = int(words[0])
+
+    def _on_rtc(self, words: list[str]) -> None:
+        self.state["rtc"] = [int(words[0]), int(words[1])]
+
+    def _on_rtc_memory(self, words: list[str]) -> None:
+        self.state["rtc_memory"] = words[0] if words else ""
+
+    def _on_time(self, words: list[str]) -> None:
+        self._discrete_us = int(words[0])
+
+    def _on_pause(self, words: list[str]) -> None:
+        self._on_time(words)
+        with self.changed:
+            self.paused_us = int(words[0])
+            self.changed.notify_all()
+
+    def _on_scan(self, words: list[str]) -> None:
+        self.scans += 1
+
+    def _on_failed(self, words: list[str]) -> None:
+        with self.changed:
+            self.failed_file = words[0]
+            self.changed.notify_all()
+
+    def _on_exit(self, words: list[str]) -> None:
+        """The board asks to be ended: reset, deep sleep, watchdog in board time, or the power cut it was told to
+        suffer."""
+        if words[0] == "soft":
+            self._restart(SOFT)
+        elif words[0] == "watchdog":
+            self._restart(WATCHDOG)
+        elif words[0] == "sleep":
+            self.stop()
+            ms = int(words[1])
+            if self._speed is None:
+                self._discrete_us += ms * 1000
+            wall_s = ms / 1000 / float(self._speed) if self._speed else 0.0
+            self._wake_at = time.monotonic() + wall_s if ms else None
+        elif words[0] == "cut":
+            self.state["cut_after"] = 0
+            self.stop()
+
+
+def _readable(fd: int) -> bool:
+    with selectors.DefaultSelector() as selector:
+        selector.register(fd, selectors.EVENT_READ)
+        return bool(selector.select(0))
+
+
+def _drain(fd: int, take: Callable[[bytes], None]) -> None:
+    """Read what is left in the pipe of a dead process."""
+    while data := os.read(fd, 65536):
+        take(data)
