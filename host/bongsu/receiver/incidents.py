@@ -1,0 +1,219 @@
+"""What happens to an incident: one transition table, pure (time and ids are arguments).
+
+An incident is what people handle; one is open per subject and class. Its phase says what a person must know at a
+glance: does the alarm still stand, and has somebody taken it on? A restore closes nothing: a fire that went out by
+itself is still looked at. A new alarm after a restore is a new round: everybody is told again, and the
+acknowledgement no longer counts, because it was given for something else.
+"""
+
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+from bongsu.errors import BongsuError
+from bongsu_wire import kinds
+
+FIRE, CO_GAS, FAULT, CARE, EXERCISE = "fire", "co_gas", "fault", "care", "exercise"
+# Classes whose signals are dispatched to responders and texted to contacts. A fault is seen in the list of incidents.
+DISPATCHED = (FIRE, CO_GAS)
+DISPOSITIONS = ("fire", "cooking", "steam", "dust", "insect", "device_fault", "test", "unknown")
+# Which signals belong to a fire; gas, CO and bad air without heat or smoke are another class.
+_FIRE_BITS = kinds.HEAT | kinds.SMOKE
+
+Active = dict[str, tuple[str, ...]]
+
+
+class IllegalMove(BongsuError):
+    """The incident is not in a phase in which this may happen."""
+
+
+class StaleAcknowledgement(BongsuError):
+    """Something happened after what the acknowledging person had seen."""
+
+
+class Phase(Enum):
+    """Where an incident stands."""
+
+    STANDING = "standing"
+    ACKNOWLEDGED = "acknowledged"
+    RESTORED = "restored"
+    RESTORED_ACKNOWLEDGED = "restored and acknowledged"
+    CLOSED = "closed"
+
+
+class Move(Enum):
+    """What can happen to it."""
+
+    SIGNAL = "a signal"
+    RESTORE = "a restore"
+    ACKNOWLEDGE = "an acknowledgement"
+    CLOSE = "closing"
+
+
+# The whole life of an incident. A pair that is not here is illegal.
+TRANSITIONS: dict[tuple[Phase, Move], Phase] = {
+    (Phase.STANDING, Move.SIGNAL): Phase.STANDING,
+    (Phase.STANDING, Move.RESTORE): Phase.RESTORED,
+    (Phase.STANDING, Move.ACKNOWLEDGE): Phase.ACKNOWLEDGED,
+    (Phase.STANDING, Move.CLOSE): Phase.CLOSED,
+    (Phase.ACKNOWLEDGED, Move.SIGNAL): Phase.STANDING,
+    (Phase.ACKNOWLEDGED, Move.RESTORE): Phase.RESTORED_ACKNOWLEDGED,
+    (Phase.ACKNOWLEDGED, Move.ACKNOWLEDGE): Phase.ACKNOWLEDGED,
+    (Phase.ACKNOWLEDGED, Move.CLOSE): Phase.CLOSED,
+    (Phase.RESTORED, Move.SIGNAL): Phase.STANDING,
+    (Phase.RESTORED, Move.RESTORE): Phase.RESTORED,
+    (Phase.RESTORED, Move.ACKNOWLEDGE): Phase.RESTORED_ACKNOWLEDGED,
+    (Phase.RESTORED, Move.CLOSE): Phase.CLOSED,
+    (Phase.RESTORED_ACKNOWLEDGED, Move.SIGNAL): Phase.STANDING,
+    (Phase.RESTORED_ACKNOWLEDGED, Move.RESTORE): Phase.RESTORED_ACKNOWLEDGED,
+    (Phase.RESTORED_ACKNOWLEDGED, Move.ACKNOWLEDGE): Phase.RESTORED_ACKNOWLEDGED,
+    (Phase.RESTORED_ACKNOWLEDGED, Move.CLOSE): Phase.CLOSED,
+}
+_RESTORED_PHASES = (Phase.RESTORED, Phase.RESTORED_ACKNOWLEDGED)
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """One incident, as its row in the store; times in ms since 1970.
+
+    `subject`: "unit:<site>/<unit>", "node:<id>", "site:<id>" or "receiver:<sender>". `round` counts dispatch rounds
+    from 1. `snapshot`: site, unit, contacts, responders and node as they were, and under "active" what still stands
+    ({source: names of phenomena or faults}). `id` is 0 until it is stored.
+    """
+
+    id: int
+    subject: str
+    class_: str
+    opened_ms: int
+    last_event_ms: int
+    round: int = 1
+    last_event_id: int | None = None
+    restored_ms: int | None = None
+    closed_ms: int | None = None
+    ack_ms: int | None = None
+    ack_by: str | None = None
+    ack_event_id: int | None = None
+    disposition: str | None = None
+    note: str = ""
+    snapshot: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def state(self) -> str:
+        """As the store has it: "open" or "closed"."""
+        return "open" if self.closed_ms is None else "closed"
+
+    @property
+    def active(self) -> Active:
+        """What still stands: {source: names}."""
+        return {source: tuple(names) for source, names in self.snapshot.get("active", {}).items()}
+
+
+def phase(incident: Incident) -> Phase:
+    """Where the incident stands."""
+    if incident.closed_ms is not None:
+        return Phase.CLOSED
+    if incident.restored_ms is not None:
+        return Phase.RESTORED if incident.ack_ms is None else Phase.RESTORED_ACKNOWLEDGED
+    return Phase.STANDING if incident.ack_ms is None else Phase.ACKNOWLEDGED
+
+
+def _check(incident: Incident, move: Move) -> Phase:
+    now = phase(incident)
+    after = TRANSITIONS.get((now, move))
+    if after is None:
+        raise IllegalMove(
+            f"incident {incident.id} is {now.value}; {move.value} is not possible any more",
+            "See what is open: bongsu incident list",
+        )
+    return after
+
+
+def alarm_class(phenomena: int) -> str:
+    """The class of an alarm with these phenomena bits. No bits at all (a push button) means fire."""
+    return FIRE if phenomena & _FIRE_BITS or not phenomena else CO_GAS
+
+
+def names_of(phenomena: int) -> tuple[str, ...]:
+    """Names of phenomena bits in bit order; ("button",) for none."""
+    return tuple(name for bit, name in kinds.PHENOMENON_NAMES.items() if phenomena & bit) or ("button",)
+
+
+def opened(
+    subject: str, class_: str, *, source: str, names: tuple[str, ...], now_ms: int, snapshot: dict[str, Any]
+) -> Incident:
+    """A new incident in which `names` (phenomena or faults) of `source` (a node id, "link", ...) stand."""
+    return Incident(0, subject, class_, now_ms, now_ms, snapshot={**snapshot, "active": {source: list(names)}})
+
+
+def signalled(
+    incident: Incident, *, source: str, names: tuple[str, ...], now_ms: int, event_id: int | None
+) -> tuple[Incident, bool]:
+    """A further alarm or fault in an open incident. Returns it and whether this begins a new round, in which everybody
+    is told again: that is so after a restore. In the same round nobody is told twice; the acknowledgement is cleared in
+    either case, for whoever gave it has not seen this. Raises IllegalMove.
+    """
+    new_round = phase(incident) in _RESTORED_PHASES
+    _check(incident, Move.SIGNAL)
+    standing = {} if new_round else incident.active
+    standing[source] = tuple(dict.fromkeys((*standing.get(source, ()), *names)))
+    changed = _with_active(incident, standing, now_ms, event_id)
+    return replace(
+        changed,
+        round=incident.round + new_round,
+        restored_ms=None,
+        ack_ms=None,
+        ack_by=None,
+        ack_event_id=None,
+    ), new_round
+
+
+def restored(
+    incident: Incident, *, source: str, names: tuple[str, ...] | None, now_ms: int, event_id: int | None
+) -> tuple[Incident, bool]:
+    """`source` reports that `names` (None: all of its own) no longer stand. Returns the incident and whether nothing
+    stands any more by this very report; closing is left to people. Raises IllegalMove.
+    """
+    _check(incident, Move.RESTORE)
+    standing = incident.active
+    left = tuple(name for name in standing.pop(source, ()) if names is not None and name not in names)
+    if left:
+        standing[source] = left
+    changed = _with_active(incident, standing, now_ms, event_id)
+    if standing or incident.restored_ms is not None:
+        return changed, False
+    return replace(changed, restored_ms=now_ms), True
+
+
+def _with_active(incident: Incident, active: Active, now_ms: int, event_id: int | None) -> Incident:
+    return replace(
+        incident,
+        snapshot={**incident.snapshot, "active": {source: list(names) for source, names in active.items()}},
+        last_event_ms=now_ms,
+        last_event_id=event_id if event_id is not None else incident.last_event_id,
+    )
+
+
+def acknowledged(incident: Incident, *, by: str, seen_event_id: int | None, now_ms: int) -> Incident:
+    """Somebody takes the incident on, having seen it up to `seen_event_id` (compare and set).
+
+    Raises StaleAcknowledgement if something happened since, IllegalMove if it is closed.
+    """
+    _check(incident, Move.ACKNOWLEDGE)
+    if seen_event_id != incident.last_event_id:
+        raise StaleAcknowledgement(
+            f"incident {incident.id} changed since you looked at it (newest event {incident.last_event_id}, "
+            f"you saw {seen_event_id})",
+            f"Look again: bongsu incident show {incident.id}",
+        )
+    return replace(incident, ack_ms=now_ms, ack_by=by, ack_event_id=seen_event_id)
+
+
+def closed(incident: Incident, *, disposition: str, now_ms: int, note: str = "") -> Incident:
+    """A person ends the incident and says what it was; what still waited to be sent is cancelled by the caller.
+
+    Raises IllegalMove if it is closed already, ValueError for a disposition that is none.
+    """
+    _check(incident, Move.CLOSE)
+    if disposition not in DISPOSITIONS:
+        raise ValueError(f"no disposition: {disposition}")
+    return replace(incident, closed_ms=now_ms, disposition=disposition, note=note or incident.note)
