@@ -131,9 +131,14 @@ class Uplink:
     def _hurry_alarm(self) -> None:
         """An alarm does not wait for the end of a back-off pause; each one may cut it short once."""
         for number in self._journal.pending():
-            if number > self._hurried and _event_kind(self._journal.entry(number)) == kinds.ALARM:
-                self._hurried = number
-                self._mqtt.retry_now()
+            if number <= self._hurried:
+                continue
+            try:
+                if _event_kind(self._journal.entry(number)) == kinds.ALARM:
+                    self._mqtt.retry_now()
+                    self._hurried = number
+            except Exception:  # an entry that cannot be read is logged when it is its turn to be sent
+                continue
 
     def _send_event(self, number: int, now: int) -> int:
         """Send one event in a fresh frame; return the ms until it is due again."""
