@@ -1,4 +1,4 @@
-"""The bundle: what one provisioning puts onto one board. As a folder (0700, files 0600): node.json, ca.der, ident.json."""
+"""The bundle: what one provisioning puts onto one board: node.json, ca.der, ident.json (folder 0700, files 0600)."""
 
 import json
 import os

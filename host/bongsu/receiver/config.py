@@ -57,13 +57,13 @@ class SmsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     status_url: str | None = None
     method: Literal["POST", "GET"] = "POST"
     format: Literal["json", "form"] = "json"
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
     token_file: str | None = None
-    body: dict[str, str] = {"to": "{phone}", "text": "{text}", "key": "{key}"}
+    body: dict[str, str] = msgspec.field(default_factory=lambda: {"to": "{phone}", "text": "{text}", "key": "{key}"})
     ref_field: str = "id"
     status_field: str = "status"
-    delivered_values: list[str] = ["delivered"]
-    failed_values: list[str] = ["failed", "undeliverable"]
+    delivered_values: tuple[str, ...] = ("delivered",)
+    failed_values: tuple[str, ...] = ("failed", "undeliverable")
 
 
 class SupervisionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -5,8 +5,10 @@ section 5).
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, update
 
+from bongsu.install.boards import Board
 from bongsu.install.bundle import Bundle
 from bongsu.receiver import registry
 from bongsu.receiver.certificates import BROKER_NAME
@@ -24,17 +26,6 @@ class BrokerAddress:
     ip: str
     port: int
     tls: bool = True
-
-
-@dataclass(frozen=True)
-class Board:
-    """A board's name and what hangs on which pin; detector and smoke head only where they differ from the firmware's
-    defaults.
-    """
-
-    name: str
-    pins: dict[str, int]
-    smoke_head: dict[str, int] | None = None
 
 
 def provision_node(
@@ -85,9 +76,8 @@ def provision_node(
         },
         "board": board.name,
         "pins": board.pins,
+        "smoke_head": msgspec.to_builtins(board.smoke_head),
         "heartbeat_s": HEARTBEAT_S,
         "provisioned_s": now_ms // 1000,
     }
-    if board.smoke_head is not None:
-        node_json["smoke_head"] = board.smoke_head
     return Bundle(node_id, key.epoch, key.key, node_json, ca_der)

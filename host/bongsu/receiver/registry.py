@@ -84,6 +84,13 @@ def list_sites(conn: Connection) -> list[Row]:
     return _rows(conn.execute(select(c.id, c.name, c.kind, c.address, c.tz, units).order_by(c.id)))
 
 
+def show_site(conn: Connection, site_id: str) -> Row:
+    """One site with its units."""
+    require_site(conn, site_id)
+    row = next(s for s in list_sites(conn) if s["id"] == site_id)
+    return {**row, "units": list_units(conn, site_id)}
+
+
 def list_units(conn: Connection, site_id: str | None = None) -> list[Row]:
     """Units of one site or of all, with owner and nodes."""
     c = schema.unit.c
@@ -214,6 +221,14 @@ def list_contacts(conn: Connection) -> list[Row]:
     c = schema.contact.c
     rows = _rows(conn.execute(select(c.id, c.name, c.phone, c.lang).order_by(c.id)))
     return [{**_shown_person(r), "units": units.get(r["id"], [])} for r in rows]
+
+
+def show_contact(conn: Connection, contact_id: str) -> Row:
+    """One contact, number masked, with the units that it belongs to."""
+    found = [c for c in list_contacts(conn) if c["id"] == contact_id]
+    if not found:
+        raise RegistryError(f"there is no contact {fields.shown(contact_id)}", "See them: bongsu contact list")
+    return found[0]
 
 
 def contact_phone(conn: Connection, contact_id: str, *, actor: str, now_ms: int) -> str:

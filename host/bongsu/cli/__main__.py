@@ -1,0 +1,5 @@
+"""`python -m bongsu.cli`: the same as the command `bongsu`."""
+
+from bongsu.cli.main import main
+
+main()

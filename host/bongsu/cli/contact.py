@@ -1,0 +1,92 @@
+"""`bongsu contact`."""
+
+import click
+
+from bongsu.cli.context import Installation, actor, data_option, json_option, now_ms, pass_installation
+from bongsu.cli.output import done, show_list, show_one
+
+
+@click.group()
+@data_option
+def contact() -> None:
+    """Owners and deputies: who is texted."""
+
+
+@contact.command()
+@click.argument("contact_id", metavar="ID")
+@click.option("--name", required=True)
+@click.option("--phone", "number", required=True, help="010-1234-5678 or +82 10 1234 5678.")
+@click.option("--lang", type=click.Choice(["ko", "en"]), default="ko", show_default=True)
+@click.option("--unit", "address", metavar="SITE/UNIT", help="Make the contact this unit's.")
+@click.option("--role", type=click.Choice(["owner", "deputy"]), default="owner", show_default=True)
+@data_option
+@json_option
+@pass_installation
+def add(
+    installation: Installation,
+    contact_id: str,
+    name: str,
+    number: str,
+    lang: str,
+    address: str | None,
+    role: str,
+    json_wanted: bool,
+) -> None:
+    """Add a contact."""
+    from bongsu.receiver import fields, registry
+
+    unit = fields.unit_address(address) if address is not None else None
+    with installation.writing() as conn:
+        made = registry.add_contact(conn, contact_id=contact_id, name=name, number=number, lang=lang, now_ms=now_ms())
+        if unit is not None:
+            registry.assign_contact(conn, contact_id=made, site_id=unit[0], unit_id=unit[1], role=role)
+    done(f"Added contact {made}", {"contact": made}, json_wanted=json_wanted)
+
+
+@contact.command()
+@click.argument("contact_id", metavar="ID")
+@click.argument("address", metavar="SITE/UNIT")
+@click.option("--role", type=click.Choice(["owner", "deputy"]), default="owner", show_default=True)
+@data_option
+@json_option
+@pass_installation
+def assign(installation: Installation, contact_id: str, address: str, role: str, json_wanted: bool) -> None:
+    """Make a contact a unit's owner, or the next of its deputies."""
+    from bongsu.receiver import fields, registry
+
+    site_id, unit_id = fields.unit_address(address)
+    with installation.writing() as conn:
+        rank = registry.assign_contact(conn, contact_id=contact_id, site_id=site_id, unit_id=unit_id, role=role)
+    row = {"contact": contact_id, "unit": f"{site_id}/{unit_id}", "role": role, "rank": rank}
+    done(f"{contact_id} is now {role} of {site_id}/{unit_id}", row, json_wanted=json_wanted)
+
+
+@contact.command("list")
+@data_option
+@json_option
+@pass_installation
+def list_(installation: Installation, json_wanted: bool) -> None:
+    """List contacts; phone numbers are masked."""
+    from bongsu.receiver import registry
+
+    with installation.reading() as conn:
+        rows = registry.list_contacts(conn)
+    show_list(rows, ["id", "name", "phone", "lang", "units"], json_wanted=json_wanted, empty="No contacts yet.")
+
+
+@contact.command()
+@click.argument("contact_id", metavar="ID")
+@click.option("--unmask", is_flag=True, help="Show the whole phone number; this is written into the audit.")
+@data_option
+@json_option
+@pass_installation
+def show(installation: Installation, contact_id: str, unmask: bool, json_wanted: bool) -> None:
+    """Show a contact."""
+    from bongsu.receiver import registry
+
+    with installation.reading() as conn:
+        row = registry.show_contact(conn, contact_id)
+    if unmask:
+        with installation.writing() as conn:
+            row["phone"] = registry.contact_phone(conn, contact_id, actor=actor(), now_ms=now_ms())
+    show_one(row, json_wanted=json_wanted)

@@ -1,0 +1,138 @@
+"""What every command needs: the data folder by --data or BONGSU_DATA, its settings, store and master key; and the
+shared options.
+"""
+
+import getpass
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from bongsu.errors import BongsuError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from bongsu.receiver.config import Config
+    from bongsu.receiver.keys import MasterKey
+    from bongsu.receiver.store import Store
+    from bongsu.receiver.wake import Topic
+
+DATA_ENV = "BONGSU_DATA"
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def default_data() -> Path:
+    """The data folder when nothing names one."""
+    named = os.environ.get(DATA_ENV)
+    return Path(named) if named else Path.home() / ".local" / "share" / "bongsu"
+
+
+@dataclass
+class Installation:
+    """The installation that a command works on; passed as click's `ctx.obj` (decorator: `pass_installation`)."""
+
+    data: Path
+
+    def config(self) -> "Config":
+        """Its settings. Raises ConfigError."""
+        from bongsu.receiver.config import CONFIG_NAME, load
+
+        path = self.data / CONFIG_NAME
+        if not self.data.is_dir():
+            raise BongsuError(
+                f"there is no data folder {self.data}",
+                f"Make it: bongsu init --data {self.data}, or name another by --data.",
+            )
+        return load(path)
+
+    def master(self) -> "MasterKey":
+        """Its master key. Raises KeyFault."""
+        from bongsu.receiver.init_data import MASTER_KEY_NAME
+        from bongsu.receiver.keys import load_master
+
+        return load_master(self.data / MASTER_KEY_NAME)
+
+    @contextmanager
+    def store(self) -> "Iterator[Store]":
+        """Its store, closed at the end. Raises ConfigError, StoreError."""
+        from bongsu.receiver.store import open_store
+
+        url = self.config().store_url
+        self._require_database(url)
+        store = open_store(url)
+        try:
+            yield store
+        finally:
+            store.close()
+
+    @contextmanager
+    def reading(self) -> "Iterator[Connection]":
+        """One reading transaction on its store."""
+        with self.store() as store, store.read() as conn:
+            yield conn
+
+    @contextmanager
+    def writing(self, topic: "Topic" = "registry") -> "Iterator[Connection]":
+        """One writing transaction on its store; after the commit the running receiver, if there is one, is told of
+        `topic`.
+        """
+        from bongsu.receiver.wake import notify
+
+        with self.store() as store, store.write() as conn:
+            yield conn
+        notify(self.data, topic)
+
+    @staticmethod
+    def _require_database(url: str) -> None:
+        """SQLite would make a missing file anew: an empty registry is not what a command was meant for."""
+        from sqlalchemy.engine import make_url
+
+        made = make_url(url)
+        if made.get_backend_name() == "sqlite" and made.database and not Path(made.database).exists():
+            raise BongsuError(
+                f"the database {made.database} is missing", "Correct [store] url in receiver.toml, or restore a backup."
+            )
+
+
+pass_installation = click.make_pass_decorator(Installation)
+
+
+def _set_data(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        ctx.find_root().obj.data = value
+
+
+def data_option(command: _Command) -> _Command:
+    """Option --data of a command; it may also stand before the command."""
+    option = click.option(
+        "--data",
+        type=click.Path(path_type=Path),
+        expose_value=False,
+        callback=_set_data,
+        help=f"Data folder (else {DATA_ENV}, else ~/.local/share/bongsu).",
+    )
+    return option(command)
+
+
+def json_option(command: _Command) -> _Command:
+    """Option --json, passed as `json_wanted`."""
+    return click.option("--json", "json_wanted", is_flag=True, help="Print JSON, for scripts.")(command)
+
+
+def now_ms() -> int:
+    """UTC ms since 1970 by this machine's clock."""
+    return time.time_ns() // 1_000_000
+
+
+def actor() -> str:
+    """Who runs the command, for the audit."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"

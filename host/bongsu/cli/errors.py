@@ -1,0 +1,68 @@
+"""The one place where errors become text and an exit code: 0 ok, 1 failed, 2 usage, 130 interrupted."""
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+import click
+
+from bongsu.errors import BongsuError
+
+__all__ = ["BongsuError", "run"]
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def run(command: Callable[[], object]) -> int:
+    """Run a command and return its exit code; every error goes to stderr with its next step."""
+    try:
+        result = command()
+        sys.stdout.flush()
+        return result if isinstance(result, int) else OK
+    except BongsuError as err:
+        return _say(err.message, err.next_step)
+    except click.UsageError as err:
+        err.show()
+        return USAGE
+    except click.ClickException as err:
+        err.show()
+        return err.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Who read our output has gone (`| head`): nothing to say, and nobody to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as err:
+        return _os_error(err)
+    except Exception as err:
+        return _unexpected(err)
+
+
+def _say(message: str, next_step: str) -> int:
+    click.echo(f"bongsu: {message}", err=True)
+    if next_step:
+        click.echo(f"  next: {next_step}", err=True)
+    return FAILED
+
+
+def _os_error(err: OSError) -> int:
+    where = f"{err.filename}: " if err.filename else ""
+    steps = {
+        errno.ENOSPC: "Free some space and run it again; nothing half-written was kept.",
+        errno.EACCES: "Run it as the user who owns the data folder, or correct its rights.",
+        errno.EROFS: "Name a folder that can be written.",
+    }
+    return _say(f"{where}{err.strerror or err}", steps.get(err.errno or 0, ""))
+
+
+def _unexpected(err: Exception) -> int:
+    if os.environ.get("BONGSU_DEBUG"):
+        traceback.print_exc()
+    return _say(
+        f"unexpected error, which is a fault of this program: {type(err).__name__}: {err}",
+        "Run it again with BONGSU_DEBUG=1 and report what it prints.",
+    )

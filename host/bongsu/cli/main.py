@@ -1,0 +1,83 @@
+"""The command `bongsu`: its groups, loaded when they are used, so that each command starts fast."""
+
+import importlib
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bongsu.cli.context import DATA_ENV, Installation, default_data
+from bongsu.cli.errors import run
+
+# Command -> (module, attribute, what it is for). The order is that of the help.
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "init": ("bongsu.cli.init", "init", "Make a data folder: certificates, master key, settings, database."),
+    "site": ("bongsu.cli.site", "site", "Markets and blocks of homes."),
+    "unit": ("bongsu.cli.unit", "unit", "Shops and homes."),
+    "contact": ("bongsu.cli.contact", "contact", "Owners and deputies."),
+    "node": ("bongsu.cli.node", "node", "Boards: register, provision, retire."),
+    "responder": ("bongsu.cli.responder", "responder", "Fire stations and control centres."),
+    "import": ("bongsu.cli.imports", "import_shops", "Read a market's shop list from a CSV file."),
+    "receiver": ("bongsu.cli.receiver", "receiver", "Run the alarm receiver."),
+    "incident": ("bongsu.cli.incident", "incident", "Incidents: list, show, acknowledge, close."),
+    "sim": ("bongsu.cli.sim", "sim", "Virtual boards and peers for trying out."),
+    "demo": ("bongsu.cli.demo", "demo", "A fire in a market, from the sensor to the fire station."),
+}
+
+EPILOG = """\b
+Examples:
+  bongsu demo
+  bongsu init --data market --host 192.0.2.10
+  bongsu --data market site add hannae --name "한내시장" --address "한내로 12"
+  bongsu --data market import shops.csv --site hannae --dry-run
+  bongsu --data market node provision a0b1c2d3e4f5 --out bundle
+  bongsu --data market receiver run
+  bongsu --data market incident list --json
+"""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called; its help needs no import."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: Any = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, purpose) for name, (_, _, purpose) in COMMANDS.items()])
+
+
+def _version() -> str:
+    try:
+        return version("bongsu")
+    except PackageNotFoundError:
+        return "(not installed, run from a checkout)"
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(_version(), prog_name="bongsu")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help=f"Data folder (else {DATA_ENV}, else ~/.local/share/bongsu)."
+)
+@click.pass_context
+def cli(ctx: click.Context, data: Path | None) -> None:
+    """Bongsu: wireless fire alarm for traditional markets and homes."""
+    ctx.obj = Installation(data if data is not None else default_data())
+
+
+def main() -> None:
+    """Entry point of the command; ends the process with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without Korean shows codes instead of failing
+    sys.exit(run(lambda: cli.main(prog_name="bongsu", standalone_mode=False)))

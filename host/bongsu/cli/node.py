@@ -1,0 +1,225 @@
+"""`bongsu node`."""
+
+import ipaddress
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import click
+
+from bongsu.cli.context import Installation, actor, data_option, json_option, now_ms, pass_installation
+from bongsu.cli.output import done, show_list, show_one
+from bongsu.errors import BongsuError
+
+if TYPE_CHECKING:
+    from bongsu.receiver.config import BrokerConfig
+    from bongsu.receiver.provision import BrokerAddress
+
+# WPA2: a passphrase has 8 to 63 characters; an SSID at most 32 bytes.
+PSK_MIN, PSK_MAX, SSID_MAX = 8, 63, 32
+
+
+@click.group()
+@data_option
+def node() -> None:
+    """Boards, named by their MAC (12 hex digits)."""
+
+
+@node.command()
+@click.argument("node_id", metavar="MAC")
+@click.option("--unit", "address", metavar="SITE/UNIT", help="The unit in which it hangs.")
+@click.option("--label", default="", help="Where in the unit it hangs.")
+@data_option
+@json_option
+@pass_installation
+def add(installation: Installation, node_id: str, address: str | None, label: str, json_wanted: bool) -> None:
+    """Register a board."""
+    from bongsu.receiver import fields, registry
+
+    unit = fields.unit_address(address) if address is not None else None
+    with installation.writing() as conn:
+        made = registry.add_node(conn, node_id=node_id, unit=unit, label=label, now_ms=now_ms())
+    done(f"Added node {made}\nNext: bongsu node provision {made} --out DIR", {"node": made}, json_wanted=json_wanted)
+
+
+@node.command("list")
+@data_option
+@json_option
+@pass_installation
+def list_(installation: Installation, json_wanted: bool) -> None:
+    """List nodes: unit, key epoch, last seen."""
+    from bongsu.receiver import registry
+
+    with installation.reading() as conn:
+        rows = registry.list_nodes(conn)
+    columns = ["node", "unit", "label", "state", "epoch", "last_seen_ms", "silent"]
+    show_list(rows, columns, json_wanted=json_wanted, empty="No nodes yet.")
+
+
+@node.command()
+@click.argument("node_id", metavar="MAC")
+@data_option
+@json_option
+@pass_installation
+def show(installation: Installation, node_id: str, json_wanted: bool) -> None:
+    """Show a node with its keys' states and its last heartbeat."""
+    from bongsu.receiver import fields, registry
+
+    with installation.reading() as conn:
+        row = registry.show_node(conn, fields.node_id(node_id))
+    show_one(row, json_wanted=json_wanted)
+
+
+@node.command()
+@click.argument("node_id", metavar="MAC")
+@click.argument("address", metavar="SITE/UNIT")
+@data_option
+@json_option
+@pass_installation
+def assign(installation: Installation, node_id: str, address: str, json_wanted: bool) -> None:
+    """Move a node into a unit. Refused while an alarm of it is open."""
+    from bongsu.receiver import fields, registry
+
+    unit = fields.unit_address(address)
+    moved = fields.node_id(node_id)
+    with installation.writing() as conn:
+        registry.assign_node(conn, node_id=moved, unit=unit)
+    text = f"Node {moved} is now in {unit[0]}/{unit[1]}"
+    done(text, {"node": moved, "unit": f"{unit[0]}/{unit[1]}"}, json_wanted=json_wanted)
+
+
+@node.command()
+@click.argument("node_id", metavar="MAC")
+@data_option
+@json_option
+@pass_installation
+def retire(installation: Installation, node_id: str, json_wanted: bool) -> None:
+    """Take a node out of service: nothing that it sends is accepted any more."""
+    from bongsu.receiver import fields, registry
+
+    retired = fields.node_id(node_id)
+    with installation.writing() as conn:
+        registry.retire_node(conn, node_id=retired)
+        registry.audit(conn, actor=actor(), action="node.retire", subject=f"node:{retired}", detail="", now_ms=now_ms())
+    done(f"Retired node {retired}", {"node": retired}, json_wanted=json_wanted)
+
+
+@node.command()
+@click.argument("node_id", metavar="MAC")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A new folder for the bundle.")
+@click.option("--broker-ip", help="The broker's IP address as nodes see it (default: [broker] in receiver.toml).")
+@click.option("--broker-port", type=click.IntRange(1, 65535), help="Its port (default: [broker] in receiver.toml).")
+@click.option("--board", "board_name", default="esp32-devkitc", show_default=True)
+@click.option(
+    "--wifi", metavar="SSID=FILE", multiple=True, help="A Wi-Fi network and the file that holds its passphrase."
+)
+@data_option
+@json_option
+@pass_installation
+def provision(
+    installation: Installation,
+    node_id: str,
+    out: Path,
+    broker_ip: str | None,
+    broker_port: int | None,
+    board_name: str,
+    wifi: tuple[str, ...],
+    json_wanted: bool,
+) -> None:
+    """Make a new key and key epoch for a node, and write the bundle for its board.
+
+    The former key stays valid until 24 hours after the new one's first frame. The bundle holds secrets: delete it when
+    it is on the board.
+    """
+    from bongsu.install.boards import load_board
+    from bongsu.receiver import fields
+    from bongsu.receiver.provision import provision_node
+
+    config = installation.config()
+    broker = _broker_address(installation, config.broker, broker_ip, broker_port)
+    networks = [_network(text) for text in wifi]
+    board = load_board(board_name)
+    ca_der = _ca_der(installation)
+    _require_new(out)
+    # Committed before it is written: a key without a bundle does no harm, a bundle without a key would lock its node
+    # out.
+    with installation.writing() as conn:
+        bundle = provision_node(
+            conn,
+            installation.master(),
+            node_id=fields.node_id(node_id),
+            broker=broker,
+            board=board,
+            wifi=networks,
+            ca_der=ca_der,
+            actor=actor(),
+            now_ms=now_ms(),
+        )
+    bundle.save(out)
+    row = {"node": bundle.node_id, "epoch": bundle.key_epoch, "bundle": str(out)}
+    done(f"Wrote {out}: node {bundle.node_id}, key epoch {bundle.key_epoch}", row, json_wanted=json_wanted)
+
+
+def _require_new(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BongsuError(f"{out} is there already", "Name a new folder by --out.")
+
+
+def _broker_address(
+    installation: Installation, broker: "BrokerConfig", ip: str | None, port: int | None
+) -> "BrokerAddress":
+    """Where nodes find the broker: as named, else as receiver.toml has it, if that is an address that nodes can use."""
+    from bongsu.receiver.provision import BrokerAddress
+
+    host, known_port, tls = broker.host, broker.port, broker.tls
+    if broker.mode == "external" and broker.url is not None:
+        url = urlsplit(broker.url)
+        tls = url.scheme == "mqtts"
+        host, known_port = url.hostname or "", url.port or (8883 if tls else 1883)
+    elif known_port == 0 and port is None:
+        known_port = _running_port(installation)
+    try:
+        found = ipaddress.ip_address(ip if ip is not None else host)
+    except ValueError:
+        raise BongsuError(
+            f"the broker's address {ip or host} is no IP address", "Name it: --broker-ip 192.0.2.10"
+        ) from None
+    if found.is_unspecified:
+        raise BongsuError(f"nodes cannot connect to {found}", "Name this machine's address: --broker-ip 192.0.2.10")
+    return BrokerAddress(str(found), port if port is not None else known_port, tls)
+
+
+def _running_port(installation: Installation) -> int:
+    try:
+        return int((installation.data / "run" / "broker.port").read_text())
+    except (OSError, ValueError):
+        raise BongsuError(
+            "the broker's port is picked when the receiver starts, and it does not run", "Name it: --broker-port 8883"
+        ) from None
+
+
+def _network(text: str) -> dict[str, str]:
+    ssid, sign, name = text.partition("=")
+    if not sign or not 0 < len(ssid.encode()) <= SSID_MAX:
+        raise click.BadParameter("write SSID=FILE; an SSID has 1 to 32 bytes", param_hint="--wifi")
+    try:
+        psk = Path(name).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError):
+        raise BongsuError(
+            f"cannot read the Wi-Fi passphrase from {name}", "Name a text file: --wifi SSID=FILE"
+        ) from None
+    if not PSK_MIN <= len(psk) <= PSK_MAX:
+        raise BongsuError(
+            f"the passphrase in {name} has {len(psk)} characters, not {PSK_MIN} to {PSK_MAX}", "Correct the file."
+        )
+    return {"ssid": ssid, "psk": psk}
+
+
+def _ca_der(installation: Installation) -> bytes:
+    from bongsu.receiver.certificates import der_of_pem
+
+    path = installation.data / "ca" / "ca.crt"
+    try:
+        return der_of_pem(path.read_bytes())
+    except (OSError, ValueError):
+        raise BongsuError(f"cannot read the CA certificate {path}", "Restore the folder ca/ from the backup.") from None
