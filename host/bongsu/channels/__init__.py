@@ -1,0 +1,1 @@
+"""The outside world, one file per kind: who is told of an incident, and how (DESIGN section 4)."""
