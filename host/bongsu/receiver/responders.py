@@ -102,7 +102,12 @@ def list_responders(conn: Connection, responder_id: str | None = None) -> list[R
     for row in conn.execute(select(schema.responder_site).order_by(schema.responder_site.c.site_id)):
         sites.setdefault(row.responder_id, []).append(row.site_id)
     rows = [dict(row._mapping) for row in conn.execute(query)]
-    return [{**r, "sites": ["*"] if r.pop("all_sites") else sites.get(r["id"], [])} for r in rows]
+    return [_with_sites(r, sites.get(r["id"], [])) for r in rows]
+
+
+def _with_sites(row: Row, sites: list[str]) -> Row:
+    """The row with `sites` in the place of `all_sites`."""
+    return {k: v for k, v in row.items() if k != "all_sites"} | {"sites": ["*"] if row["all_sites"] else sites}
 
 
 def show_responder(conn: Connection, responder_id: str) -> Row:

@@ -1,0 +1,144 @@
+"""`bongsu incident`."""
+
+import click
+
+from bongsu.cli import output
+from bongsu.cli.context import Installation, actor, data_option, json_option, now_ms, pass_installation
+
+DISPOSITIONS = ("fire", "cooking", "steam", "dust", "insect", "device_fault", "test", "unknown")
+_LIST = [
+    "id",
+    "class",
+    "subject",
+    "name",
+    "place",
+    "phase",
+    "standing",
+    "round",
+    "opened_ms",
+    "last_event",
+    "ack_by",
+    "disposition",
+]
+_EVENTS = ["event", "node", "kind", "phenomena", "criterion", "event_ms", "received_ms", "readings"]
+_DELIVERIES = [
+    "id",
+    "purpose",
+    "channel",
+    "recipient",
+    "state",
+    "attempts",
+    "accepted_ms",
+    "delivered_ms",
+    "last_error",
+]
+
+
+@click.group()
+@data_option
+def incident() -> None:
+    """Incidents: what happened, who took it on, how it ended."""
+
+
+@incident.command("list")
+@click.option("--open", "only_open", is_flag=True, help="Only those that are not closed.")
+@click.option("--site", "site_id", help="Only this site's.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True)
+@data_option
+@json_option
+@pass_installation
+def list_(installation: Installation, only_open: bool, site_id: str | None, limit: int, json_wanted: bool) -> None:
+    """List incidents, newest first."""
+    from bongsu.receiver import desk, registry
+
+    with installation.reading() as conn:
+        if site_id is not None:
+            registry.require_site(conn, site_id)
+        rows = desk.list_incidents(conn, only_open=only_open, site_id=site_id, limit=limit)
+    output.show_list(rows, _LIST, json_wanted=json_wanted, empty="No incidents.")
+
+
+@incident.command()
+@click.argument("incident_id", metavar="ID", type=click.IntRange(1))
+@data_option
+@json_option
+@pass_installation
+def show(installation: Installation, incident_id: int, json_wanted: bool) -> None:
+    """Show an incident with its contacts, events and deliveries."""
+    from bongsu.receiver import desk
+
+    with installation.reading() as conn:
+        row = desk.show_incident(conn, incident_id)
+    if json_wanted:
+        click.echo(output.as_json(row))
+        return
+    wanted = {"events": _EVENTS, "deliveries": _DELIVERIES}
+    for name, columns in wanted.items():
+        row[name] = [{c: thing[c] for c in columns} for thing in row[name]]
+    click.echo(output.record(row))
+    if row["state"] == "open" and row["ack_ms"] is None:
+        click.echo(f"\nAcknowledge: bongsu incident ack {incident_id} --seen {row['last_event'] or 0}")
+
+
+@incident.command()
+@click.argument("incident_id", metavar="ID", type=click.IntRange(1))
+@click.option(
+    "--seen",
+    type=click.IntRange(0),
+    required=True,
+    help="The last event that you have seen (`incident show`); 0: it has none.",
+)
+@click.option("--by", help="Who acknowledges (default: the user who runs this).")
+@data_option
+@json_option
+@pass_installation
+def ack(installation: Installation, incident_id: int, seen: int, by: str | None, json_wanted: bool) -> None:
+    """Take an incident on. Refused if a newer event came in since you looked."""
+    from bongsu.receiver import desk, fields
+
+    who = fields.words("--by", by, 100) if by is not None else actor()
+    with installation.writing("outbox") as conn:
+        desk.acknowledge(conn, incident_id, seen_event_id=seen or None, by=who, now_ms=now_ms())
+    row = {"incident": incident_id, "ack_by": who, "seen": seen or None}
+    output.done(f"Incident {incident_id} is acknowledged by {who}", row, json_wanted=json_wanted)
+
+
+@incident.command()
+@click.argument("incident_id", metavar="ID", type=click.IntRange(1))
+@click.option("--disposition", type=click.Choice(DISPOSITIONS), required=True, help="What it was.")
+@click.option("--note", default="", help="Anything else worth keeping.")
+@click.option("--seen", type=click.IntRange(0), help="Close only if this is still the newest event; 0: it has none.")
+@click.option("--by", help="Who closes it (default: the user who runs this).")
+@data_option
+@json_option
+@pass_installation
+def close(
+    installation: Installation,
+    incident_id: int,
+    disposition: str,
+    note: str,
+    seen: int | None,
+    by: str | None,
+    json_wanted: bool,
+) -> None:
+    """End an incident and say what it was. Messages that have not been sent yet are cancelled."""
+    from bongsu.receiver import desk, fields
+
+    who = fields.words("--by", by, 100) if by is not None else actor()
+    checked_note = fields.words("--note", note, 1000, required=False)
+    with installation.writing("outbox") as conn:
+        cancelled = desk.close(
+            conn,
+            incident_id,
+            disposition=disposition,
+            note=checked_note,
+            by=who,
+            now_ms=now_ms(),
+            seen_event_id=seen or None,
+            check_seen=seen is not None,
+        )
+    row = {"incident": incident_id, "disposition": disposition, "cancelled_deliveries": cancelled}
+    text = f"Incident {incident_id} is closed: {disposition}" + (
+        f"; {cancelled} messages were cancelled" if cancelled else ""
+    )
+    output.done(text, row, json_wanted=json_wanted)
