@@ -56,7 +56,7 @@ else:
             self._key = bytes(key)
             self._ecb = _aes(self._key, _ECB)
 
-        def _mac(self, nonce, header, plain):
+        def _mac(self, nonce: bytes, header: bytes, plain: bytes) -> bytes:
             # B0 (flags, nonce, length), then the header with its length, then the plaintext; each part padded to whole
             # blocks (RFC 3610, 2.2).
             flags = (0x40 if header else 0) | ((self.tag_len - 2) // 2 << 3) | 1
@@ -68,13 +68,13 @@ else:
                 block += bytes(-len(block) % 16)
             block += bytes(plain)
             block += bytes(-len(block) % 16)
-            return _aes(self._key, _CBC, _ZERO).encrypt(block)[-16:]
+            return _aes(self._key, _CBC, _ZERO).encrypt(block)[-16:]  # type: ignore[no-any-return]
 
-        def _stream(self, nonce, length):
+        def _stream(self, nonce: bytes, length: int) -> bytes:
             # A0 masks the tag, A1.. the text: one ECB call for all of them.
             head = b"\x01" + bytes(nonce)
             blocks = b"".join([head + bytes([i >> 8, i & 0xFF]) for i in range(1 + (length + 15) // 16)])
-            return self._ecb.encrypt(blocks)
+            return self._ecb.encrypt(blocks)  # type: ignore[no-any-return]
 
         def seal(self, nonce: bytes, header: bytes, plain: bytes) -> bytes:
             """Return ciphertext + tag. `header` is authenticated but not encrypted."""
