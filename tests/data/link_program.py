@@ -20,8 +20,8 @@ rising = False
 stall_ms = 0
 
 
-def log(level, tag, **fields):
-    print("%d %s %s %s" % (ticks_ms() & 0x3FFFFFFF, level, tag, " ".join(["%s=%s" % (k, fields[k]) for k in fields])))
+def log(level, tag, text):
+    print(ticks_ms() & 0x3FFFFFFF, level, tag, text)
 
 
 class Identity:
@@ -65,11 +65,11 @@ class Journal:
 
 class Clock:
     def server_time(self, server_ms):
-        log("I", "clock", server_ms=server_ms)
+        log("I", "clock", "server_ms=%d" % server_ms)
 
 
 def on_command(command, header):
-    log("I", "command", code=command.code, counter=header.counter)
+    log("I", "command", "code=%d counter=%d" % (command.code, header.counter))
     return 0
 
 

@@ -219,6 +219,8 @@ class Receiver:
             self.answers.append(payload.decode_answer(body))
 
     async def _commit(self, counter, body):
+        if self._trouble.lost():  # a stranger is quicker
+            self._broker.down(self.forged([payload.decode_event(body).number]))
         await sleep_ms(self._trouble.delay_ms())
         if self._trouble.lost():  # killed before the commit
             return
@@ -331,8 +333,8 @@ class Node:
         )
         self.tasks = []
 
-    def log(self, level, tag, **fields):
-        self.logged.append((vtime.now_ms, level, tag, fields))
+    def log(self, level, tag, text):
+        self.logged.append((vtime.now_ms, level, tag, text))
 
     def server_time(self, server_ms):
         self.times.append((vtime.now_ms, server_ms))

@@ -18,4 +18,4 @@ def test_every_event_is_committed_before_it_leaves_the_journal_and_no_counter_re
     assert not bad, bad[:3]
     # The storms were storms: there was something to lose, and something to refuse.
     assert sum(r["events"] for r in results) > 10 * SEEDS
-    assert sum(r["refused"] for r in results) > SEEDS // 2
+    assert sum(r["refused"] for r in results) > 4 * SEEDS

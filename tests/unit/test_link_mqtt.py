@@ -17,8 +17,8 @@ from link_world import *
 from link_world import asyncio, kinds, random, sleep_ms, vtime, Node, Trouble, world
 broker, receiver, flash = world(1)
 
-def logged(node, tag, **wanted):
-    return [e for e in node.logged if e[2] == tag and all([e[3].get(k) == wanted[k] for k in wanted])]
+def logged(node, tag, start):
+    return [e for e in node.logged if e[2] == tag and e[3].startswith(start)]
 
 async def main():
 """
@@ -119,12 +119,13 @@ def test_a_broker_that_answers_no_ping_is_left_within_30_s_of_silence() -> None:
         at = vtime.now_ms
         while node.client.connected:
             await sleep_ms(50)
-        print((logged(node, "mqtt", state="down")[-1][3]["why"] if logged(node, "mqtt", state="down") else "?", vtime.now_ms - at))
+        after_ms = vtime.now_ms - at
         await sleep_ms(2_000)
+        print((logged(node, "mqtt", "state=down")[-1][3].split()[1], after_ms))
         print(node.client.connected)
-    """.replace("print((logged", "await sleep_ms(1)\n        print((logged")
+    """
     )
-    assert why == "pingresp-timeout"
+    assert why == "why=pingresp-timeout"
     assert after_ms <= 30_200
     assert reconnected
 
@@ -165,14 +166,14 @@ def test_an_event_is_repeated_after_5_10_20_40_60_60_s_until_its_receipt() -> No
         broker.on_publish = lambda topic, data: None
         number = node.event(kinds.ALARM)
         await sleep_ms(300_000)
-        at = [e[0] for e in logged(node, "sent", event=number)]
+        at = [e[0] for e in logged(node, "sent", "event=%d " % number)]
         print([at[i + 1] - at[i] for i in range(len(at) - 1)])
         print(sorted(flash.events))
         broker.on_publish = receiver.published
         await sleep_ms(61_000)
-        tries = len(logged(node, "sent", event=number))
+        tries = len(logged(node, "sent", "event=%d " % number))
         await sleep_ms(300_000)
-        print((sorted(flash.events), len(logged(node, "sent", event=number)) - tries))
+        print((sorted(flash.events), len(logged(node, "sent", "event=%d " % number)) - tries))
     """)
     assert [round(g / 1000) for g in gaps] == [5, 10, 20, 40, 60, 60, 60]
     assert left == [1]
@@ -333,7 +334,7 @@ def test_a_refused_subscription_is_logged_asked_again_and_does_not_stop_events()
         node = Node(flash, broker, receiver)
         node.power_on()
         await sleep_ms(100_000)
-        print(len(logged(node, "mqtt", subscribe="refused")))
+        print(len(logged(node, "mqtt", "subscribe=refused")))
         node.event(kinds.ALARM)
         await sleep_ms(1_000)
         print((sorted(receiver.committed), node.client.connections))

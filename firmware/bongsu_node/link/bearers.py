@@ -71,14 +71,14 @@ class WifiSupervisor:
     async def run(self, beat=_no_beat) -> None:
         """Supervise for ever. Raises nothing but CancelledError."""
         if not self._networks:
-            self._log("E", "wifi", err="no-network-configured")
+            self._log("E", "wifi", "err=no-network-configured")
         while True:
             beat()
             try:
                 if self._networks:
                     self.step()
             except Exception as e:  # the driver refuses in many ways; whatever it was, begin again from the interface
-                self._log("E", "wifi", err=repr(e))
+                self._log("E", "wifi", "err=%r" % e)
                 self._restart()
             await asyncio.sleep_ms(self._times["step"])
 
@@ -109,7 +109,7 @@ class WifiSupervisor:
         if self._stuck:
             self._stuck = False
             self.restarts += 1
-            self._log("W", "wifi", restart=self.restarts)
+            self._log("W", "wifi", "restart=%d" % self.restarts)
             self._set_up(False)
             self._wait(now, self._times["rest"])
             self._wlan.active(False)
@@ -189,6 +189,6 @@ class WifiSupervisor:
         if up == self.up:
             return
         self.up = up
-        self._log("I" if up else "W", "wifi", state="up" if up else "down", net=self._current)
+        self._log("I" if up else "W", "wifi", "state=%s net=%d" % ("up" if up else "down", self._current))
         if self._on_change is not None:
             self._on_change(up)

@@ -75,7 +75,7 @@ class _Connection:
 
 class MqttClient:
     """`broker`: the node.json section; `ca_der`: our CA (None only without TLS); `on_message(topic, payload)`: called for every message on `down_topic`;
-    `may_connect()`: False while a handshake must not block the loop; `log(level, tag, **fields)`; `on_state(up, why)`: called at every change.
+    `may_connect()`: False while a handshake must not block the loop; `log(level, tag, text)`: one line, text = "key=value ..."; `on_state(up, why)`: called at every change.
 
     `times_ms` overrides entries of TIMES_MS; `capacity`: messages held at most; `dialler`: another dial() for tests.
     """
@@ -146,7 +146,7 @@ class MqttClient:
             except Exception as e:  # whatever it was, a node without its link tries again
                 why = "crash:" + repr(e)
                 pause_ms = self._backoff.next_ms()
-            self._log("W", "mqtt", state="down", why="-".join(why.split()), retry_ms=pause_ms)
+            self._log("W", "mqtt", "state=down why=%s retry_ms=%d" % ("-".join(why.split()), pause_ms))
 
     # -- one connection from dialling to its end
 
@@ -163,7 +163,7 @@ class MqttClient:
         try:
             return self._may_connect()
         except Exception as e:  # a question that fails must not silence the node
-            self._log("E", "mqtt", may_connect=repr(e))
+            self._log("E", "mqtt", "may_connect=%r" % e)
             return True
 
     async def _connect(self, beat) -> str:
@@ -219,7 +219,7 @@ class MqttClient:
             try:
                 self.on_state(up, why)
             except Exception as e:
-                self._log("E", "mqtt", on_state=repr(e))
+                self._log("E", "mqtt", "on_state=%r" % e)
 
     # -- deadlines
 
@@ -317,7 +317,7 @@ class MqttClient:
         self._queue.connected(session_present)
         # Asked anew in a session that is present, too: a broker can present one that delivers nothing.
         self._subscribe(c)
-        self._log("I", "mqtt", state="up", session=int(session_present))
+        self._log("I", "mqtt", "state=up session=%d" % session_present)
         self._change(True, "connected")
 
     def _on_suback(self, c: _Connection, body: bytes) -> None:
@@ -328,7 +328,7 @@ class MqttClient:
         self.subscribed = body[2] != packets.SUBACK_REFUSED
         if not self.subscribed:
             # Alarms still go out on this connection; without receipts they are repeated until the broker is put right.
-            self._log("E", "mqtt", subscribe="refused", topic=self._down_topic)
+            self._log("E", "mqtt", "subscribe=refused topic=" + self._down_topic)
             c.subscribe_at = ticks_add(ticks_ms(), self._times["resubscribe"])
 
     def _on_publish(self, c: _Connection, first: int, body: bytes) -> None:
@@ -339,7 +339,7 @@ class MqttClient:
             try:
                 self.on_message(topic, payload)
             except Exception as e:
-                self._log("E", "mqtt", on_message=repr(e))
+                self._log("E", "mqtt", "on_message=%r" % e)
         if packet_id:
             c.owe(packets.puback(packet_id))
             self._work.set()

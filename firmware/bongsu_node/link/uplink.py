@@ -118,7 +118,7 @@ class Uplink:
         try:
             return send(number, now)
         except Exception as e:
-            self._log("E", "uplink", event=number, err=repr(e))
+            self._log("E", "uplink", "event=%d err=%r" % (number, e))
             return self._put_off(number, now)
 
     def _put_off(self, number: int, now: int) -> int:
@@ -157,7 +157,7 @@ class Uplink:
             return _FULL_MS
         self._sent.add(counter, now)
         self._schedule.sent(number, now)
-        self._log("I", "sent", event=number, counter=counter)
+        self._log("I", "sent", "event=%d counter=%d" % (number, counter))
         return self._schedule.due_in_ms(number, now)
 
     def _send_heartbeat(self, _number: int, now: int) -> int:
@@ -190,7 +190,7 @@ class Uplink:
             self._refuse("payload")
         except Exception as e:  # flash that fails, for one: then nothing is done, and the receiver asks again
             self._refuse("error")
-            self._log("E", "uplink", err=repr(e))
+            self._log("E", "uplink", "err=%r" % e)
 
     def _take(self, data: bytes) -> None:
         header = frame.parse(data)
@@ -235,7 +235,7 @@ class Uplink:
         if ticket is not None:
             ticket.withdraw()
         after_ms = self._schedule.done(number, now)
-        self._log("I", "receipt", event=number, after_ms=-1 if after_ms is None else after_ms)
+        self._log("I", "receipt", "event=%d after_ms=%d" % (number, -1 if after_ms is None else after_ms))
 
     def _take_command(self, header, command) -> None:
         now = self._ticks_ms()
@@ -256,5 +256,5 @@ class Uplink:
         try:
             return self._on_command(command, header)
         except Exception as e:
-            self._log("E", "command", code=command.code, err=repr(e))
+            self._log("E", "command", "code=%d err=%r" % (command.code, e))
             return kinds.ANSWER_FAILED
