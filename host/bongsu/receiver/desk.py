@@ -208,7 +208,7 @@ def _load(conn: Connection, incident_id: int) -> incidents.Incident:
 
 
 def _save(conn: Connection, before: incidents.Incident, after: incidents.Incident) -> None:
-    """Write what changed, if nobody else changed the incident since it was read (with several receivers that may be)."""
+    """Write what changed, if nobody else changed the incident since it was read (several receivers may)."""
     table = schema.incident
     changed = {n: getattr(after, n) for n in _FIELDS if getattr(after, n) != getattr(before, n)}
     same = table.c.last_event_id.is_not_distinct_from(before.last_event_id)
