@@ -7,11 +7,11 @@ with the same one is the same report. A later version only adds fields; a change
 """
 
 import json
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
-SCHEMA = "bongsu.report/1"
+SCHEMA: Final = "bongsu.report/1"
 
 
 class Market(msgspec.Struct, frozen=True):
