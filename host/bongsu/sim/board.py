@@ -218,7 +218,7 @@ class VirtualBoard:
 
     def run_for(self, seconds: float, timeout_s: float = 60.0) -> None:
         """Discrete mode only: let `seconds` of board time pass and return when they have (at most `timeout_s` on the
-        wall)."""
+        wall), or when power has failed."""
         if not self._discrete:
             raise BoardError("run_for needs a board of speed inf")
 
@@ -228,7 +228,8 @@ class VirtualBoard:
             return end
 
         end = self._supervisor.call(go)
-        self._wait(lambda: self._supervisor.paused_us >= end or None, timeout_s, f"{seconds} s of board time")
+        board = self._supervisor
+        self._wait(lambda: board.paused_us >= end or board.off or None, timeout_s, f"{seconds} s of board time")
 
     @property
     def powered(self) -> bool:
@@ -268,7 +269,7 @@ class VirtualBoard:
 
     def wait_off(self, timeout_s: float) -> None:
         """Wait until the board has no power (after cut_power_after_writes). Raises BoardError."""
-        self._wait(lambda: not self.powered or None, timeout_s, "power off")
+        self._wait(lambda: self._supervisor.off or None, timeout_s, "power off")
 
     def wait_boots(self, count: int, timeout_s: float) -> None:
         """Wait until the board has booted `count` times in all. Raises BoardError."""

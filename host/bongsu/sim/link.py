@@ -62,8 +62,8 @@ class _Half(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self._link = link
         self._count = count
-        self._held: list[bytes] = []
-        self._due = 0.0
+        self._held: list[tuple[float, bytes]] = []  # (when it may go on, data), in order
+        self._timer: asyncio.TimerHandle | None = None
         self._ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -71,50 +71,49 @@ class _Half(asyncio.Protocol):
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        self._held.append(data)
-        if sum(map(len, self._held)) > _HELD_MAX and self.transport is not None:
+        due = asyncio.get_running_loop().time() + self._link.delay_ms / 1000
+        if self._held:  # a later piece never overtakes an earlier one
+            due = max(due, self._held[-1][0])
+        self._held.append((due, data))
+        if sum(len(piece) for _, piece in self._held) > _HELD_MAX and self.transport is not None:
             self.transport.pause_reading()
-        self._schedule()
+        self.forward()
 
     def eof_received(self) -> bool:
         self._ended = True
-        self._schedule()
+        self.forward()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ended = True
-        self._schedule()
+        self.forward()
 
-    def _schedule(self) -> None:
-        """Forward after the link's delay; a later piece never overtakes an earlier one."""
-        loop = asyncio.get_running_loop()
-        self._due = max(self._due, loop.time() + self._link.delay_ms / 1000)
-        if self._link.delay_ms:
-            loop.call_at(self._due, self.forward, len(self._held))
-        else:
-            self.forward(len(self._held))
-
-    def forward(self, pieces: int) -> None:
-        """Hand over the first `pieces` held pieces, unless the link is stalled or nobody is there yet."""
+    def forward(self) -> None:
+        """Hand over what is due, unless the link is stalled or nobody is there yet; come back for the rest."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._link.stalled or self.peer is None or self.peer.transport is None:
             return
-        data = b"".join(self._held[:pieces])
-        del self._held[:pieces]
-        if data and not self.peer.transport.is_closing():
-            self._count(len(data))
-            self.peer.transport.write(data)
+        loop = asyncio.get_running_loop()
+        while self._held and self._held[0][0] <= loop.time():
+            data = self._held.pop(0)[1]
+            if not self.peer.transport.is_closing():
+                self._count(len(data))
+                self.peer.transport.write(data)
+        if self._held:
+            self._timer = loop.call_at(self._held[0][0], self.forward)
+            return
         if self.transport is not None and not self.transport.is_closing():
             self.transport.resume_reading()
-        if self._ended and not self._held:
+        if self._ended:
             self.peer.transport.close()
-
-    def release(self) -> None:
-        """The link works again."""
-        self.forward(len(self._held))
 
     def reset(self) -> None:
         """End this side with a TCP reset."""
         self._held.clear()
+        if self._timer is not None:
+            self._timer.cancel()
         if self.transport is None:
             return
         sock = self.transport.get_extra_info("socket")
@@ -219,7 +218,7 @@ class LinkProxy:
         except (OSError, TimeoutError):
             near.reset()
             return
-        near.release()
+        near.forward()
 
     async def _freeze(self) -> None:
         self.stalled = True
@@ -241,7 +240,7 @@ class LinkProxy:
             await self._listen()
         for pair in self._live:
             for half in pair:
-                half.release()
+                half.forward()
 
     async def _drop(self) -> None:
         for pair in self._live:

@@ -67,6 +67,8 @@ class _Life:
             os.close(trace_w)
         assert self.process.stdout is not None
         self.serial = self.process.stdout.fileno()
+        os.set_blocking(self.serial, False)
+        os.set_blocking(self.trace, False)
 
     def send(self, message: dict[str, Any]) -> None:
         with contextlib.suppress(BrokenPipeError):
@@ -110,6 +112,7 @@ class Supervisor:
         self._watchdog_s: float | None = None
         self._fed = 0.0
         self._wake_at: float | None = None
+        self._resetting = False
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._wake_r, self._wake_w = os.pipe()
         self._selector = selectors.DefaultSelector()
@@ -175,6 +178,11 @@ class Supervisor:
             return 0
         return int((monotonic_us() - self._origin_us) * self._speed)
 
+    @property
+    def off(self) -> bool:
+        """True without power; a board that sleeps or is being reset has it."""
+        return self.life is None and self._wake_at is None and not self._resetting
+
     # -- in the board's thread
 
     def boot(self, cause: int) -> None:
@@ -236,13 +244,13 @@ class Supervisor:
             os.read(fd, 1)
             self._orders.get_nowait()()
         elif self.life is not None and fd == self.life.serial:
-            data = os.read(fd, 65536)
+            data = _read(fd)
             if data:
                 self.log.feed(data)
-            else:
+            elif data is not None:
                 self._died()
         elif self.life is not None and fd == self.life.trace:
-            for line in self._lines(os.read(fd, 65536)):
+            for line in self._lines(_read(fd) or b""):
                 self._told(line)
 
     def _died(self) -> None:
@@ -279,8 +287,10 @@ class Supervisor:
             self._restart(WATCHDOG)
 
     def _restart(self, cause: int) -> None:
+        self._resetting = True
         self.stop()
         self.boot(cause)
+        self._resetting = False
 
     def _lines(self, data: bytes) -> list[str]:
         *whole, self._trace_rest = (self._trace_rest + data).split(b"\n")
@@ -333,8 +343,14 @@ class Supervisor:
     def _on_time(self, words: list[str]) -> None:
         self._discrete_us = int(words[0])
 
+    def _hear_out(self) -> None:
+        """Read what the board printed before the order that just came."""
+        if self.life is not None:
+            _drain(self.life.serial, self.log.feed)
+
     def _on_pause(self, words: list[str]) -> None:
         self._on_time(words)
+        self._hear_out()
         with self.changed:
             self.paused_us = int(words[0])
             self.changed.notify_all()
@@ -343,6 +359,7 @@ class Supervisor:
         self.scans += 1
 
     def _on_failed(self, words: list[str]) -> None:
+        self._hear_out()
         with self.changed:
             self.failed_file = words[0]
             self.changed.notify_all()
@@ -355,15 +372,21 @@ class Supervisor:
         elif words[0] == "watchdog":
             self._restart(WATCHDOG)
         elif words[0] == "sleep":
-            self.stop()
-            ms = int(words[1])
-            if self._speed is None:
-                self._discrete_us += ms * 1000
-            wall_s = ms / 1000 / float(self._speed) if self._speed else 0.0
-            self._wake_at = time.monotonic() + wall_s if ms else None
+            self._sleep(int(words[1]))
         elif words[0] == "cut":
             self.state["cut_after"] = 0
             self.stop()
+
+    def _sleep(self, ms: int) -> None:
+        """Deep sleep: off, but for the clock that wakes it after `ms` (0: never)."""
+        self._resetting = ms > 0
+        self.stop()
+        if ms and self._speed is None:
+            self._discrete_us += ms * 1000
+            self.boot(DEEP_SLEEP)
+        elif ms and self._speed:
+            self._wake_at = time.monotonic() + ms / 1000 / float(self._speed)
+        self._resetting = False
 
 
 def _readable(fd: int) -> bool:
@@ -372,7 +395,16 @@ def _readable(fd: int) -> bool:
         return bool(selector.select(0))
 
 
+def _read(fd: int) -> bytes | None:
+    """What the pipe holds, b"" at its end, None if it is empty (an event of a life that is over: numbers are used
+    again)."""
+    try:
+        return os.read(fd, 65536)
+    except BlockingIOError:
+        return None
+
+
 def _drain(fd: int, take: Callable[[bytes], None]) -> None:
-    """Read what is left in the pipe of a dead process."""
-    while data := os.read(fd, 65536):
+    """Read all that the pipe holds now."""
+    while data := _read(fd):
         take(data)

@@ -12,7 +12,8 @@ import _board
 BLOCK = 4096
 
 nvs = {}  # namespace -> key -> ["i", int] or ["b", hex]
-_host = None  # the host's folder of this board, a VfsPosix that is not mounted
+_host = None  # the host's file system, a VfsPosix that is not mounted
+_folder = ""  # the board's own in it
 _dirty = False
 
 
@@ -70,10 +71,10 @@ class Flash:
         return 0
 
 
-def open_nvs(host):
-    """Read the store from the host's folder; what an earlier life left pending is kept or lost."""
-    global _host
-    _host = host
+def open_nvs(host, folder):
+    """Read the store from the board's folder; what an earlier life left pending is kept or lost."""
+    global _host, _folder
+    _host, _folder = host, folder
     nvs.update(_load("/nvs.bin") or {})
     pending = _load("/nvs.pending")
     if pending is not None:
@@ -81,12 +82,12 @@ def open_nvs(host):
             nvs.clear()
             nvs.update(pending)
             _save("/nvs.bin")
-        _host.remove("/nvs.pending")
+        _host.remove(_folder + "/nvs.pending")
 
 
 def _load(name):
     try:
-        file = _host.open(name, "r")
+        file = _host.open(_folder + name, "r")
     except OSError:
         return None
     text = file.read()
@@ -98,10 +99,10 @@ def _load(name):
 
 
 def _save(name):
-    file = _host.open(name + ".tmp", "w")
+    file = _host.open(_folder + name + ".tmp", "w")
     json.dump(nvs, file)
     file.close()
-    _host.rename(name + ".tmp", name)
+    _host.rename(_folder + name + ".tmp", _folder + name)
 
 
 def nvs_pending():
@@ -121,5 +122,5 @@ def nvs_commit():
             _save("/nvs.bin")
         _board.die("x cut")
     _save("/nvs.bin")
-    _host.remove("/nvs.pending")
+    _host.remove(_folder + "/nvs.pending")
     _dirty = False

@@ -14,6 +14,7 @@ import utime
 
 _raw = []  # (id of TLS socket, TCP socket), the newest few: boards hold one connection
 _RAW_KEPT = 4
+_core = None
 
 
 def remember(tls_sock, sock):
@@ -64,32 +65,40 @@ class Poller:
             self._waiter.unregister(below)
 
     def ipoll(self, ms):
-        if self._streams:
-            ready = self._all.poll(0)
-            if ready or not ms:
-                self._spins = 0
-                return ready
-        elif not ms:
-            return ()
-        if False in self._streams.values():
-            ms = 1 if ms < 0 else min(ms, 1)
-        _board.idle(ms, self._waiter)
         if not self._streams:
+            if ms:
+                _board.idle(ms, self._waiter)
             return ()
         ready = self._all.poll(0)
+        while not ready and ms:
+            step = ms
+            if False in self._streams.values():
+                step = 1 if ms < 0 else min(ms, 1)
+            _board.idle(step, self._waiter)
+            ready = self._all.poll(0)
+            if ms > 0 or _core._task_queue.peek():
+                break
+            # "For ever" means it: asyncio takes the next task without looking whether there is one.
+            if not ready:
+                self._calm()
         if ready:
             self._spins = 0
-        else:
-            self._spins += 1
-            # The TCP socket says ready, TLS does not (it waits for the other direction): then look every ms, as the
-            # stock port does.
-            if self._spins > 3 and self._waiter.poll(0):
-                utime.sleep_us(1000)
+        elif ms:
+            self._calm()
         return ready
+
+    def _calm(self):
+        """The TCP socket says ready, TLS does not (it waits for the other direction): look every ms, as the stock
+        port does."""
+        self._spins += 1
+        if self._spins > 3 and self._waiter.poll(0):
+            utime.sleep_us(1000)
 
 
 def install(core):
     """Make asyncio.core (already imported with the real clock) run on board time."""
+    global _core
+    _core = core
     core.ticks = _board.async_ticks
 
     def init(self):

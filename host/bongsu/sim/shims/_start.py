@@ -25,14 +25,15 @@ def _modules(folder, config):
     import _poll
     import _sensors
 
-    host = vfs.VfsPosix(folder)
+    # Without a root folder of its own: with one, rename() of this port looks for both names at the new place.
+    host = vfs.VfsPosix()
     random.seed(config["seed"])
     _board.start(config, int(sys.argv[2]), int(sys.argv[3]))
-    _flash.open_nvs(host)
+    _flash.open_nvs(host, folder)
 
     def read_scenario(_):
         try:
-            file = host.open("/scenario.csv", "r")
+            file = host.open(folder + "/scenario.csv", "r")
         except OSError:
             return
         _sensors.load(file.read().split("\n"))

@@ -107,6 +107,10 @@ class _Station:
     def look(self):
         """Bring the state up to the present."""
         _board.pump()
+        self.move()
+
+    def move(self, _=None):
+        """The same, without listening to the host: also called when the host changes the air."""
         if not self.active or self.wanted is None:
             return
         if _board.state["wifi"] == "stuck":
@@ -157,6 +161,8 @@ class _Station:
 
 
 _station = _Station()
+_board.hooks["wifi"] = _station.move
+_board.hooks["networks"] = _station.move
 
 
 def up():
