@@ -137,8 +137,8 @@ def test_store_that_may_not_be_written(tmp_path: Path) -> None:
     with new_store(tmp_path):
         pass
     store = open_store(f"sqlite:///file:{tmp_path / 'bongsu.db'}?mode=ro&uri=true")
-    with pytest.raises(StoreError, match="cannot be written"), store.write():
-        pass
+    with pytest.raises(StoreError, match="cannot be written"), store.write() as conn:
+        conn.execute(insert(schema.site).values(_site("a")))
     store.close()
 
 

@@ -51,6 +51,7 @@ def _summary(row: Any) -> Row:
         "id": incident.id,
         "class": incident.class_,
         "subject": incident.subject,
+        "site": _part(incident.snapshot, "site").get("name"),
         "name": unit.get("name"),
         "place": unit.get("place"),
         "state": incident.state,

@@ -7,7 +7,7 @@ import binascii
 import secrets
 from typing import Any
 
-from sqlalchemy import Connection, insert, or_, select
+from sqlalchemy import Connection, insert, select
 
 from bongsu.receiver import fields
 from bongsu.receiver.keys import MasterKey
@@ -79,17 +79,6 @@ def add_responder(
 def secret_purpose(responder_id: str) -> str:
     """What a responder's secret is wrapped for (keys.MasterKey)."""
     return f"responder:{responder_id}"
-
-
-def responders_for(conn: Connection, site_id: str | None) -> list[Row]:
-    """Who is told of a site's incidents, by rank: id, kind, name, url, rank, secret_wrapped. None: those of all sites
-    (an unassigned node).
-    """
-    c = schema.responder.c
-    named = select(schema.responder_site.c.responder_id).where(schema.responder_site.c.site_id == site_id)
-    covers = c.all_sites.is_(True) if site_id is None else or_(c.all_sites.is_(True), c.id.in_(named))
-    query = select(c.id, c.kind, c.name, c.url, c.rank, c.secret_wrapped).where(covers).order_by(c.rank, c.id)
-    return [dict(row._mapping) for row in conn.execute(query)]
 
 
 def list_responders(conn: Connection, responder_id: str | None = None) -> list[Row]:
