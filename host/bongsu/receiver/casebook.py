@@ -1,0 +1,259 @@
+"""The open incidents in memory, and what one transaction writes about them: incidents, events, deliveries.
+
+The writer is the only one that adds such rows, so their ids are given in memory, and the rows of a whole group of
+alarms go into the store with one statement a table. If a transaction fails, what stands here is wrong: `load` again.
+"""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, func, select, update
+
+from bongsu.receiver import incidents, rows
+from bongsu.receiver.delivery_policy import RESTORE, SMS, WEBHOOK, Delivery, sequence
+from bongsu.receiver.incidents import Incident
+from bongsu.receiver.store import schema
+
+Fields = dict[str, Any]
+EventKey = tuple[str, int, int]
+
+
+@dataclass(slots=True)
+class Told:
+    """Somebody who was told of an incident in its present round."""
+
+    channel: str
+    target: Fields
+    lang: str
+
+
+@dataclass(slots=True)
+class Case:
+    """An open incident, and who was told of it in this round: by recipient ("responder:<id>", "contact:<id>")."""
+
+    incident: Incident
+    told: dict[str, Told] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Planned:
+    """A delivery that is to be stored, with what it says. `leased`: it goes out as soon as it is committed."""
+
+    delivery: Delivery
+    key: str
+    told: Told
+    body: Fields | str
+    leased: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Something begins to stand, or ends: `names` (phenomena or faults) of `source` (a node id, "link", a recipient).
+
+    `event_id`: the event that says so; None if the receiver found it out by itself.
+    """
+
+    source: str
+    names: tuple[str, ...]
+    now_ms: int
+    event_id: int | None = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a signal did to an incident."""
+
+    incident: Incident | None = None
+    opened: bool = False
+    new_round: bool = False
+    restored: bool = False
+
+
+@dataclass(slots=True)
+class Page:
+    """The changes of one transaction."""
+
+    events: list[Fields] = field(default_factory=list)
+    opened: dict[int, Incident] = field(default_factory=dict)
+    changed: dict[int, Incident] = field(default_factory=dict)
+    planned: list[Planned] = field(default_factory=list)
+    superseded: list[int] = field(default_factory=list)
+    contents: dict[EventKey, list[bytes]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.events or self.opened or self.changed or self.planned)
+
+
+class Casebook:
+    """Open incidents by subject and class; the numbers of events known of each node."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._insert_event = rows.insert_into(schema.event, conn)
+        self._insert_incident = rows.insert_into(schema.incident, conn)
+        self._update_incident = rows.update_incident(conn)
+        self._insert_delivery = rows.insert_into(schema.delivery, conn)
+        self.load(conn)
+
+    def load(self, conn: Connection) -> None:
+        """Read everything anew."""
+        event = schema.event.c
+        by_node = (event.node_id, event.epoch)
+        newest = select(*by_node, func.max(event.number)).group_by(*by_node)
+        self._top = {(n, e): number for n, e, number in conn.execute(newest)}
+        # SQLite takes the bare column from the row of the maximum; the join says the same for every engine.
+        last = newest.where(event.kind == "restore").subquery()
+        ended = select(*by_node, event.number, event.phenomena).join(
+            last, (event.node_id == last.c[0]) & (event.epoch == last.c[1]) & (event.number == last.c[2])
+        )
+        self.ended = {(n, e): (number, bits) for n, e, number, bits in conn.execute(ended)}
+        self._event_id, self._incident_id, self._delivery_id = (
+            rows.highest_id(conn, table) for table in (schema.event, schema.incident, schema.delivery)
+        )
+        self.cases: dict[tuple[str, str], Case] = {}
+        self.by_id: dict[int, Case] = {}
+        self.load_open(conn)
+
+    def load_open(self, conn: Connection) -> set[int]:
+        """Read the open incidents anew; returns the ids of those that somebody closed since."""
+        before = set(self.by_id)
+        table, delivery = schema.incident, schema.delivery
+        self.cases, self.by_id = {}, {}
+        for row in conn.execute(select(table).where(table.c.state == "open")):
+            case = Case(rows.incident_from(row))
+            self.cases[row.subject, row.class_] = self.by_id[row.id] = case
+        told = (
+            select(delivery.c.incident_id, delivery.c.recipient, delivery.c.channel, delivery.c.target)
+            .join(table, table.c.id == delivery.c.incident_id)
+            .where(table.c.state == "open", delivery.c.round == table.c.round, delivery.c.purpose != RESTORE)
+        )
+        for row in conn.execute(told):
+            self.by_id[row.incident_id].told[row.recipient] = Told(row.channel, row.target, row.target.get("lang", "ko"))
+        return before - set(self.by_id)
+
+    def is_repeat(self, conn: Connection, page: Page, key: EventKey, content: bytes) -> bool | None:
+        """True: this very event is known. False: it is new. None: its number is known, but of another event."""
+        known = page.contents.get(key, [])
+        if key[2] <= self._top.get(key[:2], 0):
+            event = schema.event.c
+            query = select(event.content).where(event.node_id == key[0], event.epoch == key[1], event.number == key[2])
+            known = [*known, *conn.execute(query).scalars()]
+        if content in known:
+            return True
+        return None if known else False
+
+    def new_event_id(self, page: Page, key: EventKey, content: bytes) -> int:
+        """The id of an event that is about to be written, which from now on is known."""
+        self._event_id += 1
+        page.contents.setdefault(key, []).append(content)
+        self._top[key[:2]] = max(self._top.get(key[:2], 0), key[2])
+        return self._event_id
+
+    def stand(
+        self, page: Page, subject: str, class_: str, signal: Signal, snapshot: Callable[[], Fields]
+    ) -> Outcome:
+        """The signal's names stand now: open an incident (with `snapshot`), or carry on the one that is open."""
+        case = self.cases.get((subject, class_))
+        if case is None:
+            made = incidents.opened(
+                subject, class_, source=signal.source, names=signal.names, now_ms=signal.now_ms, snapshot=snapshot()
+            )
+            case = Case(self.add(page, made, signal.event_id))
+            self.cases[subject, class_] = self.by_id[case.incident.id] = case
+            return Outcome(case.incident, opened=True, new_round=True)
+        after, new_round = incidents.signalled(
+            case.incident, source=signal.source, names=signal.names, now_ms=signal.now_ms, event_id=signal.event_id
+        )
+        self._keep(page, case, after)
+        if new_round:
+            case.told.clear()
+            page.superseded.append(after.id)
+        return Outcome(after, new_round=new_round)
+
+    def end(self, page: Page, subject: str, class_: str, signal: Signal) -> Outcome:
+        """The signal's names (none: all of its source's) stand no longer; nothing happens if they did not."""
+        case = self.cases.get((subject, class_))
+        if case is None or signal.source not in case.incident.active:
+            return Outcome()
+        after, over = incidents.restored(
+            case.incident,
+            source=signal.source,
+            names=signal.names or None,
+            now_ms=signal.now_ms,
+            event_id=signal.event_id,
+        )
+        self._keep(page, case, after)
+        return Outcome(after, restored=over)
+
+    def add(self, page: Page, incident: Incident, event_id: int | None) -> Incident:
+        """Give a new incident its number."""
+        self._incident_id += 1
+        page.opened[self._incident_id] = made = rows.stored(incident, self._incident_id, event_id)
+        return made
+
+    def _keep(self, page: Page, case: Case, after: Incident) -> None:
+        case.incident = after
+        (page.opened if after.id in page.opened else page.changed)[after.id] = after
+
+    def tell(self, page: Page, case: Case, purpose: str, person: Fields, body: Fields | str) -> Planned:
+        """Plan a message to a responder (its body is an object) or a contact (a text) of the incident's snapshot."""
+        if isinstance(body, str):
+            lang = person["lang"]
+            recipient, told = f"contact:{person['id']}", Told(SMS, {"phone": person["phone"], "lang": lang}, lang)
+        else:
+            recipient, told = f"responder:{person['id']}", Told(WEBHOOK, {"url": person["url"]}, "ko")
+        case.told[recipient] = told
+        return self.plan(page, case.incident, purpose, recipient, told, body)
+
+    def plan(
+        self, page: Page, incident: Incident, purpose: str, recipient: str, told: Told, body: Fields | str
+    ) -> Planned:
+        """Plan a message to somebody who is known to the incident already."""
+        self._delivery_id += 1
+        seq = sequence(incident.round, purpose)
+        d = Delivery(self._delivery_id, incident.id, incident.round, seq, purpose, told.channel, recipient)
+        planned = Planned(d, secrets.token_hex(16), told, body)
+        page.planned.append(planned)
+        return planned
+
+    def save(self, conn: Connection, page: Page, lease: tuple[str, int], now_ms: int) -> None:
+        """Write a page. `lease`: token and end (ms since 1970) for deliveries that go out at once."""
+        table = schema.delivery.c
+        for incident_id in page.superseded:  # "it is over" is no longer true: a new round began
+            waiting = (table.incident_id == incident_id, table.purpose == RESTORE, table.state == "pending")
+            values = {"state": "cancelled", "lease_token": None, "lease_until_ms": None}
+            conn.execute(update(schema.delivery).where(*waiting).values(values))
+        self._insert_incident.run(conn, [rows.incident_row(i) for i in page.opened.values()])
+        self._update_incident.run(conn, [rows.incident_row(i) for i in page.changed.values()])
+        self._insert_event.run(conn, page.events)
+        self._insert_delivery.run(conn, [_delivery_row(p, lease, now_ms) for p in page.planned])
+
+
+def _delivery_row(planned: Planned, lease: tuple[str, int], now_ms: int) -> Fields:
+    d = planned.delivery
+    token, until_ms = lease if planned.leased else (None, None)
+    return {
+        "id": d.id,
+        "idempotency_key": planned.key,
+        "incident_id": d.incident_id,
+        "round": d.round,
+        "seq": d.seq,
+        "purpose": d.purpose,
+        "channel": d.channel,
+        "recipient": d.recipient,
+        "target": rows.as_json(planned.told.target),
+        "body": rows.as_json(planned.body),
+        "state": "pending",
+        "attempts": 0,
+        "next_at_ms": now_ms,
+        "lease_token": token,
+        "lease_until_ms": until_ms,
+        "ref": None,
+        "last_error": None,
+        "created_ms": now_ms,
+        "sent_ms": None,
+        "accepted_ms": None,
+        "delivered_ms": None,
+        "escalated": False,
+    }

@@ -1,0 +1,137 @@
+"""The registry as the data path needs it: read in one go, kept in memory, read anew when somebody changes it.
+
+Nothing on the way of an alarm asks the database who a node is. `Directory.load` costs a few queries whatever the number
+of nodes; the writer replaces the whole object when the store says that another process has committed.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from bongsu.receiver.keys import MasterKey, usable_keys
+from bongsu.receiver.responders import secret_purpose
+from bongsu.receiver.store import schema
+from bongsu_wire.ccm import CcmKey
+
+Fields = dict[str, Any]
+
+
+class KeyEntry:
+    """One key of one node, ready for use."""
+
+    __slots__ = ("_raw", "_ready", "epoch", "state", "valid_until_ms")
+
+    def __init__(self, epoch: int, state: str, valid_until_ms: int | None, raw: bytes) -> None:
+        self.epoch = epoch
+        self.state = state
+        self.valid_until_ms = valid_until_ms
+        self._raw = raw
+        self._ready: CcmKey | None = None
+
+    def ccm(self) -> CcmKey:
+        """The cipher, made at first use: most nodes of a large fleet say nothing for a while."""
+        if self._ready is None:
+            self._ready = CcmKey(self._raw)
+        return self._ready
+
+    def usable_at(self, now_ms: int) -> bool:
+        """True while frames under this key may be accepted."""
+        return self.valid_until_ms is None or now_ms < self.valid_until_ms
+
+
+@dataclass(slots=True)
+class NodeEntry:
+    """A registered node and its keys by epoch."""
+
+    id: str
+    site_id: str | None
+    unit_id: str | None
+    label: str
+    state: str
+    keys: dict[int, KeyEntry] = field(default_factory=dict)
+
+    @property
+    def subject(self) -> str:
+        """Whose incident an alarm of this node is."""
+        return f"unit:{self.site_id}/{self.unit_id}" if self.site_id else f"node:{self.id}"
+
+    def newest_key(self) -> KeyEntry | None:
+        """The key that the node itself uses: the active one, else the newest."""
+        if not self.keys:
+            return None
+        return max(self.keys.values(), key=lambda k: (k.state == "active", k.epoch))
+
+
+class Directory:
+    """A snapshot of the registry."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, NodeEntry] = {}
+        self._sites: dict[str, Fields] = {}
+        self._units: dict[tuple[str, str], Fields] = {}
+        self._people: dict[tuple[str, str], list[Fields]] = {}
+        self._responders: list[Fields] = []
+        self._covered: dict[str, set[str]] = {}
+        self._secrets: dict[str, str] = {}
+
+    @staticmethod
+    def load(conn: Connection, master: MasterKey, now_ms: int) -> "Directory":
+        """Read the registry. Raises KeyFault if a key does not open with this master key."""
+        d = Directory()
+        for r in conn.execute(select(schema.node)):
+            d.nodes[r.id] = NodeEntry(r.id, r.site_id, r.unit_id, r.label, r.state)
+        for key in usable_keys(conn, master, now_ms):
+            entry = KeyEntry(key.epoch, key.state, key.valid_until_ms, key.key)
+            d.nodes[key.node_id].keys[key.epoch] = entry
+        for r in conn.execute(select(schema.site)):
+            d._sites[r.id] = {"id": r.id, "name": r.name, "kind": r.kind, "address": r.address, "tz": r.tz}
+        for r in conn.execute(select(schema.unit)):
+            d._units[r.site_id, r.id] = {"id": r.id, "name": r.name, "place": r.place}
+        d._load_people(conn)
+        d._load_responders(conn, master)
+        return d
+
+    def _load_people(self, conn: Connection) -> None:
+        link, person = schema.unit_contact.c, schema.contact.c
+        query = select(
+            link.site_id, link.unit_id, link.role, link.rank, person.id, person.name, person.phone, person.lang
+        ).join(schema.contact, person.id == link.contact_id)
+        for r in conn.execute(query.order_by(link.rank)):
+            one = {"id": r.id, "name": r.name, "phone": r.phone, "lang": r.lang, "role": r.role, "rank": r.rank}
+            self._people.setdefault((r.site_id, r.unit_id), []).append(one)
+
+    def _load_responders(self, conn: Connection, master: MasterKey) -> None:
+        for r in conn.execute(select(schema.responder_site)):
+            self._covered.setdefault(r.responder_id, set()).add(r.site_id)
+        table = schema.responder
+        for r in conn.execute(select(table).order_by(table.c.rank, table.c.id)):
+            one = {"id": r.id, "kind": r.kind, "name": r.name, "url": r.url, "rank": r.rank, "all_sites": r.all_sites}
+            self._responders.append(one)
+            self._secrets[r.id] = master.unwrap(r.secret_wrapped, secret_purpose(r.id)).decode()
+
+    def responder_secret(self, responder_id: str) -> str | None:
+        """The secret that signs messages to a responder; None if it is not registered any more."""
+        return self._secrets.get(responder_id)
+
+    def responders(self, site_id: str | None) -> list[Fields]:
+        """Who is told of a site's incidents, by rank. An unassigned node's (None) go to all responders there are: that
+        somebody not in charge is woken is the smaller evil.
+        """
+        return [
+            {name: r[name] for name in ("id", "kind", "name", "url", "rank")}
+            for r in self._responders
+            if site_id is None or r["all_sites"] or site_id in self._covered.get(r["id"], ())
+        ]
+
+    def snapshot(self, node: NodeEntry) -> Fields:
+        """Site, unit, contacts, responders and node as they are now: what an incident keeps."""
+        unit = (node.site_id or "", node.unit_id or "")
+        return {
+            "site": self._sites.get(node.site_id or ""),
+            "unit": self._units.get(unit),
+            "contacts": self._people.get(unit, []),
+            "responders": self.responders(node.site_id),
+            "node": {"id": node.id, "label": node.label},
+            "unassigned": node.site_id is None,
+        }

@@ -1,0 +1,210 @@
+"""What each kind of event does: one rule a kind. An alarm opens or renews an incident and tells people; a restore ends
+what stood; faults stand in the list; tests and prealarms are kept.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from bongsu.channels import texts
+from bongsu.receiver import incidents, rows
+from bongsu.receiver.casebook import Case, Casebook, Outcome, Page, Signal
+from bongsu.receiver.delivery_policy import ALARM, ESCALATION, RESTORE, SMS, WEBHOOK, first_told, sequence
+from bongsu.receiver.directory import Directory, NodeEntry
+from bongsu.receiver.incidents import Incident
+from bongsu_wire import kinds, payload
+
+Fields = dict[str, Any]
+
+# A known event key with other content: the node's numbers went back, or somebody has its key (DESIGN section 5).
+NUMBER_REUSED = "event_number_reused"
+_TOLD_AT_ONCE = ("station", "centre")
+
+
+@dataclass(slots=True)
+class Happening:
+    """A new event on its way into the books. `content`: its bytes without the age. `texted`: contacts are told too."""
+
+    node: NodeEntry
+    epoch: int
+    event: payload.Event
+    content: bytes
+    received_ms: int
+    directory: Directory
+    texted: bool
+    event_id: int = 0
+
+    def snapshot(self) -> Fields:
+        """What an incident that this opens will keep."""
+        return self.directory.snapshot(self.node)
+
+    def signal(self, names: tuple[str, ...]) -> Signal:
+        """The event as a signal of its node."""
+        return Signal(self.node.id, names, self.received_ms, self.event_id)
+
+
+def record(book: Casebook, page: Page, h: Happening, *, reused: bool) -> Outcome:
+    """Write down a new event and what follows from it. `reused`: its number was another event's before."""
+    e = h.event
+    h.event_id = book.new_event_id(page, (h.node.id, h.epoch, e.number), h.content)
+    done = _RULES[e.kind](book, page, h)
+    page.events.append(_event_row(h, done.incident))
+    if reused:
+        book.stand(page, f"node:{h.node.id}", incidents.FAULT, h.signal((NUMBER_REUSED,)), h.snapshot)
+    return done
+
+
+def _alarm(book: Casebook, page: Page, h: Happening) -> Outcome:
+    class_ = incidents.alarm_class(h.event.phenomena)
+    signal = h.signal(incidents.names_of(h.event.phenomena))
+    done = book.stand(page, h.node.subject, class_, signal, h.snapshot)
+    case = book.cases[h.node.subject, class_]
+    if done.new_round:
+        _tell(book, page, case, h)
+    number, bits = book.ended.get((h.node.id, h.epoch), (0, 0))
+    if number > h.event.number and not h.event.phenomena & ~(bits or h.event.phenomena):
+        _end_alarm(book, page, h, class_, done)  # its restore overtook it on the way
+    return done
+
+
+def _restore(book: Casebook, page: Page, h: Happening) -> Outcome:
+    e = h.event
+    before = book.ended.get((h.node.id, h.epoch), (0, 0))
+    book.ended[h.node.id, h.epoch] = max(before, (e.number, e.phenomena))
+    done = Outcome()
+    for class_ in incidents.DISPATCHED:
+        case = book.cases.get((h.node.subject, class_))
+        if case is not None and h.node.id in case.incident.active:
+            _end_alarm(book, page, h, class_, done)
+    return done
+
+
+def _end_alarm(book: Casebook, page: Page, h: Happening, class_: str, done: Outcome) -> None:
+    """End what the event says has ended, and tell everybody who was told, if that was all; adds to `done`."""
+    bits = h.event.phenomena if h.event.kind == kinds.RESTORE else 0
+    ended = book.end(page, h.node.subject, class_, h.signal(incidents.names_of(bits) if bits else ()))
+    done.incident = ended.incident
+    done.restored = done.restored or ended.restored
+    if not ended.restored or ended.incident is None:
+        return
+    case = book.cases[h.node.subject, class_]
+    report = _report(ended.incident, RESTORE, h)
+    body = texts.dispatch_body(report)
+    for recipient, told in case.told.items():
+        content = body if told.channel == WEBHOOK else texts.sms_text(report, told.lang)
+        book.plan(page, ended.incident, RESTORE, recipient, told, content)
+
+
+def _fault(book: Casebook, page: Page, h: Happening) -> Outcome:
+    name = "tamper" if h.event.kind == kinds.TAMPER else _fault_name(h.event.detail)
+    return book.stand(page, f"node:{h.node.id}", incidents.FAULT, h.signal((name,)), h.snapshot)
+
+
+def _fault_clear(book: Casebook, page: Page, h: Happening) -> Outcome:
+    names = (_fault_name(h.event.detail),) if h.event.detail else ()
+    return book.end(page, f"node:{h.node.id}", incidents.FAULT, h.signal(names))
+
+
+def _test(book: Casebook, page: Page, h: Happening) -> Outcome:
+    """Somebody pressed the test button: an exercise that is over at once; nobody is told."""
+    made = incidents.opened(
+        h.node.subject, incidents.EXERCISE, source=h.node.id, names=(), now_ms=h.received_ms, snapshot=h.snapshot()
+    )
+    ended = incidents.closed(made, disposition="test", now_ms=h.received_ms)
+    return Outcome(book.add(page, ended, h.event_id))
+
+
+def _prealarm(book: Casebook, _page: Page, h: Happening) -> Outcome:
+    """One small change held: kept, and shown with the unit's incident if one is open."""
+    case = book.cases.get((h.node.subject, incidents.FIRE))
+    return Outcome(case.incident if case is not None else None)
+
+
+_RULES: dict[int, Callable[[Casebook, Page, Happening], Outcome]] = {
+    kinds.ALARM: _alarm,
+    kinds.PREALARM: _prealarm,
+    kinds.RESTORE: _restore,
+    kinds.FAULT: _fault,
+    kinds.FAULT_CLEAR: _fault_clear,
+    kinds.TAMPER: _fault,
+    kinds.TEST: _test,
+}
+
+
+def _fault_name(code: int) -> str:
+    return kinds.FAULT_NAMES.get(code, f"fault_{code}")
+
+
+def _tell(book: Casebook, page: Page, case: Case, h: Happening) -> None:
+    """A round begins: the first station and the first centre of the site, and the unit's first contact."""
+    report = _report(case.incident, ALARM, h)
+    body = texts.dispatch_body(report)
+    snapshot = case.incident.snapshot
+    told_first = _TOLD_AT_ONCE if not snapshot.get("unassigned") else None
+    responders = snapshot["responders"] if told_first is None else first_told(snapshot["responders"], told_first)
+    for responder in responders:
+        book.tell(page, case, ALARM, responder, body)
+    for contact in first_told(snapshot["contacts"]) if h.texted else ():
+        book.tell(page, case, ALARM, contact, texts.sms_text(report, contact["lang"]))
+
+
+def _report(incident: Incident, purpose: str, h: Happening) -> texts.Report:
+    e = h.event
+    return texts.Report(
+        purpose=purpose,
+        incident_id=incident.id,
+        round=incident.round,
+        seq=sequence(incident.round, purpose),
+        class_=incident.class_,
+        snapshot=incident.snapshot,
+        names=incidents.names_of(e.phenomena),
+        received_ms=h.received_ms,
+        event_ms=rows.event_time(e, h.received_ms),
+        criterion=kinds.CRITERION_NAMES[e.criterion],
+        sustained_ms=e.sustained_ms,
+        readings=rows.readings_of(e),
+    )
+
+
+def escalation_text(incident: Incident, lang: str) -> str:
+    """What the next contact is texted, from the incident alone: what stands, and since when."""
+    names = tuple(dict.fromkeys(name for names in incident.active.values() for name in names))
+    report = texts.Report(
+        purpose=ESCALATION,
+        incident_id=incident.id,
+        round=incident.round,
+        seq=sequence(incident.round, ESCALATION),
+        class_=incident.class_,
+        snapshot=incident.snapshot,
+        names=names,
+        received_ms=incident.opened_ms,
+        event_ms=incident.opened_ms,
+    )
+    return texts.sms_text(report, lang)
+
+
+def next_people(case: Case, channel: str) -> list[Fields]:
+    """Who may be told next on a channel, by rank, those who were told in this round left out."""
+    kind, people = ("contact", "contacts") if channel == SMS else ("responder", "responders")
+    return [p for p in case.incident.snapshot.get(people, []) if f"{kind}:{p['id']}" not in case.told]
+
+
+def _event_row(h: Happening, incident: Incident | None) -> Fields:
+    e = h.event
+    return {
+        "id": h.event_id,
+        "node_id": h.node.id,
+        "epoch": h.epoch,
+        "number": e.number,
+        "received_ms": h.received_ms,
+        "event_ms": rows.event_time(e, h.received_ms),
+        "kind": kinds.EVENT_NAMES[e.kind],
+        "phenomena": e.phenomena,
+        "criterion": kinds.CRITERION_NAMES[e.criterion],
+        "detail": e.detail,
+        "count": e.count,
+        "sustained_ms": e.sustained_ms,
+        "readings": rows.as_json(rows.readings_of(e)),
+        "content": h.content,
+        "incident_id": incident.id if incident is not None else None,
+    }

@@ -1,0 +1,103 @@
+"""Who has fallen silent, pure: monotonic times in ms are arguments.
+
+Silence counts from when receiver and broker were both up: while the receiver's own link is down nobody can be heard, so
+nobody is silent; one link fault stands for all, and afterwards every node gets the whole time again.
+"""
+
+from collections import OrderedDict
+
+# A heartbeat proves that the node lives now only if it echoes a server time this young, the way included (DESIGN 5).
+ECHO_MAX_AGE_MS = 120_000
+# The receiver's own link: so long without the broker is a fault of its own.
+LINK_FAULT_AFTER_MS = 20_000
+
+
+def echo_is_fresh(now_ms: int, echo_server_ms: int, echo_age_ms: int) -> bool:
+    """True if a heartbeat was made less than 120 s ago by the receiver's own clock.
+
+    It carries the newest server time that the node had (0: none) and the ms since then; their sum is when it was made.
+    A frame that somebody held back keeps its sum and grows old. A sum in the future means that this clock was set back
+    since: the same span is allowed.
+    """
+    if not echo_server_ms:
+        return False
+    return -ECHO_MAX_AGE_MS < now_ms - (echo_server_ms + echo_age_ms) < ECHO_MAX_AGE_MS
+
+
+class Liveness:
+    """When each watched node was last seen, in that order."""
+
+    def __init__(self, silent_after_ms: int) -> None:
+        self._silent_after_ms = silent_after_ms
+        self._seen_ms: OrderedDict[str, int] = OrderedDict()
+        self.silent: set[str] = set()
+        self._down_since_ms: int | None = None
+        self._link_fault = False
+
+    def watch(self, node: str, now_ms: int, silent: bool = False) -> None:
+        """Begin to watch a node, as if seen now; `silent`: it was found silent before this process began."""
+        if node in self._seen_ms or node in self.silent:
+            return
+        if silent:
+            self.silent.add(node)
+        else:
+            self._seen_ms[node] = now_ms
+
+    def forget(self, node: str) -> None:
+        """The node left service."""
+        self._seen_ms.pop(node, None)
+        self.silent.discard(node)
+
+    def watched(self) -> set[str]:
+        """All nodes that are watched."""
+        return self.silent.union(self._seen_ms)
+
+    def seen(self, node: str, now_ms: int) -> bool:
+        """The node gave a sign of life. Returns True if it had been silent."""
+        was_silent = node in self.silent
+        self.silent.discard(node)
+        self._seen_ms[node] = now_ms
+        self._seen_ms.move_to_end(node)
+        return was_silent
+
+    def link_down(self, now_ms: int) -> None:
+        """The receiver lost the broker."""
+        if self._down_since_ms is None:
+            self._down_since_ms = now_ms
+
+    def link_up(self, now_ms: int, grace_ms: int | None = None) -> bool:
+        """The broker is back (or there at first): every node gets `grace_ms` from now (None: the whole time). Returns
+        True if this ends a link fault.
+        """
+        if self._down_since_ms is None:
+            return False
+        self._down_since_ms = None
+        start = now_ms if grace_ms is None else now_ms + grace_ms - self._silent_after_ms
+        for node in self._seen_ms:
+            self._seen_ms[node] = start
+        ended, self._link_fault = self._link_fault, False
+        return ended
+
+    def due_ms(self) -> int | None:
+        """When `expire` is to be called next; None: not before something changes."""
+        if self._down_since_ms is not None:
+            return None if self._link_fault else self._down_since_ms + LINK_FAULT_AFTER_MS
+        if not self._seen_ms:
+            return None
+        return next(iter(self._seen_ms.values())) + self._silent_after_ms
+
+    def expire(self, now_ms: int) -> tuple[list[str], bool]:
+        """Nodes that have fallen silent by now, and whether a link fault begins now."""
+        if self._down_since_ms is not None:
+            begins = not self._link_fault and now_ms - self._down_since_ms >= LINK_FAULT_AFTER_MS
+            self._link_fault = self._link_fault or begins
+            return [], begins
+        fallen = []
+        for node, seen_ms in self._seen_ms.items():
+            if now_ms - seen_ms < self._silent_after_ms:
+                break
+            fallen.append(node)
+        for node in fallen:
+            del self._seen_ms[node]
+            self.silent.add(node)
+        return fallen, False

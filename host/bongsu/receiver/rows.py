@@ -1,0 +1,93 @@
+"""Rows of the hot tables: built from the data path's own objects, written by statements that are compiled once."""
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Insert, Table, Update, bindparam, func, insert, select, text, update
+
+from bongsu.receiver.incidents import Incident
+from bongsu.receiver.store import schema
+from bongsu_wire import kinds, payload
+
+Fields = dict[str, Any]
+
+_encode = msgspec.json.Encoder().encode
+_READINGS = ("temp_dk", "smoke_e4", "gas", "humidity_half", "battery_mv", "rssi_dbm")
+_INCIDENT_FIELDS = tuple(name for name in Incident.__dataclass_fields__ if name != "snapshot")
+
+
+def as_json(value: Any) -> str:
+    """A JSON column's value, prepared."""
+    return _encode(value).decode()
+
+
+class Compiled:
+    """A statement compiled once, so that a row costs the driver's time only. Rows are given by column name, JSON as
+    text (as_json).
+    """
+
+    def __init__(self, statement: Insert | Update, conn: Connection) -> None:
+        compiled = statement.compile(dialect=conn.dialect)
+        self._sql = str(compiled)
+        self._names = tuple(compiled.positiontup or ())
+
+    def run(self, conn: Connection, rows: list[Fields]) -> int:
+        """Execute it for all rows; returns how many rows of the table were touched."""
+        if not rows:
+            return 0
+        if self._names:
+            return conn.exec_driver_sql(self._sql, [tuple([row[n] for n in self._names]) for row in rows]).rowcount
+        return conn.exec_driver_sql(self._sql, rows).rowcount  # an engine with named parameters
+
+
+def insert_into(table: Table, conn: Connection, without: tuple[str, ...] = ()) -> Compiled:
+    """An INSERT of the table's columns, each row as given."""
+    return Compiled(insert(table).values({c.name: bindparam(c.name) for c in table.columns if c.name not in without}), conn)
+
+
+def update_incident(conn: Connection) -> Compiled:
+    """An UPDATE of everything that moves in an incident; the row's id is `key_id`."""
+    table = schema.incident
+    fixed = ("id", "subject", "class_", "opened_ms")
+    moving = {c.name: bindparam(c.name) for c in table.columns if c.name not in fixed}
+    return Compiled(update(table).where(table.c.id == bindparam("key_id")).values(moving), conn)
+
+
+def highest_id(conn: Connection, table: Table) -> int:
+    """The highest id that the table ever gave. SQLite remembers it for tables whose numbers are never given again."""
+    found = conn.execute(select(func.max(table.c.id))).scalar_one() or 0
+    if conn.dialect.name == "sqlite":
+        query = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
+        if conn.dialect.has_table(conn, "sqlite_sequence"):
+            found = max(found, conn.execute(query, {"name": table.name}).scalar_one_or_none() or 0)
+    return int(found)
+
+
+def incident_row(incident: Incident) -> Fields:
+    """Values of an incident's row, "key_id" included."""
+    row = {name: getattr(incident, name) for name in _INCIDENT_FIELDS}
+    row["state"] = incident.state
+    row["snapshot"] = as_json(incident.snapshot)
+    row["key_id"] = incident.id
+    return row
+
+
+def stored(incident: Incident, incident_id: int, event_id: int | None) -> Incident:
+    """A new incident with its number and the event that opened it."""
+    return replace(incident, id=incident_id, last_event_id=event_id)
+
+
+def incident_from(row: Any) -> Incident:
+    """The incident of a row."""
+    return Incident(**{name: getattr(row, name) for name in (*_INCIDENT_FIELDS, "snapshot")})
+
+
+def event_time(e: payload.Event, received_ms: int) -> int | None:
+    """When the event happened, ms since 1970; None if the node did not know (it restarted since)."""
+    return None if e.age_ms == payload.AGE_UNKNOWN else received_ms - e.age_ms
+
+
+def readings_of(e: payload.Event) -> Fields:
+    """The readings of the decision, as payload.Event names them."""
+    return {name: getattr(e, name) for name in _READINGS}
