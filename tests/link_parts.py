@@ -1,4 +1,5 @@
-"""Parts for the tests of the node link: the link in a real MicroPython process, a NATS server, a broker that misbehaves as told, certificates."""
+"""Parts for the tests of the node link: the link in a real MicroPython process, a NATS server, a broker that misbehaves
+as told, certificates."""
 
 import contextlib
 import datetime
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
 from tests import mpy
 
 NODE = "a0b1c2d3e4f5"
 PROGRAM = Path(__file__).parent / "data" / "link_program.py"
 DEADLINE_S = 20.0
 
-# Field values are seconds to a minute; tests need the same behaviour sooner. "ack" leaves a loaded machine's fsync room.
+# Field values are seconds to a minute; tests need the same behaviour sooner. "ack" leaves a loaded machine's fsync
+# room.
 QUICK_MS = {
     "dial": 3_000,
     "connack": 1_500,
@@ -91,6 +94,13 @@ class Lines:
                     raise AssertionError(f"no line {pattern!r}; printed:\n" + "\n".join(self.all[-60:]))
                 self._changed.wait(left)
 
+    def wait_all(self, patterns: list[str]) -> None:
+        """Until each pattern matches some line, in any order; `wait` then goes on behind everything looked at."""
+        start = self._cursor
+        for pattern in patterns:
+            self._cursor = start
+            self.wait(pattern)
+
     def close(self) -> None:
         """Wait for the end of the stream."""
         self._thread.join(DEADLINE_S)
@@ -100,9 +110,19 @@ class Lines:
 class LinkNode:
     """The link of a node under MicroPython (data/link_program.py), told what to do by lines on its input."""
 
-    def __init__(self, port: int, *, times_ms: dict[str, int] | None = None, uplink: bool = False, **broker: Any) -> None:
+    def __init__(
+        self, port: int, *, times_ms: dict[str, int] | None = None, uplink: bool = False, **broker: Any
+    ) -> None:
         config = {
-            "broker": {"ip": "127.0.0.1", "port": port, "tls": False, "client_id": "node-under-test", "user": "", "password": "", **broker},
+            "broker": {
+                "ip": "127.0.0.1",
+                "port": port,
+                "tls": False,
+                "client_id": "node-under-test",
+                "user": "",
+                "password": "",
+                **broker,
+            },
             "times_ms": {**QUICK_MS, **(times_ms or {})},
             "node": NODE,
             "uplink": uplink,
@@ -117,6 +137,7 @@ class LinkNode:
         self.pid = self._process.pid
         self.lines = Lines(self._process.stdout)
         self.wait = self.lines.wait
+        self.wait_all = self.lines.wait_all
         self.tell(json.dumps(config))
 
     def tell(self, command: str) -> None:
@@ -151,7 +172,8 @@ class LinkNode:
 
 
 class Nats:
-    """A NATS server with MQTT in `folder`; `tls`: (certificate file, key file); `users`: text of an authorization block."""
+    """A NATS server with MQTT in `folder`; `tls`: (certificate file, key file); `users`: text of an authorization
+    block."""
 
     def __init__(self, folder: Path, *, tls: tuple[Path, Path] | None = None, users: str = "") -> None:
         self.port = free_port()
@@ -169,7 +191,9 @@ class Nats:
     def start(self) -> None:
         """Start and wait until it listens."""
         executable = Path(sys.executable).parent / "nats-server"
-        self._process = subprocess.Popen([str(executable), "-c", str(self._conf)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self._process = subprocess.Popen(
+            [str(executable), "-c", str(self._conf)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
         self._lines = Lines(self._process.stdout)
         self._lines.wait("Server is ready")
 
@@ -252,7 +276,14 @@ class Peer:
         size = struct.unpack(">H", body[:2])[0]
         qos = first >> 1 & 3
         packet_id = struct.unpack(">H", body[2 + size : 4 + size])[0] if qos else 0
-        message = Publish(self.number, body[2 : 2 + size].decode(), body[2 + size + (2 if qos else 0) :], qos, bool(first & 8), packet_id)
+        message = Publish(
+            self.number,
+            body[2 : 2 + size].decode(),
+            body[2 + size + (2 if qos else 0) :],
+            qos,
+            bool(first & 8),
+            packet_id,
+        )
         self._record(message)
         if qos and ack:
             self.sock.sendall(b"\x40\x02" + struct.pack(">H", packet_id))
@@ -287,7 +318,8 @@ class Publish:
 
 
 class ScriptedBroker:
-    """Handles connection after connection with the given steps, each a function of a Peer; after the last one it is a good broker for ever."""
+    """Handles connection after connection with the given steps, each a function of a Peer; after the last one it is a
+    good broker for ever."""
 
     def __init__(self, *steps: Callable[[Peer], None]) -> None:
         self._steps = list(steps)
@@ -347,7 +379,9 @@ class Ca:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         now = datetime.datetime.now(datetime.UTC)
-        self._certificate = self._sign(self._name, self._key, now - datetime.timedelta(days=400), now + datetime.timedelta(days=400), [], ca=True)
+        self._certificate = self._sign(
+            self._name, self._key, now - datetime.timedelta(days=400), now + datetime.timedelta(days=400), [], ca=True
+        )
         self.der = self._certificate.public_bytes(serialization.Encoding.DER)
 
     def _sign(
@@ -360,7 +394,9 @@ class Ca:
         *,
         ca: bool = False,
     ) -> x509.Certificate:
-        builder = x509.CertificateBuilder(self._name, subject, key.public_key(), x509.random_serial_number(), begin, end)
+        builder = x509.CertificateBuilder(
+            self._name, subject, key.public_key(), x509.random_serial_number(), begin, end
+        )
         builder = builder.add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
@@ -378,13 +414,8 @@ class Ca:
         cert_file, key_file = self._folder / f"{stem}.crt", self._folder / f"{stem}.key"
         cert_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         key_file.write_bytes(
-            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
         )
         return cert_file, key_file
-
-
-@contextlib.contextmanager
-def node_on(broker: ScriptedBroker, **options: Any) -> Iterator[LinkNode]:
-    """A LinkNode connected to a scripted broker."""
-    with LinkNode(broker.port, **options) as node:
-        yield node

@@ -1,10 +1,11 @@
-# The node link in a MicroPython process of its own (see tests/link_parts.py). The first line of its input is its configuration (JSON), each further
-# one an order:
+# The node link in a MicroPython process of its own (see tests/link_parts.py). The first line of its input is its
+# configuration (JSON), each further one an order:
 #   pub TEXT [qos] [urgent]   publish; prints "acked TEXT" when the PUBACK came
 #   event KIND                put an event into the journal (uplink only)
 #   rising 0|1                whether a handshake is forbidden
-#   break reader|writer       let that task crash at its next turn
-#   heap | stall | journal | refused   print a number: bytes in use, longest stall of the loop in ms since asked last, events without receipt, frames refused
+#   crash reader|writer       let that task crash at its next turn
+#   heap, stall, journaled, refused   print a number: bytes in use; longest stall of the loop in ms since asked last;
+#                             events without receipt; frames refused
 import asyncio
 import gc
 import json
@@ -16,8 +17,6 @@ from bongsu_node.link.uplink import Uplink
 from bongsu_wire import ccm, payload, topics
 
 CONFIG = json.loads(sys.stdin.readline())
-rising = False
-stall_ms = 0
 
 
 def log(level, tag, text):
@@ -65,11 +64,11 @@ class Journal:
 
 class Clock:
     def server_time(self, server_ms):
-        log("I", "clock", "server_ms=%d" % server_ms)
+        log("I", "clock", f"server_ms={server_ms}")
 
 
 def on_command(command, header):
-    log("I", "command", "code=%d counter=%d" % (command.code, header.counter))
+    log("I", "command", f"code={command.code} counter={header.counter}")
     return 0
 
 
@@ -79,30 +78,45 @@ async def acked(ticket, text):
     print("acked" if ticket.acked else "dropped", text)
 
 
-async def watch_stall():
-    global stall_ms
+async def watch_stall(program):
     last = ticks_ms()
     while True:
         await asyncio.sleep_ms(5)
         now = ticks_ms()
-        stall_ms = max(stall_ms, ticks_diff(now, last) - 5)
+        program.stall_ms = max(program.stall_ms, ticks_diff(now, last) - 5)
         last = now
 
 
 class Program:
     def __init__(self):
+        self.is_rising = False
+        self.stall_ms = 0
         ca = bytes.fromhex(CONFIG["broker"].get("ca_hex", "")) or None
         up = "bongsu/v1/up/" + CONFIG["node"] + "/e"
         self.topic = CONFIG["broker"].get("topic", up)
         self.client = MqttClient(
-            CONFIG["broker"], ca, self.got, lambda: not rising, log, down_topic=topics.down(CONFIG["node"]), times_ms=CONFIG["times_ms"]
+            CONFIG["broker"],
+            ca,
+            self.got,
+            lambda: not self.is_rising,
+            log,
+            down_topic=topics.down(CONFIG["node"]),
+            times_ms=CONFIG["times_ms"],
         )
         self.journal = Journal()
         self.uplink = None
         if CONFIG["uplink"]:
             self.uplink = Uplink(
-                Identity(), self.journal, self.client, Clock(), lambda: payload.Heartbeat(), on_receipt=lambda n, t: None, on_command=on_command,
-                log=log, heartbeat_ms=500, repeat_after_ms=(300, 600),
+                Identity(),
+                self.journal,
+                self.client,
+                Clock(),
+                payload.Heartbeat,
+                on_receipt=lambda n, t: None,
+                on_command=on_command,
+                log=log,
+                heartbeat_ms=500,
+                repeat_after_ms=(300, 600),
             )
 
     def got(self, topic, data):
@@ -119,8 +133,7 @@ class Program:
         self.uplink.wake()
 
     def rising(self, on):
-        global rising
-        rising = on == "1"
+        self.is_rising = on == "1"
         print("rising", on)
 
     def heap(self):
@@ -129,9 +142,8 @@ class Program:
         print("heap =", gc.mem_alloc())
 
     def stall(self):
-        global stall_ms
-        print("stall =", stall_ms)
-        stall_ms = 0
+        print("stall =", self.stall_ms)
+        self.stall_ms = 0
 
     def refused(self):
         print("refused =", sum(self.uplink.refused.values()))
@@ -149,7 +161,7 @@ class Program:
 
     async def main(self):
         asyncio.create_task(self.client.run())
-        asyncio.create_task(watch_stall())
+        asyncio.create_task(watch_stall(self))
         if self.uplink is not None:
             asyncio.create_task(self.uplink.run())
         orders = asyncio.StreamReader(sys.stdin.buffer)

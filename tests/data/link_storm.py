@@ -1,5 +1,6 @@
-# One random storm per seed over the model world: lost and delayed messages, breaking connections, 1-byte reads, restarts of the node, replayed and forged
-# receipts; then calm. Prints one JSON line per seed. Arguments: first seed, number of seeds.
+# One random storm per seed over the model world: lost and delayed messages, breaking connections, 1-byte reads,
+# restarts of the node, replayed and forged receipts; then calm. Prints one JSON line per seed. Arguments: first seed,
+# number of seeds.
 import json
 
 from link_world import *  # noqa: F403  (it must be imported before asyncio, and brings that along)

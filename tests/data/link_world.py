@@ -1,5 +1,6 @@
-# A model world for the node link, run by MicroPython in virtual time: import it before asyncio. The real MqttClient and Uplink talk over in-memory wires
-# that delay, break and deliver bytes one by one to a model broker and a model receiver. Everything random comes from one seed.
+# A model world for the node link, run by MicroPython in virtual time: import it before asyncio. The real MqttClient and
+# Uplink talk over in-memory wires that delay, break and deliver bytes one by one to a model broker and a model
+# receiver. Everything random comes from one seed.
 import random
 import sys
 
@@ -187,7 +188,8 @@ class Broker:
 
 
 class Receiver:
-    """A model receiver: commits an event after a while, then sends a receipt, which may get lost. Checks what the node must never do."""
+    """A model receiver: commits an event after a while, then sends a receipt, which may get lost. Checks what the node
+    must never do."""
 
     def __init__(self, broker, trouble):
         self._broker = broker
@@ -207,7 +209,7 @@ class Receiver:
         header = frame.parse(data)
         body = frame.open_frame(self._key, header)
         if self._frames.get(header.counter, data) != data:
-            self.wrong.append("counter %d twice" % header.counter)
+            self.wrong.append(f"counter {header.counter} twice")
         self._frames[header.counter] = data
         self.newest = max(self.newest, header.counter)
         if header.kind == kinds.UP_EVENT:
@@ -227,7 +229,7 @@ class Receiver:
         event = payload.decode_event(body)
         content = payload.event_content(body)
         if self.committed.get(event.number, content) != content:
-            self.wrong.append("event %d with two contents" % event.number)
+            self.wrong.append(f"event {event.number} with two contents")
         self.committed[event.number] = content
         await self._answer(counter, [event.number])
 
@@ -238,13 +240,21 @@ class Receiver:
         self.receipt(counter, numbers)
 
     def receipt(self, counter, numbers):
-        data = self._seal(kinds.DOWN_RECEIPT, payload.encode_receipt(payload.Receipt(1_800_000_000_000 + vtime.now_ms, counter, numbers)))
+        data = self._seal(
+            kinds.DOWN_RECEIPT,
+            payload.encode_receipt(payload.Receipt(1_800_000_000_000 + vtime.now_ms, counter, numbers)),
+        )
         self.receipts.append(data)
         self._broker.down(data)
 
     def forged(self, numbers):
         """A receipt for `numbers` by someone who can change the text but not make the tag."""
-        data = bytearray(self._seal(kinds.DOWN_RECEIPT, payload.encode_receipt(payload.Receipt(1_800_000_000_000, self.newest, numbers[:50]))))
+        data = bytearray(
+            self._seal(
+                kinds.DOWN_RECEIPT,
+                payload.encode_receipt(payload.Receipt(1_800_000_000_000, self.newest, numbers[:50])),
+            )
+        )
         data[-1 - random.randrange(8)] ^= 1 << random.randrange(8)
         return bytes(data)
 
@@ -312,7 +322,7 @@ class Journal:
 
     def remove(self, number):
         if number not in self._receiver.committed:
-            self._receiver.wrong.append("event %d left the journal uncommitted" % number)
+            self._receiver.wrong.append(f"event {number} left the journal uncommitted")
         del self._flash.events[number]
 
 
@@ -327,9 +337,25 @@ class Node:
         self.beats = 0
         self.journal = Journal(flash, receiver)
         settings = {"ip": "192.0.2.1", "port": 1883, "tls": False, "client_id": "x"}
-        self.client = MqttClient(settings, None, None, may_connect, self.log, down_topic=topics.down(NODE), dialler=broker.dial, times_ms=times_ms)
+        self.client = MqttClient(
+            settings,
+            None,
+            None,
+            may_connect,
+            self.log,
+            down_topic=topics.down(NODE),
+            dialler=broker.dial,
+            times_ms=times_ms,
+        )
         self.uplink = Uplink(
-            Identity(flash), self.journal, self.client, self, payload.Heartbeat, on_receipt=self.on_receipt, on_command=self.on_command, log=self.log
+            Identity(flash),
+            self.journal,
+            self.client,
+            self,
+            payload.Heartbeat,
+            on_receipt=self.on_receipt,
+            on_command=self.on_command,
+            log=self.log,
         )
         self.tasks = []
 

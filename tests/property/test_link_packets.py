@@ -1,20 +1,23 @@
-"""The MQTT parser under random bytes and random cuts: on CPython with Hypothesis, and the same checks on MicroPython."""
+"""The MQTT parser under random bytes and random cuts: on CPython with Hypothesis, and again on MicroPython."""
 
 import random
 from collections.abc import Iterator
 
 import pytest
-from bongsu_node.link import packets
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bongsu_node.link import packets
 from tests import mpy
 
 CAP = 256
 
 WELL_FORMED = st.one_of(
     st.builds(lambda present, code: bytes([0x20, 2, present, code]), st.integers(0, 1), st.integers(0, 5)),
-    st.builds(lambda i: packets.puback(i), st.integers(1, 0xFFFF)),
-    st.builds(lambda i, c: b"\x90\x03" + bytes([i >> 8, i & 0xFF, c]), st.integers(1, 0xFFFF), st.sampled_from([0, 1, 0x80])),
+    st.builds(packets.puback, st.integers(1, 0xFFFF)),
+    st.builds(
+        lambda i, c: b"\x90\x03" + bytes([i >> 8, i & 0xFF, c]), st.integers(1, 0xFFFF), st.sampled_from([0, 1, 0x80])
+    ),
     st.just(b"\xd0\x00"),
     st.builds(
         lambda t, p, q, i, d: packets.publish(t, p, q, i, bool(d and q)),
@@ -61,28 +64,34 @@ def check_garbage(data: bytes) -> str:
     return "ok"
 
 
-@given(st.one_of(st.binary(max_size=400), st.builds(lambda a, b: b"".join(a)[:-1] + b, st.lists(WELL_FORMED, min_size=1), st.binary(max_size=40))))
+@given(
+    st.one_of(
+        st.binary(max_size=400),
+        st.builds(lambda a, b: b"".join(a)[:-1] + b, st.lists(WELL_FORMED, min_size=1), st.binary(max_size=40)),
+    )
+)
 def test_garbage_is_refused_or_waits_for_more(data: bytes) -> None:
     assert check_garbage(data) in ("ok", "refused")
 
 
 @pytest.fixture(scope="module")
 def device() -> Iterator[mpy.Server]:
-    source = (
-        "from bongsu_node.link import packets\n"
-        "def handle(pieces):\n"
-        "    parser = packets.Parser(%d)\n"
-        "    got = []\n"
-        "    try:\n"
-        "        for piece in pieces:\n"
-        "            for first, body in parser.feed(bytes(piece)):\n"
-        "                if first & 0xF0 == packets.PUBLISH:\n"
-        "                    packets.split_publish(first, body)\n"
-        "                got.append([first, list(body)])\n"
-        "    except packets.ProtocolError as e:\n"
-        "        got.append(str(e))\n"
-        "    return got\n"
-    ) % CAP
+    source = f"""
+from bongsu_node.link import packets
+
+def handle(pieces):
+    parser = packets.Parser({CAP})
+    got = []
+    try:
+        for piece in pieces:
+            for first, body in parser.feed(bytes(piece)):
+                if first & 0xF0 == packets.PUBLISH:
+                    packets.split_publish(first, body)
+                got.append([first, list(body)])
+    except packets.ProtocolError as e:
+        got.append(str(e))
+    return got
+"""
     with mpy.Server(source) as server:
         yield server
 

@@ -1,5 +1,6 @@
-"""Promise 2 between node and receiver: over a lossy, delayed, breaking transport that delivers single bytes, an event leaves the node's journal exactly
-when the receiver has committed it, and no counter is used for two frames. The real client and uplink run on MicroPython in virtual time."""
+"""Promise 2 between node and receiver: over a lossy, delayed, breaking transport that delivers single bytes, an event
+leaves the node's journal exactly when the receiver has committed it, and no counter is used for two frames. The real
+client and uplink run on MicroPython in virtual time."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""The client and the uplink on MicroPython in virtual time (tests/data/link_world.py): back-off, permission, deadlines, repeats, receipts, time, commands.
+"""The client and the uplink on MicroPython in virtual time (tests/data/link_world.py): back-off, permission, deadlines,
+repeats, receipts, time, commands.
 
 Each test is a scenario in MicroPython that prints what happened, one Python literal a line.
 """
@@ -128,6 +129,30 @@ def test_a_broker_that_answers_no_ping_is_left_within_30_s_of_silence() -> None:
     assert why == "why=pingresp-timeout"
     assert after_ms <= 30_200
     assert reconnected
+
+
+def test_a_write_that_does_not_end_is_left_after_10_s() -> None:
+    (why, after_ms), acked = play("""
+        node = Node(flash, broker, receiver)
+        node.power_on()
+        await sleep_ms(1_000)
+        stuck = broker.wire
+        async def never(packet):
+            await sleep_ms(3_600_000)
+        stuck.write = never
+        ticket = node.client.publish("t", b"1")
+        broker.on_publish = None
+        at = vtime.now_ms
+        while node.client.connected:
+            await sleep_ms(50)
+        after_ms = vtime.now_ms - at
+        await sleep_ms(3_000)
+        print((logged(node, "mqtt", "state=down")[0][3].split()[0:2], after_ms))
+        print(ticket.acked)
+    """)
+    assert why[1] in ("why=write-timeout", "why=puback-timeout")
+    assert after_ms <= 10_100
+    assert acked
 
 
 def test_unacknowledged_messages_are_sent_again_in_order_marked_dup_only_in_a_kept_session() -> None:
@@ -301,7 +326,10 @@ def test_a_command_is_on_flash_before_it_is_done() -> None:
     (seen,) = play("""
         node = Node(flash, broker, receiver)
         seen = []
-        node.uplink._on_command = lambda command, header: seen.append(flash.senders.get(header.sender) == header.counter) or 0
+        def on_command(command, header):
+            seen.append(flash.senders.get(header.sender) == header.counter)
+            return kinds.ANSWER_DONE
+        node.uplink._on_command = on_command
         node.power_on()
         await sleep_ms(1_000)
         receiver.command(kinds.CMD_TEST, receiver.newest)

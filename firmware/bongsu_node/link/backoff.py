@@ -1,10 +1,12 @@
-"""Pauses between tries that grow to a cap and are spread by chance, so that a market's nodes do not all come back in the same second."""
+"""Pauses between tries that grow to a cap and are spread by chance, so that a market's nodes do not all come back in
+the same second."""
 
 import os
 
 
 class Backoff:
-    """`first_ms`, `cap_ms`: the longest pause after the first failure, and ever. Each pause lies between half of its longest and its longest."""
+    """`first_ms`, `cap_ms`: the longest pause after the first failure, and ever. Each pause lies between half of its
+    longest and its longest."""
 
     def __init__(self, first_ms: int = 1_000, cap_ms: int = 30_000) -> None:
         self._first_ms = first_ms

@@ -1,7 +1,9 @@
-"""Wi-Fi supervision: keeps the station joined to one of the configured networks, apart from MQTT, and never by restarting the node.
+"""Wi-Fi supervision: keeps the station joined to one of the configured networks, apart from MQTT, and never by
+restarting the node.
 
-It never scans: scan() blocks an ESP32 for seconds, while connect() lets the radio look for the one network in the background. What does block for
-a moment is starting and stopping the interface, so that waits until `may_block()`. `step` is a plain function of the ticks; `run` calls it for ever.
+It never scans: scan() blocks an ESP32 for seconds, while connect() lets the radio look for the one network in the
+background. What does block for a moment is starting and stopping the interface, so that waits until `may_block()`.
+`step` is a plain function of the ticks; `run` calls it for ever.
 """
 
 import asyncio
@@ -21,7 +23,9 @@ TIMES_MS = {
     "join": 15_000,  # one network's chance: association and DHCP of a loaded access point
     "lost": 1_000,  # not joined for this long = down; shorter gaps are the driver's own business
     "rest": 1_000,  # the interface stays off this long in a restart
-    "useless": 180_000,  # joined, but the link above does not work: try elsewhere; doubles up to useless_cap, for the broker may be what is down
+    # joined, but the link above does not work: try elsewhere; doubles up to useless_cap, for the broker may be what is
+    # down
+    "useless": 180_000,
     "useless_cap": 1_800_000,
     "backoff_first": 1_000,
     "backoff_cap": 30_000,
@@ -40,11 +44,13 @@ def _no_beat() -> None:
 
 
 class WifiSupervisor:
-    """`wlan`: network.WLAN in station mode; `networks`: [{"ssid":, "psk":}, ...] in order of preference; `may_block()`: False while a criterion rises;
-    `link_works()`: whether the link above (MQTT) is connected; `on_change(up)`: called at every change. `up`: joined, as far as known.
-    """
+    """`wlan`: network.WLAN in station mode; `networks`: [{"ssid":, "psk":}, ...] in order of preference; `may_block()`:
+    False while a criterion rises; `link_works()`: whether the link above (MQTT) is connected; `on_change(up)`: called
+    at every change. `up`: joined, as far as known."""
 
-    def __init__(self, wlan, networks: list, may_block, log, *, link_works=None, on_change=None, times_ms=None, ticks_ms=_now) -> None:
+    def __init__(
+        self, wlan, networks: list, may_block, log, *, link_works=None, on_change=None, times_ms=None, ticks_ms=_now
+    ) -> None:
         self.up = False
         self.restarts = 0  # of the interface, since boot
         self._wlan = wlan
@@ -103,7 +109,7 @@ class WifiSupervisor:
         self._stuck = True
 
     def _start(self, now: int) -> None:
-        """Stop the interface if it was stuck, and after a rest start it; each of the two only when the loop may block."""
+        """Stop the interface if it was stuck, and after a rest start it; both only when the loop may block."""
         if not self._may_block():
             return
         if self._stuck:
@@ -115,7 +121,10 @@ class WifiSupervisor:
             self._wlan.active(False)
             return
         self._wlan.active(True)
-        for setting in ({"reconnects": 0}, {"pm": getattr(self._wlan, "PM_NONE", 0)}):  # we choose the network; no sleeping radio
+        for setting in (
+            {"reconnects": 0},
+            {"pm": getattr(self._wlan, "PM_NONE", 0)},
+        ):  # we choose the network; no sleeping radio
             try:
                 self._wlan.config(**setting)
             except (OSError, ValueError, TypeError):  # a port without this setting
@@ -135,7 +144,8 @@ class WifiSupervisor:
             self._failed_rounds += 1
             self._state = _PAUSE
             self._current = 0
-            if self._failed_rounds % ROUNDS_TO_RESTART == 0:
+            if self._failed_rounds >= ROUNDS_TO_RESTART and self._may_block():
+                self._failed_rounds = 0
                 self._restart()
             else:
                 self._wait(now, self._backoff.next_ms())
@@ -176,7 +186,8 @@ class WifiSupervisor:
             self._give_up_useless()
 
     def _give_up_useless(self) -> None:
-        """Joined for minutes, and nothing gets through: another network if there is one, and a fresh interface in any case."""
+        """Joined for minutes, and nothing gets through: another network if there is one, and a fresh interface in any
+        case."""
         self._patience_ms = min(2 * self._patience_ms, self._times["useless_cap"])
         self._current = (self._current + 1) % len(self._networks)
         self._restart()

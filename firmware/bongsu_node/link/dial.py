@@ -1,9 +1,11 @@
 """Opens the connection to the broker: TCP, then TLS where configured, up to the first packet being sent.
 
-Own code instead of asyncio.open_connection, because that cannot be bounded without leaking: a socket whose connect is cancelled stays open until the
-collector finds it, and after a failed handshake the TLS object forgets the socket below it. Here every try ends with both closed or both in use.
+Own code instead of asyncio.open_connection, because that cannot be bounded without leaking: a socket whose connect is
+cancelled stays open until the collector finds it, and after a failed handshake the TLS object forgets the socket below
+it. Here every try ends with both closed or both in use.
 
-The address is numeric (getaddrinfo of a name blocks an ESP32 for seconds); the server's certificate is checked against `server_hostname`.
+The address is numeric (getaddrinfo of a name blocks an ESP32 for seconds); the server's certificate is checked against
+`server_hostname`.
 """
 
 import asyncio
@@ -31,7 +33,8 @@ class NotNow(DialError):
 
 
 class Wire:
-    """A connection, as the client uses it: read, write, close. dial() fills it in: `sock` TCP, `tls_sock` above it or None, `stream` once it is open."""
+    """A connection, as the client uses it: read, write, close. dial() fills it in: `sock` TCP, `tls_sock` above it or
+    None, `stream` once it is open."""
 
     def __init__(self) -> None:
         self.sock = socket.socket()
@@ -44,7 +47,8 @@ class Wire:
 
     async def write(self, packet: bytes) -> None:
         """Hand over one packet in one write and wait until it is gone. One caller at a time. Raises OSError."""
-        # The TLS layer must see the same bytes again after "try later", so nothing may be written between write() and drain().
+        # The TLS layer must see the same bytes again after "try later", so nothing may be written between write() and
+        # drain().
         self.stream.write(packet)
         await self.stream.drain()
 
@@ -54,13 +58,16 @@ class Wire:
             if sock is not None:
                 try:
                     sock.close()
-                except Exception:  # a TLS object after a failed handshake, a socket the stack took away: nothing left to close
+                except (
+                    Exception
+                ):  # a TLS object after a failed handshake, a socket the stack took away: nothing left to close
                     pass
         self.sock = self.tls_sock = None
 
 
 def tls_context(ca_der: bytes):
-    """A client context that accepts only certificates of our own CA. Raises ValueError or OSError if the CA cannot be read."""
+    """A client context that accepts only certificates of our own CA. Raises ValueError or OSError if the CA cannot be
+    read."""
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -78,8 +85,8 @@ def numeric(address: str) -> bool:
 async def dial(broker: dict, context, hello: bytes, timeout_ms: int, may_handshake) -> Wire:
     """Connect to broker["ip"]:broker["port"] and send `hello`; return the Wire once it is sent.
 
-    `context`: of tls_context(), or None for plain TCP. `may_handshake`: called just before the handshake. Raises DialError within `timeout_ms`
-    (plus one blocking step of the handshake).
+    `context`: of tls_context(), or None for plain TCP. `may_handshake`: called just before the handshake. Raises
+    DialError within `timeout_ms` (plus one blocking step of the handshake).
     """
     if not numeric(broker["ip"]):
         raise DialError("broker-ip-not-numeric")
@@ -90,7 +97,9 @@ async def dial(broker: dict, context, hello: bytes, timeout_ms: int, may_handsha
         if context is not None:
             if not may_handshake():
                 raise NotNow
-            wire.tls_sock = context.wrap_socket(wire.sock, server_hostname=broker["server_hostname"], do_handshake_on_connect=False)
+            wire.tls_sock = context.wrap_socket(
+                wire.sock, server_hostname=broker["server_hostname"], do_handshake_on_connect=False
+            )
             wire.tls_sock.setblocking(False)
         sock = wire.tls_sock or wire.sock
         await _send(sock, hello, end)

@@ -1,9 +1,12 @@
-"""The MQTT 3.1.1 client of a node. Our own, because no library held when a broker was killed or frozen (it lost messages, stalled the loop or hung).
+"""The MQTT 3.1.1 client of a node. Our own, because no library held when a broker was killed or frozen (it lost
+messages, stalled the loop or hung).
 
-One connection at a time, one choke point for its end: reader, writer and every deadline only say why the connection is over; `run` then closes it, waits
-(jitter, at most 30 s) and dials again. So a crash of the reader or the writer is a reconnect like any other, and never a client that only looks connected.
+One connection at a time, one choke point for its end: reader, writer and every deadline only say why the connection is
+over; `run` then closes it, waits (jitter, at most 30 s) and dials again. So a crash of the reader or the writer is a
+reconnect like any other, and never a client that only looks connected.
 
-A PUBACK says that the broker has the message, even when its rules throw it away: only the receiver's receipt proves anything (see uplink.py).
+A PUBACK says that the broker has the message, even when its rules throw it away: only the receiver's receipt proves
+anything (see uplink.py).
 """
 
 import asyncio
@@ -16,7 +19,8 @@ from bongsu_node.link.sendqueue import QueueFull, SendQueue, Ticket
 
 __all__ = ("MqttClient", "QueueFull", "Ticket")
 
-# Milliseconds. A dead broker is noticed after at most ping_every + ack = 30 s of silence, at once when something is published: 10 s.
+# Milliseconds. A dead broker is noticed after at most ping_every + ack = 30 s of silence, at once when something is
+# published: 10 s.
 TIMES_MS = {
     "dial": 10_000,  # TCP, TLS handshake and sending CONNECT
     "connack": 10_000,
@@ -74,14 +78,26 @@ class _Connection:
 
 
 class MqttClient:
-    """`broker`: the node.json section; `ca_der`: our CA (None only without TLS); `on_message(topic, payload)`: called for every message on `down_topic`;
-    `may_connect()`: False while a handshake must not block the loop; `log(level, tag, text)`: one line, text = "key=value ..."; `on_state(up, why)`: called at every change.
+    """`broker`: the node.json section; `ca_der`: our CA (None only without TLS); `on_message(topic, payload)`: called
+    for every message on `down_topic`; `may_connect()`: False while a handshake must not block the loop; `log(level,
+    tag, text)`: one line, text = "key=value ..."; `on_state(up, why)`: called at every change.
 
     `times_ms` overrides entries of TIMES_MS; `capacity`: messages held at most; `dialler`: another dial() for tests.
     """
 
     def __init__(
-        self, broker: dict, ca_der, on_message, may_connect, log, *, down_topic: str, on_state=None, times_ms=None, capacity: int = 16, dialler=dial
+        self,
+        broker: dict,
+        ca_der,
+        on_message,
+        may_connect,
+        log,
+        *,
+        down_topic: str,
+        on_state=None,
+        times_ms=None,
+        capacity: int = 16,
+        dialler=dial,
     ) -> None:
         self.on_message = on_message
         self.on_state = on_state
@@ -111,7 +127,8 @@ class MqttClient:
         return self._queue.free
 
     def publish(self, topic: str, payload: bytes, qos: int = 1, urgent: bool = False) -> Ticket:
-        """Queue a message; it goes at once if connected. QoS 1 is kept until the PUBACK, over reconnects; QoS 0 is dropped when not connected.
+        """Queue a message; it goes at once if connected. QoS 1 is kept until the PUBACK, over reconnects; QoS 0 is
+        dropped when not connected.
 
         Raises QueueFull, and ValueError for a message beyond the size cap.
         """
@@ -175,7 +192,10 @@ class MqttClient:
         tasks = ()
         try:
             c.expect("connack", self._times["connack"])
-            tasks = (asyncio.create_task(self._guard(c, self._read, "reader")), asyncio.create_task(self._guard(c, self._write, "writer")))
+            tasks = (
+                asyncio.create_task(self._guard(c, self._read, "reader")),
+                asyncio.create_task(self._guard(c, self._write, "writer")),
+            )
             while c.over is None:
                 beat()
                 self._supervise(c)

@@ -1,7 +1,9 @@
-"""MQTT 3.1.1 packets, as bytes: the part of the standard that a node needs (OASIS MQTT 3.1.1; section numbers below are its own). Pure: no sockets.
+"""MQTT 3.1.1 packets, as bytes: the part of the standard that a node needs (OASIS MQTT 3.1.1; section numbers below are
+its own). Pure: no sockets.
 
-Encoders return one whole packet each, so that a packet is one write (and one TLS record). `Parser` takes what the peer sends, in pieces of any size,
-and refuses at the first byte that shows that it is no MQTT meant for a client: a peer is never trusted with memory or with an exception.
+Encoders return one whole packet each, so that a packet is one write (and one TLS record). `Parser` takes what the peer
+sends, in pieces of any size, and refuses at the first byte that shows that it is no MQTT meant for a client: a peer is
+never trusted with memory or with an exception.
 """
 
 import struct
@@ -17,7 +19,8 @@ DISCONNECT_PACKET = b"\xe0\x00"
 
 SUBACK_REFUSED = 0x80
 
-# Body lengths of what a broker may send us besides PUBLISH; a SUBACK has three because we subscribe one filter at a time.
+# Body lengths of what a broker may send us besides PUBLISH; a SUBACK has three because we subscribe one filter at a
+# time.
 _FIXED_LEN = {CONNACK: 2, PUBACK: 2, SUBACK: 3, PINGRESP: 0}
 
 
@@ -40,7 +43,8 @@ def _text(value) -> bytes:
 
 
 def connect(client_id: str, user: str, password: str, keepalive_s: int) -> bytes:
-    """CONNECT of a persistent session (clean session 0, 3.1.2.4), without a will. `user` and `password` may be empty: then they are left out."""
+    """CONNECT of a persistent session (clean session 0, 3.1.2.4), without a will. `user` and `password` may be empty:
+    then they are left out."""
     flags = (0x80 if user else 0) | (0x40 if user and password else 0)
     body = b"\x00\x04MQTT\x04" + struct.pack(">BH", flags, keepalive_s) + _text(client_id)
     if user:
@@ -93,7 +97,8 @@ def split_publish(first: int, body: bytes):
 
 
 class Parser:
-    """Cuts a byte stream into packets. `cap`: the longest packet body accepted, in bytes; nothing longer is ever stored."""
+    """Cuts a byte stream into packets. `cap`: the longest packet body accepted, in bytes; nothing longer is ever
+    stored."""
 
     def __init__(self, cap: int = 1024) -> None:
         self._cap = cap
@@ -113,7 +118,8 @@ class Parser:
         return self._first >= 0
 
     def feed(self, data: bytes) -> list:
-        """Take the next bytes of the stream; return the packets that they complete as (first byte, body). Raises ProtocolError."""
+        """Take the next bytes of the stream; return the packets that they complete as (first byte, body). Raises
+        ProtocolError."""
         packets = []
         at = 0
         while at < len(data):

@@ -1,4 +1,5 @@
-"""Which answers of the receiver prove what: the sent counters, the time rule, and when an event is sent again. Pure: ticks are arguments.
+"""Which answers of the receiver prove what: the sent counters, the time rule, and when an event is sent again. Pure:
+ticks are arguments.
 
 Everything here forgets: no tick anchor lives longer than a minute or so (ticks wrap), and the tables are bounded.
 """
@@ -12,7 +13,8 @@ except ImportError:  # CPython
         return ((a - b + 0x20000000) & 0x3FFFFFFF) - 0x20000000
 
 
-# A receipt gives the time only if it answers a frame sent less than this ago: the error of the clock is at most as large (DESIGN section 5).
+# A receipt gives the time only if it answers a frame sent less than this ago: the error of the clock is at most as
+# large (DESIGN section 5).
 TIME_WITHIN_MS = 30_000
 # A command quotes a frame sent less than this ago, so a held-back one cannot act later.
 COMMAND_WITHIN_MS = 60_000
@@ -21,7 +23,8 @@ REPEAT_AFTER_MS = (5_000, 10_000, 20_000, 40_000, 60_000)
 
 
 class SentCounters:
-    """The uplink counters sent in the last minute of this boot. `capacity`: how many are kept; the receiver quotes the newest ones."""
+    """The uplink counters sent in the last minute of this boot. `capacity`: how many are kept; the receiver quotes the
+    newest ones."""
 
     def __init__(self, capacity: int = 48) -> None:
         self._capacity = capacity
@@ -85,6 +88,7 @@ class RepeatSchedule:
             entry[2] += 1
 
     def done(self, number: int, now_ms: int):
-        """Forget a receipted event; return the ms since its first sending on this connection, None if it was not sent on it."""
+        """Forget a receipted event; return the ms since its first sending on this connection, None if it was not sent
+        on it."""
         entry = self._events.pop(number, None)
         return None if entry is None else ticks_diff(now_ms, entry[0])

@@ -1,7 +1,9 @@
-"""What waits to be published, and what waits for its PUBACK: bounded, alarms first, in order. Pure: no sockets, no clock.
+"""What waits to be published, and what waits for its PUBACK: bounded, alarms first, in order. Pure: no sockets, no
+clock.
 
-QoS 1 messages stay here until the broker's PUBACK and are sent again, in the order of their first sending, when a connection ends before it (MQTT 3.1.1,
-4.4 and 4.6). A PUBACK is not the receiver's receipt: whether an event is done is for the uplink and the journal to know.
+QoS 1 messages stay here until the broker's PUBACK and are sent again, in the order of their first sending, when a
+connection ends before it (MQTT 3.1.1, 4.4 and 4.6). A PUBACK is not the receiver's receipt: whether an event is done is
+for the uplink and the journal to know.
 """
 
 
@@ -10,7 +12,8 @@ class QueueFull(Exception):
 
 
 class Ticket:
-    """One message to publish. `acked`: the broker's PUBACK came (QoS 1). `dropped`: it will not be sent (any more). `sent`: times it was written."""
+    """One message to publish. `acked`: the broker's PUBACK came (QoS 1). `dropped`: it will not be sent (any more).
+    `sent`: times it was written."""
 
     def __init__(self, topic: str, payload: bytes, qos: int, urgent: bool) -> None:
         self.topic = topic
@@ -26,7 +29,8 @@ class Ticket:
         self._withdrawn = False
 
     def withdraw(self) -> None:
-        """Send it no more: for a publisher that has something fresher to say. A PUBACK that is under way is still awaited on this connection."""
+        """Send it no more: for a publisher that has something fresher to say. A PUBACK that is under way is still
+        awaited on this connection."""
         self._withdrawn = True
 
     @property
@@ -35,7 +39,8 @@ class Ticket:
 
 
 class SendQueue:
-    """`capacity`: messages held in all; `window`: QoS 1 messages that may await their PUBACK before another one that is not urgent goes."""
+    """`capacity`: messages held in all; `window`: QoS 1 messages that may await their PUBACK before another one that is
+    not urgent goes."""
 
     def __init__(self, capacity: int = 16, window: int = 8) -> None:
         self._capacity = capacity
@@ -55,7 +60,8 @@ class SendQueue:
         return self._capacity - len(self)
 
     def add(self, ticket: Ticket) -> None:
-        """Queue a message. An urgent one takes the place of the newest that is neither urgent nor sent. Raises QueueFull."""
+        """Queue a message. An urgent one takes the place of the newest that is neither urgent nor sent. Raises
+        QueueFull."""
         if self.free <= 0:
             if not ticket.urgent or not self._normal:
                 raise QueueFull
@@ -105,7 +111,8 @@ class SendQueue:
         return self._inflight[0].sent_ms if self._inflight else None
 
     def connection_lost(self) -> None:
-        """Nothing sent so far can be acknowledged any more. QoS 0 messages that wait are dropped: what they say grows stale."""
+        """Nothing sent so far can be acknowledged any more. QoS 0 messages that wait are dropped: what they say grows
+        stale."""
         self._again = [t for t in self._inflight + self._again if not self._stale(t)]
         self._inflight = []
         self._urgent = [t for t in self._urgent if not self._stale(t)]
@@ -118,6 +125,7 @@ class SendQueue:
         return True
 
     def connected(self, session_present: bool) -> None:
-        """Sent messages go again, marked DUP if the broker kept the session (3.3.1.1); for a fresh session they are new messages."""
+        """Sent messages go again, marked DUP if the broker kept the session (3.3.1.1); for a fresh session they are new
+        messages."""
         for ticket in self._again:
             ticket.dup = session_present

@@ -1,9 +1,11 @@
-"""The exchange with the receiver: events up until their receipt, heartbeats, commands down, answers up (DESIGN sections 5 and 6).
+"""The exchange with the receiver: events up until their receipt, heartbeats, commands down, answers up (DESIGN sections
+5 and 6).
 
-An event leaves the journal only when an authentic receipt names it. The broker's PUBACK proves nothing: it is given for messages that the broker's rules
-throw away, and for messages that a broker loses when it dies.
+An event leaves the journal only when an authentic receipt names it. The broker's PUBACK proves nothing: it is given for
+messages that the broker's rules throw away, and for messages that a broker loses when it dies.
 
-`step` and `receive` do the work and are plain functions of the ticks; `run` only waits for the next reason to call `step`.
+`step` and `receive` do the work and are plain functions of the ticks; `run` only waits for the next reason to call
+`step`.
 """
 
 import asyncio
@@ -37,15 +39,29 @@ def _event_kind(entry: bytes) -> int:
 
 
 class Uplink:
-    """`identity`, `journal`, `mqtt`, `clock`: see counters.py, alarm/journal.py, mqtt.py, clock.py; `status()`: the Heartbeat to send now.
+    """`identity`, `journal`, `mqtt`, `clock`: see counters.py, alarm/journal.py, mqtt.py, clock.py; `status()`: the
+    Heartbeat to send now.
 
-    `on_receipt(numbers, server_ms)`: event numbers that left the journal, and the server time if the answer may give it (else None);
-    `on_command(command, header)`: does it and returns a kinds.ANSWER_* code; it must not block, and a reset must wait until the answer is out.
-    `refused`: reason -> count of frames from the network that were not acted on.
+    `on_receipt(numbers, server_ms)`: event numbers that left the journal, and the server time if the answer may give it
+    (else None); `on_command(command, header)`: does it and returns a kinds.ANSWER_* code; it must not block, and a
+    reset must wait until the answer is out. `refused`: reason -> count of frames from the network that were not acted
+    on.
     """
 
     def __init__(
-        self, identity, journal, mqtt, clock, status, *, on_receipt, on_command, log, heartbeat_ms: int = HEARTBEAT_MS, repeat_after_ms=None, ticks_ms=_now
+        self,
+        identity,
+        journal,
+        mqtt,
+        clock,
+        status,
+        *,
+        on_receipt,
+        on_command,
+        log,
+        heartbeat_ms: int = HEARTBEAT_MS,
+        repeat_after_ms=None,
+        ticks_ms=_now,
     ) -> None:
         self.refused = {}
         self._identity = identity
@@ -150,7 +166,9 @@ class Uplink:
         if older is not None:
             older.withdraw()
         counter = self._identity.next_counter()
-        data = frame.seal_up(self._identity.key, kinds.UP_EVENT, self._identity.epoch, self._identity.node, counter, entry)
+        data = frame.seal_up(
+            self._identity.key, kinds.UP_EVENT, self._identity.epoch, self._identity.node, counter, entry
+        )
         try:
             self._tickets[number] = self._mqtt.publish(self._up_topic, data, 1, urgent)
         except QueueFull:
@@ -169,7 +187,8 @@ class Uplink:
         return self._heartbeat_ms
 
     def _send(self, kind: int, topic: str, body: bytes, qos: int, now: int) -> None:
-        """Seal and publish a heartbeat or an answer. A full queue loses it: the next heartbeat comes, the sender asks again."""
+        """Seal and publish a heartbeat or an answer. A full queue loses it: the next heartbeat comes, the sender asks
+        again."""
         counter = self._identity.next_counter()
         data = frame.seal_up(self._identity.key, kind, self._identity.epoch, self._identity.node, counter, body)
         try:
@@ -181,7 +200,8 @@ class Uplink:
     # -- down
 
     def receive(self, topic: str, data: bytes) -> None:
-        """Take a message from the network. Never raises: what is not understood, not authentic or not fresh is counted and has no effect."""
+        """Take a message from the network. Never raises: what is not understood, not authentic or not fresh is counted
+        and has no effect."""
         try:
             self._take(data)
         except frame.FrameError as e:
@@ -211,7 +231,8 @@ class Uplink:
 
     def _take_receipt(self, receipt) -> None:
         now = self._ticks_ms()
-        # A receipt may answer a frame of before the restart, whose counter was lower; one that answers a frame not yet sent is nonsense.
+        # A receipt may answer a frame of before the restart, whose counter was lower; one that answers a frame not yet
+        # sent is nonsense.
         if self._sent.newest and receipt.answers > self._sent.newest:
             raise frame.FrameError("counter")
         server_ms = receipt.server_ms if self._sent.gives_time(receipt.answers, now) else None
@@ -241,7 +262,9 @@ class Uplink:
         now = self._ticks_ms()
         if header.counter <= self._identity.newest_command(header.sender):
             raise frame.FrameError("replay")
-        self._identity.note_command(header.sender, header.counter)  # on flash before anything is done: a replay after a power cut finds it there
+        self._identity.note_command(
+            header.sender, header.counter
+        )  # on flash before anything is done: a replay after a power cut finds it there
         if self._sent.fresh(command.quotes, now):
             result = self._obey(command, header)
         else:
