@@ -314,6 +314,11 @@ class VirtualBoard:
         """ "boot.py" or "main.py" if it ended with an exception in this boot: the board then stands in its REPL."""
         return self._supervisor.failed_file
 
+    @property
+    def crash(self) -> str | None:
+        """Why the interpreter ended by itself, with its last lines; None as long as it did not."""
+        return self._supervisor.crash
+
     def _wait(self, look: Callable[[], Any], timeout_s: float, what: str) -> Any:
         end = time.monotonic() + timeout_s
         changed: threading.Condition = self._supervisor.changed

@@ -31,6 +31,8 @@ CAUSES = {POWER_ON: "power_on", HARD: "hard", WATCHDOG: "watchdog", DEEP_SLEEP: 
 # A busy computer may not run a board for a moment, and at high speed that moment is long in board time: the watchdog
 # bites no sooner than this (wall).
 WATCHDOG_MIN_WALL_S = 2.0
+# The board passes on a feed at most every tenth of the time-out: the watchdog bites between 1.0 and 1.1 of it.
+WATCHDOG_SLACK = 1.1
 # In discrete mode only a program that hangs without reading the clock is left to the host; everything else bites in
 # board time.
 _WATCHDOG_DISCRETE_S = 5.0
@@ -266,7 +268,7 @@ class Supervisor:
         assert self._watchdog_s is not None
         if self._speed is None:
             return _WATCHDOG_DISCRETE_S
-        return max(self._watchdog_s / float(self._speed), WATCHDOG_MIN_WALL_S)
+        return max(self._watchdog_s * WATCHDOG_SLACK / float(self._speed), WATCHDOG_MIN_WALL_S)
 
     def _timeout_s(self) -> float | None:
         now = time.monotonic()

@@ -20,6 +20,8 @@ TICKS_PERIOD = 1 << 30  # an ESP32's small ints have 31 bits
 _ASYNC_BASE = 1 << 40
 # In discrete mode reading the clock costs this much board time, so that a loop that waits by reading it ends.
 _READ_COST_US = 20
+# Feeds of the watchdog are passed on to the host at most this often per time-out (the host's WATCHDOG_SLACK).
+_FEED_SHARE = 10
 
 state = {}  # what the host set; keys in VirtualBoard
 hooks = {}  # state key -> function(value), called when the host changes it
@@ -40,6 +42,7 @@ _timers = []
 _flash_told = -1
 _feed_deadline = None
 _feed_timeout_us = 0
+_feed_told = 0
 
 
 def start(config, ctl_fd, trace_fd):
@@ -168,13 +171,19 @@ def set_input(number, level):
 
 
 def watchdog(timeout_ms):
-    """Start (or with 0 feed) the watchdog."""
-    global _feed_deadline, _feed_timeout_us
+    """Start (or with 0 feed) the watchdog. The host hears of feeds only now and then, and allows for that."""
+    global _feed_deadline, _feed_timeout_us, _feed_told
+    now = vt_us()
     if timeout_ms:
         _feed_timeout_us = timeout_ms * 1000
+        tell("w %d" % timeout_ms)
+    elif now - _feed_told >= _feed_timeout_us // _FEED_SHARE:
+        tell("f")
+    else:
+        now = _feed_told
+    _feed_told = now
     if _discrete:
         _feed_deadline = vt_us() + _feed_timeout_us
-    tell("w %d" % timeout_ms if timeout_ms else "f")
 
 
 def flush_counts():
