@@ -76,7 +76,7 @@ class VirtualBoard:
             raise ValueError(f"node id {node_id!r} is not 12 lower-case hex digits")
         if not speed > 0:
             raise ValueError(f"speed {speed} is not above 0")
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # the flash holds keys
         self.folder = folder.resolve()
         self.node_id = node_id
         self.link: LinkProxy | None = None
@@ -174,6 +174,8 @@ class VirtualBoard:
     def set_wifi_stuck(self) -> None:
         """The interface fails until the firmware switches it off and on (and `set_wifi(True)` was called)."""
         self._supervisor.set(wifi="stuck")
+        if self.link is not None:
+            self.link.freeze()
 
     def set_networks(self, networks: Iterable[tuple[str, str | None, int]]) -> None:
         """The networks on the air: (ssid, psk, RSSI in dBm); ssid "*" accepts any."""

@@ -220,6 +220,7 @@ class Supervisor:
 
     def stop(self) -> None:
         """End the interpreter as a power cut does; what it had said before is read to the end."""
+        self._watchdog_s = self._wake_at = None
         life = self.life
         if life is None:
             return
@@ -230,16 +231,19 @@ class Supervisor:
         _drain(life.trace, self._trace)
         self.log.end_of_life()
         life.close()
-        self._watchdog_s = self._wake_at = None
         with self.changed:
             self.life = None
             self.changed.notify_all()
 
     def _run(self) -> None:
         while not self._ended:
-            for key, _ in self._selector.select(self._timeout_s()):
-                self._ready(key.fd)
-            self._clocks()
+            try:
+                for key, _ in self._selector.select(self._timeout_s()):
+                    self._ready(key.fd)
+                self._clocks()
+            except Exception as e:  # a fault of ours (or of a log listener): said to who waits, and the board is off
+                self.stop()
+                self._fail(f"the board's thread failed: {e!r}")
 
     def _ready(self, fd: int) -> None:
         if fd == self._wake_r:
@@ -260,8 +264,11 @@ class Supervisor:
         assert self.life is not None
         code = self.life.process.wait()
         self.stop()
+        self._fail(f"the interpreter ended with code {code}")
+
+    def _fail(self, why: str) -> None:
         with self.changed:
-            self.crash = f"the interpreter ended with code {code}:\n{self.log.tail()}"
+            self.crash = f"{why}:\n{self.log.tail()}"
             self.changed.notify_all()
 
     def _watchdog_wall_s(self) -> float:
