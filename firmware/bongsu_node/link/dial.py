@@ -33,45 +33,44 @@ class NotNow(DialError):
 
 
 class Wire:
-    """A connection, as the client uses it: read, write, close. dial() fills it in: `sock` TCP, `tls_sock` above it or
-    None, `stream` once it is open."""
+    """An open connection, as the client uses it: read, write, close."""
 
-    def __init__(self) -> None:
-        self.sock = socket.socket()
-        self.tls_sock = None
-        self.stream = None
+    def __init__(self, sock, tls_sock) -> None:
+        self._sockets = (tls_sock, sock)
+        self._reader = asyncio.StreamReader(tls_sock or sock)
+        self._writer = asyncio.StreamWriter(tls_sock or sock, {})
 
     def read(self, size: int):
         """Awaitable: 1..`size` bytes, b"" when the peer has closed. Raises OSError."""
-        return self.stream.read(size)
+        return self._reader.read(size)
 
     async def write(self, packet: bytes) -> None:
         """Hand over one packet in one write and wait until it is gone. One caller at a time. Raises OSError."""
-        # The TLS layer must see the same bytes again after "try later", so nothing may be written between write() and
-        # drain().
-        self.stream.write(packet)
-        await self.stream.drain()
+        # The TLS layer must see the same bytes again after "try later": nothing may be written in between.
+        self._writer.write(packet)
+        await self._writer.drain()
 
     def close(self) -> None:
         """Give up both sockets; may be called twice. Never raises."""
-        for sock in (self.tls_sock, self.sock):
+        _close(self._sockets)
+
+
+def _close(sockets) -> None:
+    for sock in sockets:
+        try:
             if sock is not None:
-                try:
-                    sock.close()
-                except (
-                    Exception
-                ):  # a TLS object after a failed handshake, a socket the stack took away: nothing left to close
-                    pass
-        self.sock = self.tls_sock = None
+                sock.close()
+        except Exception:  # a TLS object after a failed handshake, a socket that the stack took away: nothing to close
+            pass
 
 
 def tls_context(ca_der: bytes):
-    """A client context that accepts only certificates of our own CA. Raises ValueError or OSError if the CA cannot be
-    read."""
+    """A client context that accepts only certificates of our own CA. Raises ValueError or OSError for a bad CA."""
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.verify_mode = ssl.CERT_REQUIRED  # CERT_OPTIONAL lets a wrong CA in
+    # CERT_OPTIONAL lets a wrong CA in.
+    context.verify_mode = ssl.CERT_REQUIRED  # type: ignore[attr-defined]
     context.load_verify_locations(cadata=ca_der)
     return context
 
@@ -91,25 +90,24 @@ async def dial(broker: dict, context, hello: bytes, timeout_ms: int, may_handsha
     if not numeric(broker["ip"]):
         raise DialError("broker-ip-not-numeric")
     end = ticks_add(ticks_ms(), timeout_ms)
-    wire = Wire()
+    sock = socket.socket()
+    tls_sock = wire = None
     try:
-        await _connect(wire.sock, broker, end)
+        await _connect(sock, broker, end)
         if context is not None:
             if not may_handshake():
                 raise NotNow
-            wire.tls_sock = context.wrap_socket(
-                wire.sock, server_hostname=broker["server_hostname"], do_handshake_on_connect=False
-            )
-            wire.tls_sock.setblocking(False)
-        sock = wire.tls_sock or wire.sock
-        await _send(sock, hello, end)
-        wire.stream = asyncio.StreamReader(sock)
+            name = broker["server_hostname"]
+            tls_sock = context.wrap_socket(sock, server_hostname=name, do_handshake_on_connect=False)
+            tls_sock.setblocking(False)
+        await _send(tls_sock or sock, hello, end)
+        wire = Wire(sock, tls_sock)
         return wire
     except (OSError, ValueError, MemoryError) as e:  # ValueError: the certificate is not accepted
-        raise DialError(("tls:" if wire.tls_sock else "tcp:") + _word(e)) from None
+        raise DialError(("tls:" if tls_sock else "tcp:") + _word(e)) from None
     finally:
-        if wire.stream is None:
-            wire.close()
+        if wire is None:
+            _close((tls_sock, sock))
 
 
 def _word(error) -> str:

@@ -1,5 +1,4 @@
-"""Which answers of the receiver prove what: the sent counters, the time rule, and when an event is sent again. Pure:
-ticks are arguments.
+"""Which answers of the receiver prove what, and when an event is sent again. Pure: ticks are arguments.
 
 Everything here forgets: no tick anchor lives longer than a minute or so (ticks wrap), and the tables are bounded.
 """
@@ -8,7 +7,7 @@ try:
     from time import ticks_diff
 except ImportError:  # CPython
 
-    def ticks_diff(a: int, b: int) -> int:
+    def ticks_diff(a: int, b: int) -> int:  # type: ignore[no-redef]
         """a - b for ticks that wrap at 2^30."""
         return ((a - b + 0x20000000) & 0x3FFFFFFF) - 0x20000000
 
@@ -69,6 +68,15 @@ class RepeatSchedule:
     def restart(self) -> None:
         """Everything is due at once: the connection is new."""
         self._events.clear()
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def forget_all_but(self, numbers) -> None:
+        """Events that the journal gave up, or merged into another, are not repeated."""
+        for number in list(self._events):
+            if number not in numbers:
+                del self._events[number]
 
     def due_in_ms(self, number: int, now_ms: int) -> int:
         """ms until `number` is to be sent; 0 or less: now."""

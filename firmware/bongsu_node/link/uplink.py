@@ -1,11 +1,9 @@
-"""The exchange with the receiver: events up until their receipt, heartbeats, commands down, answers up (DESIGN sections
-5 and 6).
+"""The exchange with the receiver: events up until their receipt, heartbeats, commands down, answers up.
 
 An event leaves the journal only when an authentic receipt names it. The broker's PUBACK proves nothing: it is given for
 messages that the broker's rules throw away, and for messages that a broker loses when it dies.
 
-`step` and `receive` do the work and are plain functions of the ticks; `run` only waits for the next reason to call
-`step`.
+`step` and `receive` do the work, plain functions of the ticks; `run` only waits for the next reason to call `step`.
 """
 
 import asyncio
@@ -39,8 +37,8 @@ def _event_kind(entry: bytes) -> int:
 
 
 class Uplink:
-    """`identity`, `journal`, `mqtt`, `clock`: see counters.py, alarm/journal.py, mqtt.py, clock.py; `status()`: the
-    Heartbeat to send now.
+    """`identity`, `journal`, `mqtt`, `clock`: of counters.py, alarm/journal.py, mqtt.py, clock.py;
+    `status()`: the Heartbeat to send now.
 
     `on_receipt(numbers, server_ms)`: event numbers that left the journal, and the server time if the answer may give it
     (else None); `on_command(command, header)`: does it and returns a kinds.ANSWER_* code; it must not block, and a
@@ -122,12 +120,21 @@ class Uplink:
             self._hurry_alarm()
             return _IDLE_MS
         wait_ms = _IDLE_MS
-        for number in self._journal.pending():
+        pending = self._journal.pending()
+        if len(self._schedule) > len(pending):
+            self._forget_all_but(pending)
+        for number in pending:
             due_ms = self._schedule.due_in_ms(number, now)
             if due_ms <= 0:
                 due_ms = self._guarded(self._send_event, number, now)
             wait_ms = min(wait_ms, due_ms)
         return min(wait_ms, self._guarded(self._send_heartbeat, 0, now))
+
+    def _forget_all_but(self, pending) -> None:
+        self._schedule.forget_all_but(pending)
+        for number in list(self._tickets):
+            if number not in pending:
+                self._tickets.pop(number).withdraw()
 
     def _guarded(self, send, number: int, now: int) -> int:
         """One event that cannot be read, or a status that cannot be made, must not keep the others back."""
