@@ -21,7 +21,6 @@ from bongsu.receiver.store import open_store, schema
 MASTER_KEY_NAME = "master.key"
 DATABASE_NAME = "bongsu.db"
 _TEMP_PREFIX = ".bongsu-init-"
-_LOCK_NAME = ".making"
 
 CONFIG_TEXT = """\
 # Settings of the Bongsu receiver. Paths are relative to this file's folder; times are seconds. A receiver reads them
@@ -81,16 +80,13 @@ def init_data(folder: Path, *, now_ms: int, hosts: tuple[str, ...] = ()) -> None
     _refuse_used(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_left_over(target.parent)
-        made = Path(tempfile.mkdtemp(prefix=_TEMP_PREFIX, dir=target.parent))
+        made, lock = _new_beside(target.parent)
     except OSError as err:
         raise _failed(target, err) from None
     try:
-        lock = _lock(made)
         try:
             _fill(made, now_ms, hosts)
-            (made / _LOCK_NAME).unlink()
-            _sync_folder(made)
+            os.fsync(lock)
             os.rename(made, target)  # replaces an empty folder, refuses one that holds something
             _sync_folder(target.parent)
         finally:
@@ -171,19 +167,27 @@ def _sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def _lock(made: Path) -> int:
-    fd = os.open(made / _LOCK_NAME, os.O_WRONLY | os.O_CREAT, 0o600)
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    return fd
+def _new_beside(parent: Path) -> tuple[Path, int]:
+    """A new temporary folder and the descriptor that holds its lock; what a killed `init` left there is removed."""
+    gate = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(gate, fcntl.LOCK_EX)  # so that nobody takes a folder for left over before its maker has locked it
+        for path in parent.glob(f"{_TEMP_PREFIX}*"):
+            _remove_left_over(path)
+        made = Path(tempfile.mkdtemp(prefix=_TEMP_PREFIX, dir=parent))
+        lock = os.open(made, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    finally:
+        os.close(gate)
+    return made, lock
 
 
-def _remove_left_over(parent: Path) -> None:
-    """Remove what a killed `init` left: a temporary folder whose maker no longer holds its lock."""
-    for path in parent.glob(f"{_TEMP_PREFIX}*"):
-        with suppress(OSError):
-            fd = os.open(path / _LOCK_NAME, os.O_WRONLY)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path, ignore_errors=True)
-            finally:
-                os.close(fd)
+def _remove_left_over(path: Path) -> None:
+    """Remove a temporary folder unless its maker still lives, which is to say, holds its lock."""
+    with suppress(OSError):
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+        finally:
+            os.close(fd)
