@@ -1,0 +1,126 @@
+"""What the node does about a decision: siren first, then the event into the journal, then the link (DESIGN section 6).
+
+Nothing in here can stop the siren or the sensing: flash and NVS may fail, and then the event is still sent from RAM.
+"""
+
+from bongsu_wire import kinds, payload
+
+
+class Response:
+    """`alarms`: AlarmState; `siren`: Siren; `identity`, `journal`: None on an unprovisioned node, which has nobody to report to;
+    `save()`: writes the alarm state to flash; `ticks_ms`; `log`.
+
+    To be set by the app: wake(): the link has something to send; readings(): present values for an event; faults: Faults.
+    """
+
+    def __init__(self, alarms, siren, identity, journal, save, ticks_ms, log) -> None:
+        self.wake = None
+        self.readings = dict
+        self.faults = None
+        self.broken = False  # an event could not be made or kept
+        self._alarms = alarms
+        self._siren = siren
+        self._identity = identity
+        self._journal = journal
+        self._save = save
+        self._ticks_ms = ticks_ms
+        self._log = log
+        self._local = 0
+
+    # -- decisions
+
+    def alarm(self, state, detector) -> None:
+        """The criterion of `detector` has held: `state` has just gone into alarm."""
+        self._siren.alarm()
+        self._alarms.end_silence()
+        state.criterion = detector.criterion
+        state.event = self._number()
+        held_ms = detector.hold.held_ms
+        values = self.readings()
+        text = " ".join(["%s=%d" % (name, values[name]) for name in ("temp_dk", "smoke_e4") if name in values])
+        criterion = kinds.CRITERION_NAMES[state.criterion]
+        phenomenon = kinds.phenomena_text(state.bit)
+        head = "event=%d phen=%s criterion=%s held_ms=%d " % (state.event, phenomenon, criterion, held_ms)
+        self._log("W", "alarm", head + text)
+        self._keep(state.event, kinds.ALARM, state.bit, state.criterion, held_ms)
+
+    def restored(self, state) -> None:
+        """`state` has been quiet for long enough: the alarm is over, the incident is not."""
+        number = self._number()
+        self._log("I", "restore", "event=%d phen=%s" % (number, kinds.phenomena_text(state.bit)))
+        state.event = number
+        self._keep(number, kinds.RESTORE, state.bit, state.criterion)
+
+    def sensor_fault(self, kind: int, probe) -> None:
+        """A sensor has failed for long enough, or works again."""
+        if kind == kinds.FAULT:
+            self._log("E", "sensor", "phen=%s why=%s" % (kinds.phenomena_text(probe.detector.phenomenon), probe.why))
+        self.faults.set(probe.fault, kind == kinds.FAULT)
+
+    def fault(self, kind: int, code: int) -> None:
+        """kinds.FAULT or FAULT_CLEAR of fault `code`."""
+        number = self._number()
+        name = kinds.FAULT_NAMES.get(code, code)
+        self._log("W", "fault" if kind == kinds.FAULT else "fault_clear", "event=%d code=%s" % (number, name))
+        self._keep(number, kind, detail=code)
+
+    # -- people
+
+    def test(self, criterion: int) -> None:
+        """Somebody tests the way to the centre: a chirp here, a test event there."""
+        self._siren.chirp(self._ticks_ms())
+        number = self._number()
+        self._log("I", "test", "event=%d criterion=%s" % (number, kinds.CRITERION_NAMES[criterion]))
+        self._keep(number, kinds.TEST, criterion=criterion)
+
+    def silence(self) -> bool:
+        """Silence the siren, 10 min at most; False if nothing sounds."""
+        done = self._alarms.silence(self._ticks_ms())
+        self._log("I", "silence", "state=%s" % ("on" if done else "nothing-sounds"))
+        return done
+
+    def reset(self, end_holds, is_high) -> bool:
+        """End the standing alarms whose cause is over, without waiting for the restore time: also that of a sensor which died high.
+
+        `end_holds()`: the criteria must hold anew; `is_high(bit)`: the phenomenon is above its hysteresis now. False, and nothing
+        is done, while any standing one is.
+        """
+        standing = [p for p in self._alarms.phenomena if p.active]
+        for p in standing:
+            if is_high(p.bit):
+                return False
+        end_holds()
+        for p in standing:
+            p.end()
+            self.restored(p)
+        return True
+
+    # -- events
+
+    def _number(self) -> int:
+        """A fresh event number, 0 if NVS has none to give. Those of an unprovisioned node are its own and go no further."""
+        if self._identity is None:
+            self._local += 1
+            return self._local
+        try:
+            return self._identity.next_event_number()
+        except Exception as e:
+            self.broken = True
+            self._log("E", "journal", "event=0 err=%r" % e)
+            return 0
+
+    def _keep(self, number: int, kind: int, phenomena: int = 0, criterion: int = 0, held_ms: int = 0, detail: int = 0) -> None:
+        """Journal the event, save the state, wake the link."""
+        try:
+            if self._journal is not None:
+                event = payload.Event(
+                    number, kind, phenomena, criterion, sustained_ms=held_ms, detail=detail, **self.readings()
+                )
+                self._journal.add(event)
+            if phenomena:
+                self._save()
+        except Exception as e:
+            self.broken = True
+            self._log("E", "journal", "event=%d err=%r" % (number, e))
+        if self.wake is not None:
+            self.wake()

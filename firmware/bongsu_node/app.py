@@ -1,0 +1,311 @@
+"""The node: wires the path from the sensors to the link and starts its tasks.
+
+    sensing/watch -> alarm/response (siren, journal) -> link/uplink -> receipt -> journal
+"""
+
+import asyncio
+import gc
+import machine
+from time import ticks_add, ticks_diff, ticks_ms
+
+from bongsu_node import board, config, counters, flashfile, log, version
+from bongsu_node.alarm.journal import Journal
+from bongsu_node.alarm.response import Response
+from bongsu_node.alarm.siren import Siren
+from bongsu_node.alarm.state import AlarmState
+from bongsu_node.clock import Clock
+from bongsu_node.sensing.detector import Detector
+from bongsu_node.sensing.probe import Probe
+from bongsu_node.sensing.watch import Watch
+from bongsu_node.supervisor import Supervisor
+from bongsu_node.upkeep import health
+from bongsu_node.upkeep.button import LONG, SHORT, Button
+from bongsu_node.upkeep.commands import Commands
+from bongsu_node.upkeep.faults import Faults
+from bongsu_wire import kinds, payload
+from bongsu_wire.topics import down, node_text
+
+_STATE = "/state"
+_JOURNAL = "/journal"
+_ALARM_FILE = _STATE + "/alarm"
+# Restarts in a row, not by power, that did not last _LASTING_MS: then only what senses, sounds and reports is started.
+_SAFE_AFTER = 4
+_LASTING_MS = 600_000
+_SAFE_LINK_DELAY_S = 20  # in safe mode the sensing stands first, in case it is the link that brings the node down
+_PANEL_MS = 50
+_UPKEEP_S = 10
+
+
+class Node:
+    """Everything that one node consists of, made in the order of the data path."""
+
+    def __init__(self) -> None:
+        self.log = log.make(ticks_ms)
+        self.cause = machine.reset_cause()
+        mac = machine.unique_id()
+        nvs = _nvs()
+        self.boots = board.BootRecord(nvs, self.cause)
+        self.safe_mode = self.boots.unclean >= _SAFE_AFTER
+        self.log("I", "boot", self._boot_text())
+        self._make_folders()
+        self.config = config.load("/node.json", _STATE + "/node.json", node_text(mac))
+        for error in self.config.errors:
+            self.log("E", "config", "last_good=%d err=%s" % (self.config.last_good, error.replace(" ", "_")))
+        self.identity = self._identity(nvs, mac)
+        self.clock = Clock(
+            ticks_ms, ticks_diff, board.set_rtc, _STATE + "/clock", version.BUILD_S, self.config.provisioned_s
+        )
+        self._make_alarm()
+        self._make_sensing()
+        self.wlan = self.mqtt = None
+        self.state_failed = False
+
+    def _boot_text(self) -> str:
+        cause = kinds.RESET_NAMES.get(self.cause, "unknown")
+        return "cause=%s fw=%s boots=%d safe=%d" % (cause, version.TEXT, self.boots.count, self.safe_mode)
+
+    def _make_folders(self) -> None:
+        try:
+            flashfile.make_folder(_STATE)
+        except OSError as e:
+            self.log("E", "flash", "err=%r" % e)
+
+    def _identity(self, nvs, mac: bytes):
+        try:
+            return counters.load(nvs, mac)
+        except counters.Unprovisioned as e:
+            self.log("E", "unprovisioned", "missing=%s" % e.missing)
+            return None
+
+    def _make_alarm(self) -> None:
+        """Alarm state, siren, journal; an alarm of before the restart sounds again from here."""
+        pins = self.config.pins
+        self.siren = Siren(board.output(pins["siren"]), board.output(pins["lamp"]), ticks_diff)
+        self.alarms = AlarmState((kinds.HEAT, kinds.SMOKE), ticks_diff)
+        saved = flashfile.read(_ALARM_FILE)
+        self.alarms.resume(saved, ())
+        if self.alarms.active:
+            self.siren.alarm()
+        self.journal = None
+        if self.identity is not None:
+            identity = self.identity
+            self.journal = Journal(
+                _JOURNAL, identity.epoch, identity.next_event_number, self.clock.uptime_ms, self.log
+            )
+        told = self.alarms.resume(saved, self.journal.events() if self.journal else ())
+        self.response = Response(
+            self.alarms, self.siren, self.identity, self.journal, self.save_state, ticks_ms, self.log
+        )
+        self.faults = Faults(told, self.response.fault, self.save_state)
+        self.response.faults = self.faults
+        if self.alarms.active:
+            self.siren.alarm()
+            self.log("W", "resume", "phen=%s event=%d" % (kinds.phenomena_text(self.alarms.active), self.alarms.newest_event))
+
+    def _make_sensing(self) -> None:
+        """Sensors, detectors, watch."""
+        limits, pins = self.config.detector, self.config.pins
+        heat = Detector(
+            kinds.HEAT, kinds.CRIT_HEAT_FIXED, limits["heat_alarm_dk"], limits["heat_clear_dk"], ticks_diff
+        )
+        smoke = Detector(
+            kinds.SMOKE, kinds.CRIT_SMOKE_FIXED, limits["smoke_alarm_e4"], limits["smoke_clear_e4"], ticks_diff
+        )
+        probes = []
+        for sensor, detector, fault in (
+            (board.thermometer(pins), heat, kinds.FAULT_HEAT_SENSOR),
+            (board.smoke_head(pins, self.config.smoke_head), smoke, kinds.FAULT_SMOKE_SENSOR),
+        ):
+            probes.append(Probe(sensor, detector, fault, ticks_diff, self.faults.has(fault)))
+        self.watch = Watch(probes, self.alarms, self.response, self.log)
+        self.response.readings = self.readings
+
+    # -- what the parts ask of the node
+
+    def save_state(self) -> None:
+        """Standing alarms and faults to flash."""
+        try:
+            flashfile.write(_ALARM_FILE, self.alarms.pack(self.faults.bits))
+            self.state_failed = False
+        except OSError as e:
+            self.state_failed = True
+            self.log("E", "flash", "err=%r" % e)
+
+    def readings(self):
+        """Present values, as keyword arguments of payload.Event."""
+        values = self.watch.readings()
+        values["rssi_dbm"] = board.rssi(self.wlan) if self.wlan is not None else payload.RSSI_UNKNOWN
+        return values
+
+    def centre_knows(self) -> bool:
+        """Every alarm has its receipt."""
+        return self.journal is not None and not self.journal.holds_alarm()
+
+    def reset(self) -> bool:
+        """The command: end alarms whose cause is over."""
+        return self.response.reset(self.watch.end_holds, self._is_high)
+
+    def _is_high(self, bit: int) -> bool:
+        for probe in self.watch.probes:
+            if probe.detector.phenomenon == bit and not probe.faulty and not probe.detector.below:
+                return True
+        return False
+
+    def status(self) -> payload.Heartbeat:
+        """The heartbeat of now."""
+        active = self.alarms.active
+        silenced = self.alarms.silenced(ticks_ms())
+        echo_ms, echo_age_ms = self.clock.echo()
+        return payload.Heartbeat(
+            uptime_s=self.clock.uptime_ms() // 1000,
+            flags=health.flags(active != 0, silenced, self.safe_mode, active != 0 and self.centre_knows()),
+            active=active,
+            active_event=self.alarms.newest_event,
+            heap_free_kb=gc.mem_free() // 1024,
+            idf_free_kb=health.idf_free_kb(),
+            echo_server_ms=echo_ms,
+            echo_age_ms=echo_age_ms,
+            journal_depth=self.journal.depth if self.journal else 0,
+            boot_count=self.boots.count,
+            reset_cause=self.cause,
+            task_restarts=self.supervisor.restarts,
+            faults=self.faults.bits | (0 if self.identity else 1 << (kinds.FAULT_UNPROVISIONED - 1)),
+            fw=version.MAJOR << 8 | version.MINOR,
+            **self.readings(),
+        )
+
+    # -- tasks
+
+    async def run(self) -> None:
+        """Start all tasks and supervise them for ever."""
+        watchdog = machine.WDT(timeout=board.WATCHDOG_MS)
+        self.supervisor = Supervisor(watchdog.feed, self.log, ticks_ms, ticks_diff, self._task_failed)
+        start = self.supervisor.start
+        start("watch", lambda beat: self.watch.run(beat, ticks_ms, ticks_add, ticks_diff), 5_000, essential=True)
+        start("panel", self._panel, 10_000)
+        try:
+            self._start_link(start)
+        except Exception as e:  # without its link a node still senses and sounds
+            self.log("E", "link", "state=off err=%s" % repr(e).replace(" ", "_"))
+        start("upkeep", self._upkeep, 60_000)
+        await self.supervisor.run()
+
+    def _start_link(self, start) -> None:
+        if self.identity is None or self.config.broker is None:
+            self.log("E", "link", "state=off why=%s" % ("config" if self.identity else "unprovisioned"))
+            return
+        import network
+        from bongsu_node.link.bearers import WifiSupervisor
+        from bongsu_node.link.mqtt import MqttClient
+        from bongsu_node.link.uplink import Uplink
+
+        broker = self.config.broker
+        room = health.TlsRoom(health.idf_free_kb, ticks_ms, ticks_diff, self.log)
+        self.wlan = network.WLAN(network.STA_IF)
+        wifi = WifiSupervisor(
+            self.wlan,
+            self.config.wifi,
+            lambda: not self.watch.rising,
+            self.log,
+            link_works=lambda: self.mqtt.connected,
+            on_change=lambda up: self.mqtt.retry_now() if up else None,
+        )
+        self.mqtt = MqttClient(
+            broker,
+            _read("/ca.der") if broker["tls"] else None,
+            None,
+            lambda: wifi.up and not self.watch.rising and (not broker["tls"] or room.enough()),
+            self.log,
+            down_topic=down(self.identity.node_text),
+        )
+        commands = Commands(self.response, self.siren, self.reset, self.safe_mode, ticks_ms, self.log)
+        uplink = Uplink(
+            self.identity,
+            self.journal,
+            self.mqtt,
+            self.clock,
+            self.status,
+            on_receipt=lambda numbers, server_ms: None,
+            on_command=commands.obey,
+            log=self.log,
+            heartbeat_ms=self.config.heartbeat_s * 1000,
+        )
+        self.response.wake = uplink.wake
+        # Limits: some times over what each promises between two beats.
+        start("wifi", lambda beat: self._link_task(wifi, beat), 60_000)
+        start("mqtt", lambda beat: self._link_task(self.mqtt, beat), 60_000)
+        start("uplink", lambda beat: self._link_task(uplink, beat), 90_000)
+
+    async def _link_task(self, part, beat) -> None:
+        if self.safe_mode:
+            await asyncio.sleep(_SAFE_LINK_DELAY_S)
+        await part.run(beat)
+
+    async def _panel(self, beat) -> None:
+        """Siren, lamp and button."""
+        pressed = board.button(self.config.pins["button"])
+        button = Button(ticks_diff)
+        while True:
+            now = ticks_ms()
+            press = 0 if self.safe_mode else button.step(now, pressed())
+            if press == SHORT:
+                self.response.test(kinds.CRIT_BUTTON)
+            elif press == LONG:
+                self.response.silence()
+            alarm = self.alarms.active != 0
+            self.siren.show(now, alarm, self.alarms.silenced(now), alarm and self.centre_knows())
+            beat()
+            await asyncio.sleep_ms(_PANEL_MS)
+
+    async def _upkeep(self, beat) -> None:
+        """What needs a look every ten seconds."""
+        while True:
+            self._look_after()
+            beat()
+            await asyncio.sleep(_UPKEEP_S)
+
+    def _look_after(self) -> None:
+        up_ms = self.clock.uptime_ms()
+        self.clock.save()
+        if self.journal:
+            self.journal.retry()
+        if self.identity and self.identity.failed:
+            self.identity.reserve()
+        if self.state_failed:
+            self.save_state()
+        if up_ms >= _LASTING_MS:
+            self.boots.lasted()
+        self.faults.set(kinds.FAULT_STORAGE, self._storage_failed())
+        self.faults.set(kinds.FAULT_SAFE_MODE, self.safe_mode)
+        if self.supervisor.since_failure_ms >= _LASTING_MS or not self.supervisor.restarts:
+            self.faults.set(kinds.FAULT_TASK, False)
+        if not self.watch.rising:
+            gc.collect()
+
+    def _storage_failed(self) -> bool:
+        broken, self.response.broken = self.response.broken, False
+        kept = self.journal is None or not self.journal.failed
+        promised = self.identity is None or not self.identity.failed
+        return broken or self.state_failed or self.clock.failed or not kept or not promised
+
+    def _task_failed(self, name: str) -> None:
+        self.faults.set(kinds.FAULT_TASK, True)
+
+
+def _nvs():
+    import esp32
+
+    return esp32.NVS(counters.NAMESPACE)
+
+
+def _read(path: str):
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return None
+
+
+def main() -> None:
+    """Build the node and run it; returns never."""
+    asyncio.run(Node().run())

@@ -1,0 +1,212 @@
+"""/node.json: what provisioning wrote. Every problem names its field; nothing here stops a node from sensing and sounding.
+
+A document with an error is not used: the last good one (kept in /state) stands in for it. Without one, each section that is right
+is used, and what is wrong falls back to defaults; the link stays off if its own part is wrong.
+"""
+
+import json
+
+from bongsu_node import flashfile
+
+DEFAULT_PINS = {"i2c_sda": 21, "i2c_scl": 22, "smoke_adc": 34, "siren": 25, "lamp": 26, "button": 27}
+# 57 degC: the static response of heat detectors of class A1, 54-65 degC (EN 54-5), and clear of it by 7 K. Smoke: 0.06/m.
+DEFAULT_DETECTOR = {"heat_alarm_dk": 3302, "heat_clear_dk": 3232, "smoke_alarm_e4": 600, "smoke_clear_e4": 400}
+DEFAULT_SMOKE_HEAD = {"mv_clean": 400, "uv_per_e4": 1000}
+
+_PIN_MAX = 48
+_DETECTOR_RANGE = {
+    "heat_alarm_dk": (3132, 3632),  # 40..90 degC: nothing outside it is a heat detector (EN 54-5)
+    "heat_clear_dk": (2732, 3632),
+    "smoke_alarm_e4": (50, 5000),
+    "smoke_clear_e4": (10, 5000),
+}
+_SMOKE_HEAD_RANGE = {"mv_clean": (300, 2500), "uv_per_e4": (10, 100_000)}
+_WIFI_MAX = 8
+# The fields' own limits: IEEE 802.11 (SSID 32 octets), WPA (8..63 characters), DNS.
+_SSID_MAX = 32
+_PSK = (8, 63)
+_TEXT_MAX = 128
+_HEARTBEAT = (5, 180)
+
+
+class Config:
+    """The node's settings. broker, wifi: for link/, None and [] if the link must stay off; the others always usable.
+
+    errors: "field: problem" of the document in /node.json; last_good: that document was not used, the one before it was.
+    """
+
+    def __init__(self) -> None:
+        self.node = ""
+        self.site = ""
+        self.unit = ""
+        self.wifi = []
+        self.broker = None
+        self.pins = dict(DEFAULT_PINS)
+        self.detector = dict(DEFAULT_DETECTOR)
+        self.smoke_head = dict(DEFAULT_SMOKE_HEAD)
+        self.heartbeat_s = 45
+        self.provisioned_s = 0
+        self.errors = []
+        self.last_good = False
+
+
+class _Reader:
+    """Fields of one JSON object; notes what is wrong with them under their full name."""
+
+    def __init__(self, values, name: str, errors) -> None:
+        self.values = values if isinstance(values, dict) else {}
+        self.name = name
+        self.errors = errors
+        if not isinstance(values, dict):
+            self.wrong("", "must be an object")
+
+    def wrong(self, field: str, problem: str) -> None:
+        name = ".".join([part for part in (self.name, field) if part])
+        self.errors.append("%s: %s" % (name or "node.json", problem))
+
+    def integer(self, field: str, low: int, high: int, default: int) -> int:
+        value = self.values.get(field, default)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            self.wrong(field, "must be a whole number from %d to %d" % (low, high))
+            return default
+        return value
+
+    def text(self, field: str, low: int, high: int, default=None) -> str:
+        value = self.values.get(field, default)
+        if not isinstance(value, str) or not low <= len(value) <= high:
+            self.wrong(field, "must be a text of %d to %d characters" % (low, high))
+            return ""
+        return value
+
+    def section(self, field: str, default=None):
+        return _Reader(self.values.get(field, default), ".".join([p for p in (self.name, field) if p]), self.errors)
+
+
+def parse(document, node: str) -> Config:
+    """Check a decoded node.json for the node with id text `node` (12 hex digits)."""
+    c = Config()
+    top = _Reader(document, "", c.errors)
+    top.integer("v", 1, 1, 0)
+    c.node = top.text("node", 12, 12)
+    if c.node and c.node != node:
+        top.wrong("node", "is %s, but this board is %s" % (c.node, node))
+    c.site = top.text("site", 0, 32, "")
+    c.unit = top.text("unit", 0, 32, "")
+    c.heartbeat_s = top.integer("heartbeat_s", _HEARTBEAT[0], _HEARTBEAT[1], c.heartbeat_s)
+    c.provisioned_s = top.integer("provisioned_s", 0, 0xFFFFFFFF, 0)
+    c.pins = _pins(top.section("pins", {}))
+    c.detector = _detector(top.section("detector", {}))
+    c.smoke_head = _ranges(top.section("smoke_head", {}), _SMOKE_HEAD_RANGE, DEFAULT_SMOKE_HEAD)
+    before = len(c.errors)
+    c.wifi = _wifi(top)
+    broker = _broker(top.section("broker"))
+    if len(c.errors) == before and c.node == node:
+        c.broker = broker
+    return c
+
+
+def _ranges(reader: _Reader, ranges, defaults):
+    return {name: reader.integer(name, low, high, defaults[name]) for name, (low, high) in ranges.items()}
+
+
+def _pins(reader: _Reader):
+    pins = {name: reader.integer(name, 0, _PIN_MAX, pin) for name, pin in DEFAULT_PINS.items()}
+    for name, pin in pins.items():
+        for other in pins:
+            if other < name and pins[other] == pin:
+                reader.wrong(name, "is the same pin as %s" % other)
+                return dict(DEFAULT_PINS)
+    return pins
+
+
+def _detector(reader: _Reader):
+    found = _ranges(reader, _DETECTOR_RANGE, DEFAULT_DETECTOR)
+    for what in ("heat_%s_dk", "smoke_%s_e4"):
+        if found[what % "clear"] >= found[what % "alarm"]:
+            reader.wrong(what % "clear", "must be below %s" % (what % "alarm"))
+            return dict(DEFAULT_DETECTOR)
+    return found
+
+
+def _wifi(top: _Reader):
+    networks = top.values.get("wifi", [])
+    if not isinstance(networks, list) or len(networks) > _WIFI_MAX:
+        top.wrong("wifi", "must be a list of at most %d networks" % _WIFI_MAX)
+        return []
+    found = []
+    for i, network in enumerate(networks):
+        reader = _Reader(network, "wifi[%d]" % i, top.errors)
+        psk = reader.values.get("psk")
+        if psk is not None and psk != "":
+            psk = reader.text("psk", _PSK[0], _PSK[1])
+        found.append({"ssid": reader.text("ssid", 1, _SSID_MAX), "psk": psk or None})
+    return found
+
+
+def _broker(reader: _Reader):
+    tls = reader.values.get("tls", True)
+    ip = reader.text("ip", 7, 15)
+    broker = {
+        "ip": ip,
+        "port": reader.integer("port", 1, 65535, 8883),
+        "tls": tls,
+        "server_hostname": reader.text("server_hostname", 1 if tls else 0, _TEXT_MAX, "" if not tls else None),
+        "user": reader.text("user", 0, _TEXT_MAX, ""),
+        "password": reader.text("password", 0, _TEXT_MAX, ""),
+        "client_id": reader.text("client_id", 8, 64),  # secret: a short one could be guessed
+    }
+    if ip and not _is_ipv4(ip):
+        reader.wrong("ip", "must be an IPv4 address: looking a name up blocks the node")
+    if not isinstance(tls, bool):
+        reader.wrong("tls", "must be true or false")
+    elif not tls and not ip.startswith("127."):
+        reader.wrong("tls", "may be false on loopback only")
+    return broker
+
+
+def _is_ipv4(text: str) -> bool:
+    parts = text.split(".")
+    return len(parts) == 4 and all([part.isdigit() and int(part) <= 255 for part in parts])
+
+
+def load(path: str, good_path: str, node: str) -> Config:
+    """The settings in the file `path`, checked; if it has an error, those of `good_path`, where good ones are kept."""
+    text = _read(path)
+    config = _decode(text, node)
+    if not config.errors:
+        kept = flashfile.read(good_path)
+        if kept != text:
+            try:
+                flashfile.write(good_path, text)
+            except OSError:  # it works without the copy
+                pass
+        return config
+    kept = flashfile.read(good_path)
+    older = _decode(kept, node) if kept is not None else None
+    if older is None or older.errors:
+        return config
+    older.errors = config.errors
+    older.last_good = True
+    return older
+
+
+def _read(path: str):
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return None
+
+
+def _decode(text, node: str) -> Config:
+    if text is None:
+        config = Config()
+        config.errors.append("node.json: missing, so this node is not provisioned")
+        return config
+    try:
+        document = json.loads(text)
+    except ValueError:
+        config = Config()
+        config.errors.append("node.json: is not JSON")
+        return config
+    return parse(document, node)

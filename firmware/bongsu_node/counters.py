@@ -1,0 +1,157 @@
+"""The node's identity: key, key epoch, and the numbers that must never come twice under one key (DESIGN section 5).
+
+They live in NVS, namespace `bongsu`, as blobs:
+
+    ident  version, key epoch, key of 16 bytes
+    ctr    version, key epoch, counter ceiling, event-number ceiling: every number below its ceiling may have been used
+    down   per sender its highest command counter, oldest sender first
+
+Numbers are reserved ahead: the ceilings go up by RESERVE in one commit before any number of the new block is used, and after a
+restart numbers go on from the ceilings. A power cut costs numbers, never a repetition.
+"""
+
+import struct
+
+from bongsu_wire.ccm import CcmKey
+from bongsu_wire.topics import node_text
+
+NAMESPACE = "bongsu"
+RESERVE = 256
+# The next block is reserved while this many are left, so that a failing NVS is a fault to report before it is an end.
+_MARGIN = 64
+SENDERS_MAX = 8
+_VERSION = 1
+_IDENT = "<BB16s"
+_CEILINGS = "<BBII"
+_SENDER = "<HI"
+_SENDER_LEN = 6
+_LIMIT = 0xFFFFFFFF
+
+
+class Unprovisioned(Exception):
+    """The node has no usable identity. `missing`: what is missing or does not fit."""
+
+    def __init__(self, missing: str) -> None:
+        super().__init__(missing)
+        self.missing = missing
+
+
+class Exhausted(Exception):
+    """No number may be used: NVS does not take the next reservation."""
+
+
+def _blob(nvs, key: str, size: int) -> bytes:
+    """A blob of at most `size` bytes; b"" if it is missing."""
+    buffer = bytearray(size)
+    try:
+        length = nvs.get_blob(key, buffer)
+    except OSError:
+        return b""
+    return bytes(buffer[:length])
+
+
+class _Numbers:
+    """One kind of number: the next to use, and the ceiling below which NVS has promised them."""
+
+    def __init__(self, ceiling: int) -> None:
+        self.next = max(ceiling, 1)
+        self.ceiling = self.next
+
+    def left(self) -> int:
+        return self.ceiling - self.next
+
+
+class Identity:
+    """Made by load(). node: 6 bytes; node_text; epoch: 1..255; key: CcmKey; failed: NVS refused the last reservation."""
+
+    def __init__(self, nvs, node: bytes, epoch: int, key: bytes, counter: int, event: int, senders) -> None:
+        self.node = node
+        self.node_text = node_text(node)
+        self.epoch = epoch
+        self.key = CcmKey(key)
+        self.failed = False
+        self._nvs = nvs
+        self._counters = _Numbers(counter)
+        self._events = _Numbers(event)
+        self._senders = senders
+
+    def next_counter(self) -> int:
+        """A fresh uplink counter. Raises Exhausted."""
+        return self._take(self._counters)
+
+    def next_event_number(self) -> int:
+        """A fresh event number. Raises Exhausted."""
+        return self._take(self._events)
+
+    def _take(self, numbers) -> int:
+        if numbers.left() <= _MARGIN:
+            self.reserve()
+        if numbers.left() <= 0:
+            raise Exhausted
+        number = numbers.next
+        numbers.next = number + 1
+        return number
+
+    def reserve(self) -> None:
+        """Reserve the next block of what runs low, in one commit. Done at boot too: an alarm then finds its number ready."""
+        ceilings = []
+        for n in (self._counters, self._events):
+            ceilings.append(min(n.ceiling + RESERVE, _LIMIT) if n.left() <= _MARGIN else n.ceiling)
+        try:
+            self._nvs.set_blob("ctr", struct.pack(_CEILINGS, _VERSION, self.epoch, ceilings[0], ceilings[1]))
+            self._nvs.commit()
+        except OSError:
+            self.failed = True
+            return
+        self.failed = False
+        self._counters.ceiling, self._events.ceiling = ceilings
+
+    def newest_command(self, sender: int) -> int:
+        """The highest command counter that `sender` has used; 0 if it is new."""
+        return self._senders.get(sender, (0, 0))[0]
+
+    def note_command(self, sender: int, counter: int) -> None:
+        """Store `sender`'s command counter, before the command is obeyed. Raises OSError if NVS does not take it.
+
+        Of more than SENDERS_MAX senders the one heard of longest ago is forgotten: senders are replaced, not collected.
+        """
+        senders = dict(self._senders)
+        senders[sender] = (counter, 1 + max([order for _, order in senders.values()], default=0))
+        if len(senders) > SENDERS_MAX:
+            del senders[min(senders, key=lambda s: senders[s][1])]
+        data = b""
+        for s in sorted(senders, key=lambda s: senders[s][1]):
+            data += struct.pack(_SENDER, s, senders[s][0])
+        self._nvs.set_blob("down", data)
+        self._nvs.commit()
+        self._senders = senders
+
+
+def _senders(data: bytes):
+    """{sender: (counter, order)} of the `down` blob; a damaged one counts as empty: a command must be fresh in any case."""
+    if len(data) % _SENDER_LEN:
+        return {}
+    found = {}
+    for i in range(0, len(data), _SENDER_LEN):
+        sender, counter = struct.unpack(_SENDER, data[i : i + _SENDER_LEN])
+        found[sender] = (counter, i)
+    return found
+
+
+def load(nvs, node: bytes) -> Identity:
+    """The identity in `nvs` (esp32.NVS of the namespace) of the node with MAC `node`. Raises Unprovisioned."""
+    ident = _blob(nvs, "ident", 18)
+    ctr = _blob(nvs, "ctr", 10)
+    if len(ident) != 18:
+        raise Unprovisioned("ident")
+    if len(ctr) != 10:
+        raise Unprovisioned("ctr")
+    version, epoch, key = struct.unpack(_IDENT, ident)
+    ctr_version, ctr_epoch, counter, event = struct.unpack(_CEILINGS, ctr)
+    if version != _VERSION or ctr_version != _VERSION:
+        raise Unprovisioned("version")
+    if not epoch or epoch != ctr_epoch:
+        raise Unprovisioned("epoch")
+    identity = Identity(nvs, node, epoch, key, counter, event, _senders(_blob(nvs, "down", SENDERS_MAX * _SENDER_LEN)))
+    identity.reserve()
+    return identity

@@ -1,0 +1,1 @@
+"""Looking after the node itself: health, faults, commands, the button."""

@@ -1,0 +1,42 @@
+"""Orders from the receiver: authentic, fresh and not repeated, as the link has checked before it asks here."""
+
+from bongsu_wire import kinds
+
+
+class Commands:
+    """`response`: Response; `siren`: Siren; `reset()`: ends what is over, False if a cause still stands; `safe_mode`: only silence is taken."""
+
+    def __init__(self, response, siren, reset, safe_mode: bool, ticks_ms, log) -> None:
+        self._response = response
+        self._siren = siren
+        self._reset = reset
+        self._safe_mode = safe_mode
+        self._ticks_ms = ticks_ms
+        self._log = log
+        self._table = {
+            kinds.CMD_TEST: self._test,
+            kinds.CMD_RESET: self._reset,
+            kinds.CMD_SILENCE: self._response.silence,
+            kinds.CMD_IDENTIFY: self._identify,
+        }
+
+    def obey(self, command, header) -> int:
+        """Do it; returns kinds.ANSWER_*."""
+        act = self._table.get(command.code)
+        if act is None:
+            answer = kinds.ANSWER_UNSUPPORTED
+        elif self._safe_mode and command.code != kinds.CMD_SILENCE:
+            answer = kinds.ANSWER_REFUSED
+        else:
+            answer = kinds.ANSWER_DONE if act() else kinds.ANSWER_REFUSED
+        name = kinds.COMMAND_NAMES.get(command.code, command.code)
+        self._log("I", "command", "name=%s sender=%d answer=%s" % (name, header.sender, kinds.ANSWER_NAMES[answer]))
+        return answer
+
+    def _test(self) -> bool:
+        self._response.test(kinds.CRIT_NONE)
+        return True
+
+    def _identify(self) -> bool:
+        self._siren.identify(self._ticks_ms())
+        return True

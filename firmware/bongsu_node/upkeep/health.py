@@ -1,0 +1,68 @@
+"""What the node says about itself: the memory it has left, and what goes into the heartbeat."""
+
+import gc
+
+from bongsu_wire import kinds, payload
+
+# A TLS session needs some 35 KB of the IDF heap, and its handshake more for a moment (FACTS section 6).
+TLS_NEEDS_KB = 60
+_HEAP_DATA = 4  # esp32.HEAP_DATA
+_LOOK_EVERY_MS = 5_000
+# After this long without the memory a handshake is tried all the same: if it fails, no more is lost.
+_PATIENCE_MS = 300_000
+
+
+def idf_free_kb() -> int:
+    """Free heap of ESP-IDF in KB; payload.U16_UNKNOWN where there is none."""
+    try:
+        import esp32
+
+        return sum([region[1] for region in esp32.idf_heap_info(_HEAP_DATA)]) // 1024
+    except (ImportError, AttributeError):
+        return payload.U16_UNKNOWN
+
+
+class TlsRoom:
+    """Whether a TLS handshake has the memory that it needs. `free_kb`: idf_free_kb or alike."""
+
+    def __init__(self, free_kb, ticks_ms, ticks_diff, log) -> None:
+        self._free_kb = free_kb
+        self._ticks_ms = ticks_ms
+        self._diff = ticks_diff
+        self._log = log
+        self._short = False
+        self._looked = 0
+        self._waited_ms = 0
+
+    def enough(self) -> bool:
+        """True if there is room, or has not been for so long that trying is better than waiting."""
+        now = self._ticks_ms()
+        passed = self._diff(now, self._looked)
+        if self._short and 0 <= passed < _LOOK_EVERY_MS:
+            return False
+        self._looked = now
+        gc.collect()  # sockets and sessions that nobody holds any more
+        free = self._free_kb()
+        if free >= TLS_NEEDS_KB:
+            self._short = False
+            self._waited_ms = 0
+            return True
+        if not self._short:
+            self._log("W", "memory", "idf_kb=%d needs_kb=%d" % (free, TLS_NEEDS_KB))
+            self._short = True
+            return False
+        self._waited_ms += max(0, min(passed, 2 * _LOOK_EVERY_MS))
+        if self._waited_ms < _PATIENCE_MS:
+            return False
+        self._waited_ms = 0
+        return True
+
+
+def flags(alarm: bool, silenced: bool, safe_mode: bool, centre_knows: bool) -> int:
+    """kinds.FLAG_* of a heartbeat."""
+    return (
+        (kinds.FLAG_SIREN if alarm and not silenced else 0)
+        | (kinds.FLAG_SILENCED if silenced else 0)
+        | (kinds.FLAG_SAFE_MODE if safe_mode else 0)
+        | (kinds.FLAG_CENTRE_KNOWS if centre_knows else 0)
+    )
