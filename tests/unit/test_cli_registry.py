@@ -1,0 +1,386 @@
+"""The registry's commands as people and scripts use them: tables, JSON, errors with a next step, exit codes."""
+
+import base64
+import json
+import os
+import socket
+import sqlite3
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bongsu.install.bundle import Bundle, BundleError
+from bongsu.receiver.keys import load_master, usable_keys
+from bongsu.receiver.store import engine
+from tests.registry_parts import NODE, NOW_MS, Ran, bongsu, bongsu_process, fill, new_store
+
+SHOPS = Path(__file__).parents[1] / "data" / "shops"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data folder with one market."""
+    folder = tmp_path / "data"
+    assert bongsu("init", "--data", folder).code == 0
+    with new_store(folder) as store:
+        fill(store)
+    return folder
+
+
+def _json(ran: Ran) -> object:
+    assert ran.code == 0, ran.err
+    return json.loads(ran.out)
+
+
+def _count(data: Path, table: str) -> int:
+    conn = sqlite3.connect(data / "bongsu.db")
+    found = int(conn.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+    conn.close()
+    return found
+
+
+def test_whole_registry_by_hand(tmp_path: Path) -> None:
+    data = tmp_path / "d"
+    for words in (
+        ("init",),
+        ("site", "add", "hannae", "--name", "한내시장", "--address", "한내로 12"),
+        ("unit", "add", "hannae/A-07", "--name", "봉수 떡집", "--place", "A동 7호"),
+        ("contact", "add", "kim", "--name", "김", "--phone", "010-1234-5678", "--unit", "hannae/a-07"),
+        ("contact", "add", "lee", "--name", "Lee", "--phone", "01098765432", "--lang", "en"),
+        ("contact", "assign", "lee", "hannae/a-07", "--role", "deputy"),
+        ("node", "add", "A0:B1:C2:D3:E4:F5", "--unit", "hannae/a-07", "--label", "above the oven"),
+        ("responder", "add", "119", "--kind", "station", "--name", "한내소방서", "--url", "https://119.example/in"),
+    ):
+        ran = bongsu("--data", data, *words)
+        assert (ran.code, ran.err) == (0, ""), ran
+    shown = bongsu("unit", "show", "hannae/a-07", "--data", data).out
+    assert "010-****-5678" in shown and "010-****-5432" in shown and NODE in shown
+    assert _json(bongsu("site", "list", "--json", "--data", data)) == [
+        {"id": "hannae", "name": "한내시장", "kind": "market", "address": "한내로 12", "tz": "Asia/Seoul", "units": 1}
+    ]
+
+
+LISTS = ("site", "unit", "contact", "node", "responder", "incident")
+
+
+@pytest.mark.parametrize("group", LISTS)
+def test_empty_lists(tmp_path: Path, group: str) -> None:
+    assert bongsu("init", "--data", tmp_path / "d").code == 0
+    plain = bongsu(group, "list", "--data", tmp_path / "d")
+    assert (plain.code, plain.out) == (0, "") and plain.err.startswith("No ")
+    assert _json(bongsu(group, "list", "--json", "--data", tmp_path / "d")) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["site", "add", "hannae", "--name", "x"], "site hannae is already registered"),
+        (["site", "add", "한내", "--name", "x"], "is no id"),
+        (["site", "add", "x", "--name", " "], "name is empty"),
+        (["site", "add", "x", "--name", "x", "--tz", "KST"], "time zone"),
+        (["site", "show", "nowhere"], "there is no site"),
+        (["unit", "add", "hannae/a-07", "--name", "x"], "hannae/a-07 is already registered"),
+        (["unit", "add", "nowhere/a-07", "--name", "x"], "there is no site"),
+        (["unit", "add", "a-07", "--name", "x"], "names no site"),
+        (["unit", "show", "hannae/zz"], "there is no unit hannae/zz"),
+        (["unit", "list", "--site", "nowhere"], "there is no site"),
+        (["contact", "add", "kim", "--name", "x", "--phone", "010-2222-3333"], "contact kim is already registered"),
+        (["contact", "add", "lee", "--name", "x", "--phone", "010-1234-5678"], "already that of contact kim"),
+        (["contact", "add", "lee", "--name", "x", "--phone", "12345"], "phone number"),
+        (
+            ["contact", "add", "lee", "--name", "x", "--phone", "010-2222-3333", "--unit", "hannae/a-07"],
+            "has an owner already",
+        ),
+        (["contact", "assign", "kim", "hannae/a-07"], "belongs to hannae/a-07 already"),
+        (["contact", "assign", "nobody", "hannae/a-08"], "there is no contact"),
+        (["contact", "show", "nobody"], "there is no contact"),
+        (["node", "add", NODE], f"node {NODE} is already registered"),
+        (["node", "add", "xyz"], "is not 12 hex digits"),
+        (["node", "show", "ffffffffffff"], "is not registered"),
+        (["node", "assign", NODE, "hannae/zz"], "there is no unit"),
+        (["responder", "add", "x", "--kind", "centre", "--name", "x", "--url", "x"], "not a web address"),
+        (
+            ["responder", "add", "x", "--kind", "centre", "--name", "x", "--url", "http://x", "--site", "zz"],
+            "there is no site",
+        ),
+        (["responder", "show", "x"], "there is no responder"),
+        (["import", "missing.csv", "--site", "hannae"], "cannot read missing.csv"),
+    ],
+)
+def test_failures(data: Path, words: list[str], says: str) -> None:
+    before = [_count(data, t) for t in ("site", "unit", "contact", "unit_contact", "node", "responder")]
+    ran = bongsu(*words, "--data", data)
+    assert ran.code == 1 and says in ran.err and "next:" in ran.err and ran.out == ""
+    assert [_count(data, t) for t in ("site", "unit", "contact", "unit_contact", "node", "responder")] == before
+    assert not list((data / "secrets").glob("*")) if (data / "secrets").exists() else True
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["nonsense"],
+        ["site", "add"],
+        ["site", "nonsense"],
+        ["incident", "close", "1"],
+        ["incident", "ack", "x", "--seen", "1"],
+    ],
+)
+def test_usage_errors(data: Path, words: list[str]) -> None:
+    ran = bongsu("--data", data, *words)
+    assert ran.code == 2 and "Usage:" in ran.err
+
+
+def test_help_and_version() -> None:
+    ran = bongsu("--help")
+    assert ran.code == 0 and "Examples:" in ran.out and "incident" in ran.out
+    assert bongsu("--version").out.startswith("bongsu")
+    for group in LISTS:
+        assert bongsu(group, "--help").code == 0
+
+
+def test_missing_data_folder(tmp_path: Path) -> None:
+    ran = bongsu("site", "list", "--data", tmp_path / "none")
+    assert ran.code == 1 and f"bongsu init --data {tmp_path / 'none'}" in ran.err
+
+
+def test_missing_database_is_not_made_anew(data: Path) -> None:
+    (data / "bongsu.db").unlink()
+    ran = bongsu("site", "list", "--data", data)
+    assert ran.code == 1 and "is missing" in ran.err and not (data / "bongsu.db").exists()
+
+
+def test_broken_settings_are_named(data: Path) -> None:
+    (data / "receiver.toml").write_text("[broker]\nport = 'x'\n")
+    ran = bongsu("site", "list", "--data", data)
+    assert ran.code == 1 and "[broker] port" in ran.err
+
+
+def test_data_folder_by_environment(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BONGSU_DATA", str(data))
+    assert bongsu("site", "list").code == 0
+
+
+def test_unmasking_is_audited(data: Path) -> None:
+    assert "010-****-5678" in bongsu("contact", "show", "kim", "--data", data).out
+    assert _count(data, "audit") == 0
+    assert "+821012345678" in bongsu("contact", "show", "kim", "--unmask", "--data", data).out
+    conn = sqlite3.connect(data / "bongsu.db")
+    assert conn.execute("SELECT action, subject FROM audit").fetchall() == [("phone.unmasked", "contact:kim")]
+    conn.close()
+
+
+def test_provisioning_writes_a_bundle(data: Path, tmp_path: Path) -> None:
+    psk = tmp_path / "psk"
+    psk.write_text("passphrase 1\n")
+    out = tmp_path / "bundle"
+    ran = bongsu("node", "provision", NODE, "--out", out, "--wifi", f"market={psk}", "--data", data)
+    assert ran.code == 0, ran.err
+    bundle = Bundle.load(out)
+    assert (bundle.node_id, bundle.key_epoch, len(bundle.key)) == (NODE, 1, 16)
+    node = bundle.node_json
+    assert node["wifi"] == [{"ssid": "market", "psk": "passphrase 1"}] and (node["site"], node["unit"]) == (
+        "hannae",
+        "a-07",
+    )
+    assert node["broker"]["ip"] == "127.0.0.1" and node["broker"]["user"] == f"n-{NODE}" and node["broker"]["tls"]
+    assert set(node["pins"]) >= {"i2c_sda", "smoke_adc", "siren"} and node["provisioned_s"] * 1000 > NOW_MS
+    assert stat.S_IMODE(out.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(p.stat().st_mode) for p in out.iterdir()} == {0o600}
+    with new_store(data) as store, store.read() as conn:
+        assert usable_keys(conn, load_master(data / "master.key"), 0)[0].key == bundle.key
+    for secret in (bundle.key.hex(), node["broker"]["password"], "passphrase 1"):
+        assert secret not in ran.out + ran.err + repr(bundle)
+
+
+def test_provisioning_again_makes_a_new_epoch_and_keeps_the_login(data: Path, tmp_path: Path) -> None:
+    bundles = []
+    for name in ("one", "two"):
+        assert bongsu("node", "provision", NODE, "--out", tmp_path / name, "--data", data).code == 0
+        bundles.append(Bundle.load(tmp_path / name))
+    first, second = bundles
+    assert (first.key_epoch, second.key_epoch) == (1, 2) and first.key != second.key
+    assert first.node_json["broker"] == second.node_json["broker"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says", "code"),
+    [
+        (["--broker-ip", "broker.example"], "is no IP address", 1),
+        (["--broker-ip", "0.0.0.0"], "cannot connect", 1),
+        (["--board", "nonsense"], "no board", 1),
+        (["--wifi", "market"], "SSID=FILE", 2),
+        (["--wifi", "market=/no/such"], "cannot read the Wi-Fi passphrase", 1),
+        (["--out", "{full}"], "is there already", 1),
+    ],
+)
+def test_provisioning_failures_use_no_epoch(data: Path, tmp_path: Path, words: list[str], says: str, code: int) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_text("")
+    out = [] if "--out" in words else ["--out", str(tmp_path / "bundle")]
+    ran = bongsu(
+        "node", "provision", NODE, *out, *(w.replace("{full}", str(tmp_path / "full")) for w in words), "--data", data
+    )
+    assert ran.code == code and says in ran.err
+    assert _count(data, "node_key") == 0
+
+
+def test_retired_node(data: Path, tmp_path: Path) -> None:
+    assert bongsu("node", "provision", NODE, "--out", tmp_path / "b", "--data", data).code == 0
+    assert bongsu("node", "retire", NODE, "--data", data).code == 0
+    row = _json(bongsu("node", "show", NODE, "--json", "--data", data))
+    assert (
+        isinstance(row, dict)
+        and row["state"] == "retired"
+        and row["unit"] is None
+        and row["keys"][0]["state"] == "retired"
+    )
+    assert "retired" in bongsu("node", "provision", NODE, "--out", tmp_path / "c", "--data", data).err
+    assert "retired" in bongsu("node", "assign", NODE, "hannae/a-08", "--data", data).err
+
+
+def test_responder_secrets(data: Path, tmp_path: Path) -> None:
+    words = [
+        "responder",
+        "add",
+        "119",
+        "--kind",
+        "station",
+        "--name",
+        "S",
+        "--url",
+        "http://127.0.0.1:1/",
+        "--data",
+        data,
+    ]
+    ran = bongsu(*words)
+    written = data / "secrets" / "119.whsec"
+    secret = written.read_text().strip()
+    assert ran.code == 0 and str(written) in ran.out and stat.S_IMODE(written.stat().st_mode) == 0o600
+    assert len(base64.b64decode(secret.removeprefix("whsec_"))) == 32
+    assert secret not in ran.out + bongsu("responder", "show", "119", "--data", data).out + str(
+        (data / "bongsu.db").read_bytes()
+    )
+    mine = tmp_path / "mine"
+    mine.write_text("whsec_" + base64.b64encode(b"k" * 24).decode())
+    words[2] = "own"
+    assert bongsu(*words, "--secret-file", mine).code == 0 and not (data / "secrets" / "own.whsec").exists()
+    mine.write_text("whsec_dG9vIHNob3J0")
+    words[2] = "other"
+    ran = bongsu(*words, "--secret-file", mine)
+    assert ran.code == 1 and "whsec_ +" in ran.err and "dG9v" not in ran.err
+
+
+def test_existing_secret_file_is_not_touched(data: Path) -> None:
+    (data / "secrets").mkdir()
+    (data / "secrets" / "119.whsec").write_text("theirs")
+    ran = bongsu("responder", "add", "119", "--kind", "station", "--name", "S", "--url", "http://x/", "--data", data)
+    assert ran.code == 1 and (data / "secrets" / "119.whsec").read_text() == "theirs"
+    assert _count(data, "responder") == 0
+
+
+def test_import_dry_run_and_real(data: Path) -> None:
+    words = ("import", SHOPS / "market_en.csv", "--site", "hannae", "--data", data)
+    dry = bongsu(*words, "--dry-run")
+    assert dry.code == 0 and "Would import 4 units" in dry.out and "no mobile number" in dry.out
+    assert _count(data, "unit") == 2
+    ran = bongsu(*words)
+    assert ran.code == 0 and "Imported 4 units, 4 new contacts, 2 nodes" in ran.out
+    assert _count(data, "unit") == 6
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_import_of_a_faulty_file(data: Path, dry: bool) -> None:
+    words = ["import", SHOPS / "faulty.csv", "--site", "hannae", "--data", data, *(["--dry-run"] if dry else [])]
+    ran = bongsu(*words)
+    assert ran.code == 1 and "20 faults, nothing was imported" in ran.err
+    assert [line.split()[0] for line in ran.out.splitlines()[2:7]] == ["3", "4", "5", "6", "7"]
+    result = json.loads(bongsu(*words, "--json").out)
+    assert not result["ok"] and not result["imported"] and len(result["faults"]) == 20
+    assert _count(data, "unit") == 2
+
+
+def test_running_receiver_is_woken(data: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(data / "control.sock"))
+        listener.settimeout(5)
+        assert bongsu("site", "add", "dongbu", "--name", "동부시장", "--data", data).code == 0
+        assert listener.recv(64) == b"registry"
+        listener.setblocking(False)
+        bongsu("site", "add", "dongbu", "--name", "again", "--data", data)  # fails: nothing to tell
+        with pytest.raises(BlockingIOError):
+            listener.recv(64)
+
+
+def test_control_socket_of_a_dead_receiver(data: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(data / "control.sock"))
+    assert bongsu("site", "add", "dongbu", "--name", "동부시장", "--data", data).code == 0
+
+
+def test_two_commands_at_once(data: Path) -> None:
+    words = [("unit", "add", f"hannae/c-{n}", "--name", "x", "--data", data) for n in range(2)]
+    running = [bongsu_process(*w) for w in (*words, words[0])]
+    ended = [(p.wait(30), p.communicate()) for p in running]
+    assert sorted(code for code, _ in ended) == [0, 0, 1]
+    assert _count(data, "unit") == 4
+    assert sum("already registered" in err for _, (_, err) in ended) == 1
+
+
+def test_locked_database(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT_MS", 50)
+    other = sqlite3.connect(data / "bongsu.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    ran = bongsu("site", "add", "x", "--name", "x", "--data", data)
+    other.execute("ROLLBACK")
+    other.close()
+    assert ran.code == 1 and "write lock" in ran.err and "next:" in ran.err
+
+
+def test_reader_that_goes_away_and_odd_terminals(data: Path) -> None:
+    process = bongsu_process(
+        "unit", "list", "--json", "--data", data, env={**os.environ, "PYTHONIOENCODING": "latin-1"}
+    )
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0 and "\\ubd09" in out and err == ""
+    closed = bongsu_process("unit", "list", "--data", data)
+    assert closed.stdout is not None and closed.stderr is not None
+    closed.stdout.close()
+    assert closed.wait(30) in (0, 1) and "Traceback" not in closed.stderr.read()
+    closed.stderr.close()
+
+
+@pytest.mark.parametrize("change", ["node.json", "ident.json", "ca.der"])
+def test_damaged_bundles(data: Path, tmp_path: Path, change: str) -> None:
+    assert bongsu("node", "provision", NODE, "--out", tmp_path / "b", "--data", data).code == 0
+    if change == "ca.der":
+        (tmp_path / "b" / change).unlink()
+    else:
+        (tmp_path / "b" / change).write_text('{"node": "other"')
+    with pytest.raises(BundleError) as caught:
+        Bundle.load(tmp_path / "b")
+    assert caught.value.next_step
+
+
+def test_nothing_secret_in_arguments() -> None:
+    """No option takes a secret itself: arguments are visible to every user of the machine."""
+    for words in (["responder", "add"], ["node", "provision"], ["init"]):
+        text = bongsu(*words, "--help").out
+        assert "--secret " not in text and "--password" not in text and "--psk" not in text
+
+
+def test_unexpected_errors_are_one_line(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_conn: object) -> None:
+        raise RuntimeError("oops")
+
+    monkeypatch.setattr("bongsu.receiver.registry.list_sites", broken)
+    ran = bongsu("site", "list", "--data", data)
+    assert ran.code == 1 and "fault of this program: RuntimeError: oops" in ran.err and "Traceback" not in ran.err
+
+
+def test_entry_point_runs_as_a_module(data: Path) -> None:
+    process = bongsu_process("nonsense")
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 2 and "No such command" in err
+    assert isinstance(process, subprocess.Popen)
