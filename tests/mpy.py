@@ -28,7 +28,7 @@ SHIMS = FIRMWARE.parent / "host" / "bongsu" / "sim" / "shims"
 ESP32_HEAP = 2 * 100 * 1024
 
 _MARK = b"\x01"
-_SERVE = '''
+_SERVE = """
 import sys as _sys, json as _json
 def _serve():
     _print_exception = _sys.print_exception
@@ -45,7 +45,7 @@ def _serve():
             reply = {"error": text.getvalue()}
         _sys.stdout.write("\\x01" + _json.dumps(reply) + "\\n")
 _serve()
-'''
+"""
 
 
 class MpyError(AssertionError):
@@ -110,6 +110,7 @@ def run(
                 text=True,
                 errors="replace",
                 timeout=timeout_s,
+                check=False,
             )
         except subprocess.TimeoutExpired as e:
             raise MpyError(f"still running after {timeout_s} s: {e.stdout!r}") from None

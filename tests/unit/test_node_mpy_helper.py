@@ -1,6 +1,7 @@
 """The MicroPython helper itself: what it returns, and that a failing program fails the test."""
 
 import pytest
+
 from tests import mpy
 
 
