@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bongsu.channels.wiring import sms_gateway
 from bongsu.receiver import config
 from bongsu.receiver.init_data import CONFIG_TEXT
 
@@ -26,7 +27,10 @@ def test_commented_settings_are_true_ones(tmp_path: Path) -> None:
     """Each commented-out line of the written file is accepted when it is put in."""
     text = CONFIG_TEXT.format(host="127.0.0.1").replace('mode = "embedded"', 'mode = "external"')
     loaded = _load(tmp_path, re.sub(r"^# (\w+ = |\[)", r"\1", text, flags=re.MULTILINE))
-    assert loaded.broker.url == "mqtts://broker.example:8883" and loaded.sms is not None
+    assert loaded.broker.url == "mqtts://broker.example:8883"
+    assert loaded.sms is not None and loaded.sms.headers == {"authorization": "Bearer {token}"}
+    (tmp_path / "sms.token").write_text("t")
+    assert sms_gateway(loaded, loaded.sms).status_url == "https://sms.example/status/{ref}"
 
 
 @pytest.mark.parametrize(

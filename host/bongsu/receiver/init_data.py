@@ -60,8 +60,10 @@ escalate_after_s = 60.0
 # The gateway for text messages. Without this section owners are not texted.
 # [sms]
 # url = "https://sms.example/send"
-# status_url = "https://sms.example/status"
+# status_url = "https://sms.example/status/{{ref}}"
 # token_file = "sms.token"
+# headers = {{ authorization = "Bearer {{token}}" }}
+# body = {{ to = "{{phone}}", text = "{{text}}", key = "{{key}}" }}
 """
 
 
