@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.link_parts import Ca, LinkNode, Nats
+from tests import mpy
+from tests.link_parts import Ca, LinkNode, Nats, Peer, ScriptedBroker
 
 
 @pytest.fixture
@@ -84,3 +85,41 @@ def test_heap_and_sockets_stay_level_over_failed_handshakes(tmp_path: Path, ca: 
         later_heap, later_sockets = tries()
         assert later_heap - heap < 2_048
         assert later_sockets <= sockets + 1  # one try may be under way
+
+
+DIAL = """
+import asyncio
+from time import ticks_diff, ticks_ms
+from bongsu_node.link import dial
+
+async def main():
+    context = dial.tls_context(bytes.fromhex("{ca_hex}"))
+    broker = {{"ip": "{ip}", "port": {port}, "server_hostname": "bongsu-broker"}}
+    start = ticks_ms()
+    try:
+        await dial.dial(broker, context, b"hello", 300, lambda: {allowed})
+    except dial.DialError as e:
+        print(type(e).__name__, e.why, ticks_diff(ticks_ms(), start) < 2000)
+
+asyncio.run(main())
+"""
+
+
+def dialled(ca: Ca, port: int, *, allowed: bool, ip: str = "127.0.0.1") -> str:
+    return mpy.run(DIAL.format(ca_hex=ca.der.hex(), port=port, allowed=allowed, ip=ip)).strip()
+
+
+def test_no_handshake_begins_while_it_is_forbidden(ca: Ca) -> None:
+    received: list[bytes] = []
+    with ScriptedBroker(lambda peer: received.append(peer.sock.recv(100))) as broker:
+        assert dialled(ca, broker.port, allowed=False) == "NotNow not-now True"
+    assert received == [b""], "the connection was closed before the first byte of a handshake"
+
+
+def test_a_peer_that_never_answers_the_handshake_is_left_in_time(ca: Ca) -> None:
+    with ScriptedBroker(Peer.until_closed) as broker:
+        assert dialled(ca, broker.port, allowed=True).startswith("DialError tls:[Errno-110]")
+
+
+def test_a_name_in_place_of_an_address_is_refused_since_looking_it_up_would_block(ca: Ca) -> None:
+    assert dialled(ca, 1, allowed=True, ip="broker.example") == "DialError broker-ip-not-numeric True"
