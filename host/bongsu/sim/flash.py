@@ -2,7 +2,6 @@
 implementation can differ."""
 
 import json
-import shutil
 import struct
 import tempfile
 from collections.abc import Iterable
@@ -123,8 +122,3 @@ def identity_blobs(key_epoch: int, key: bytes) -> dict[str, bytes]:
         "ctr": struct.pack("<BBII", 1, key_epoch, _FIRST_NUMBER, _FIRST_NUMBER),
         "down": b"",
     }
-
-
-def copy_image(source: Path, target: Path) -> None:
-    """Duplicate an image, holes and all."""
-    shutil.copyfile(source, target)

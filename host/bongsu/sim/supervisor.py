@@ -5,13 +5,10 @@ Everything that changes a board's state runs in that thread; others hand it over
 started there, because Linux ends a child with the *thread* that made it.
 """
 
-import contextlib
 import json
 import os
 import queue
 import selectors
-import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -20,8 +17,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bongsu.sim import micropython
 from bongsu.sim.flash import BLOCKS
+from bongsu.sim.life import Life, drain, read, readable
 from bongsu.sim.serial_log import SerialLog
 
 T = TypeVar("T")
@@ -44,50 +41,6 @@ def monotonic_us() -> int:
     return time.monotonic_ns() // 1000
 
 
-class _Life:
-    """One run of the interpreter, from boot to its end."""
-
-    def __init__(self, folder: Path, heap_kb: int) -> None:
-        control_r, self.control = os.pipe()
-        self.trace, trace_w = os.pipe()
-        heap = ["-X", f"heapsize={heap_kb}K"]
-        try:
-            self.process = subprocess.Popen(
-                micropython.command(
-                    *heap, str(micropython.SHIMS / "_start.py"), str(folder), str(control_r), str(trace_w)
-                ),
-                env=micropython.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                bufsize=0,
-                pass_fds=(control_r, trace_w),
-                process_group=0,
-            )
-        finally:
-            os.close(control_r)
-            os.close(trace_w)
-        assert self.process.stdout is not None
-        self.serial = self.process.stdout.fileno()
-        os.set_blocking(self.serial, False)
-        os.set_blocking(self.trace, False)
-
-    def send(self, message: dict[str, Any]) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            os.write(self.control, json.dumps(message).encode() + b"\n")
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def close(self) -> None:
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        os.close(self.control)
-        os.close(self.trace)
-
-
 class Supervisor:
     """The thread and the state of one board. `speed`: board seconds per wall second, None = discrete."""
 
@@ -104,7 +57,7 @@ class Supervisor:
         self.failed_file: str | None = None
         self.paused_us = -1
         self.ticks_start = 0
-        self.life: _Life | None = None
+        self.life: Life | None = None
         self._speed = speed
         self._seed = seed
         self._heap_kb = heap_kb
@@ -206,7 +159,7 @@ class Supervisor:
             "seed": self._seed * 1000 + len(self.causes),
         }
         (self.folder / "boot.json").write_text(json.dumps(config))
-        life = _Life(self.folder, self._heap_kb)
+        life = Life(self.folder, self._heap_kb)
         self._trace_rest = b""
         self._watchdog_s = self._wake_at = None
         self._selector.register(life.serial, selectors.EVENT_READ)
@@ -227,8 +180,8 @@ class Supervisor:
         life.kill()
         self._selector.unregister(life.serial)
         self._selector.unregister(life.trace)
-        _drain(life.serial, self.log.feed)
-        _drain(life.trace, self._trace)
+        drain(life.serial, self.log.feed)
+        drain(life.trace, self._trace)
         self.log.end_of_life()
         life.close()
         with self.changed:
@@ -250,13 +203,13 @@ class Supervisor:
             os.read(fd, 1)
             self._orders.get_nowait()()
         elif self.life is not None and fd == self.life.serial:
-            data = _read(fd)
+            data = read(fd)
             if data:
                 self.log.feed(data)
             elif data is not None:
                 self._died()
         elif self.life is not None and fd == self.life.trace:
-            for line in self._lines(_read(fd) or b""):
+            for line in self._lines(read(fd) or b""):
                 self._told(line)
 
     def _died(self) -> None:
@@ -292,7 +245,7 @@ class Supervisor:
         if self._watchdog_s is None or self.life is None or now < self._fed + self._watchdog_wall_s():
             return
         # It may have been us who were late: a feed that waits in the pipe counts.
-        if not _readable(self.life.trace):
+        if not readable(self.life.trace):
             self._restart(WATCHDOG)
 
     def _restart(self, cause: int) -> None:
@@ -355,7 +308,7 @@ class Supervisor:
     def _hear_out(self) -> None:
         """Read what the board printed before the order that just came."""
         if self.life is not None:
-            _drain(self.life.serial, self.log.feed)
+            drain(self.life.serial, self.log.feed)
 
     def _on_pause(self, words: list[str]) -> None:
         self._on_time(words)
@@ -396,24 +349,3 @@ class Supervisor:
         elif ms and self._speed:
             self._wake_at = time.monotonic() + ms / 1000 / float(self._speed)
         self._resetting = False
-
-
-def _readable(fd: int) -> bool:
-    with selectors.DefaultSelector() as selector:
-        selector.register(fd, selectors.EVENT_READ)
-        return bool(selector.select(0))
-
-
-def _read(fd: int) -> bytes | None:
-    """What the pipe holds, b"" at its end, None if it is empty (an event of a life that is over: numbers are used
-    again)."""
-    try:
-        return os.read(fd, 65536)
-    except BlockingIOError:
-        return None
-
-
-def _drain(fd: int, take: Callable[[bytes], None]) -> None:
-    """Read all that the pipe holds now."""
-    while data := _read(fd):
-        take(data)
