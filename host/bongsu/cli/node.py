@@ -138,8 +138,6 @@ def provision(
     config = installation.config()
     broker = _broker_address(installation, config.broker, broker_ip, broker_port)
     networks = [_network(text) for text in wifi]
-    board = load_board(board_name)
-    ca_der = _ca_der(installation)
     _require_new(out)
     # Committed before it is written: a key without a bundle does no harm, a bundle without a key would lock its node
     # out.
@@ -149,9 +147,9 @@ def provision(
             installation.master(),
             node_id=fields.node_id(node_id),
             broker=broker,
-            board=board,
+            board=load_board(board_name),
             wifi=networks,
-            ca_der=ca_der,
+            ca_der=_ca_der(installation),
             actor=actor(),
             now_ms=now_ms(),
         )

@@ -71,6 +71,10 @@ def add(
         if written is not None:
             _remove_ours(written, secret)
         raise
+    _say_added(made_id, written, json_wanted)
+
+
+def _say_added(made_id: str, written: Path | None, json_wanted: bool) -> None:
     text = f"Added responder {made_id}" + (f"\nIts signing secret is in {written}" if written is not None else "")
     row = {"responder": made_id, "secret_file": str(written) if written is not None else None}
     done(text, row, json_wanted=json_wanted)

@@ -1,6 +1,7 @@
 """A new data folder: made beside its place and renamed into it, so that it is there whole or not at all."""
 
 import datetime as dt
+import errno
 import fcntl
 import os
 import secrets
@@ -103,7 +104,11 @@ def init_data(folder: Path, *, now_ms: int, hosts: tuple[str, ...] = ()) -> None
 
 
 def _failed(target: Path, err: OSError) -> InitError:
-    return InitError(f"cannot make {target}: {err.strerror}", "Name a folder by --data in a place where you may write.")
+    full = err.errno == errno.ENOSPC
+    next_step = (
+        "Free some space and run it again." if full else "Name a folder by --data in a place where you may write."
+    )
+    return InitError(f"cannot make {target}: {err.strerror}", next_step)
 
 
 def _refuse_used(target: Path) -> None:

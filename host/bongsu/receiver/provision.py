@@ -12,8 +12,8 @@ from bongsu.install.boards import Board
 from bongsu.install.bundle import Bundle
 from bongsu.receiver import registry
 from bongsu.receiver.certificates import BROKER_NAME
-from bongsu.receiver.keys import MasterKey, ensure_broker_login, make_node_key
-from bongsu.receiver.registry import RegistryError
+from bongsu.receiver.keys import BrokerLogin, MasterKey, ensure_broker_login, make_node_key
+from bongsu.receiver.registry import RegistryError, Row
 from bongsu.receiver.store import schema
 
 HEARTBEAT_S = 45
@@ -59,11 +59,19 @@ def provision_node(
         detail=f"epoch {key.epoch}",
         now_ms=now_ms,
     )
-    node_json: dict[str, Any] = {
+    node_json = _node_json(row, broker, login, board, wifi, now_ms)
+    return Bundle(node_id, key.epoch, key.key, node_json, ca_der)
+
+
+def _node_json(
+    node: Row, broker: BrokerAddress, login: BrokerLogin, board: Board, wifi: list[dict[str, str]], now_ms: int
+) -> dict[str, Any]:
+    """What the node's configuration file holds; an unassigned node has no site and unit."""
+    return {
         "v": 1,
-        "node": node_id,
-        "site": row["site_id"] or "",
-        "unit": row["unit_id"] or "",
+        "node": node["id"],
+        "site": node["site_id"] or "",
+        "unit": node["unit_id"] or "",
         "wifi": wifi,
         "broker": {
             "ip": broker.ip,
@@ -80,4 +88,3 @@ def provision_node(
         "heartbeat_s": HEARTBEAT_S,
         "provisioned_s": now_ms // 1000,
     }
-    return Bundle(node_id, key.epoch, key.key, node_json, ca_der)
