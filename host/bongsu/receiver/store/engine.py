@@ -129,7 +129,7 @@ def _bring_to_head(store: Store, migrate: bool) -> None:
     if not migrate:
         raise StoreError(
             f"the store has schema {found or 'none'}, this version needs {SCHEMA_HEAD}",
-            "Run `bongsu receiver migrate`.",
+            "Any command brings it up to date: bongsu site list",
         )
     with store.write() as conn:
         if schema_version(conn) != SCHEMA_HEAD:  # another process may have been first
