@@ -1,5 +1,5 @@
-# Three seconds for service: Ctrl-C now (mpremote and `bongsu` do it) leaves a REPL and no watchdog, so that a board with any
-# program on it can be reached over its serial line. Afterwards main.py starts the node.
+# Three seconds for service: Ctrl-C now (mpremote and `bongsu` do it) leaves a REPL and no watchdog, so that a board
+# with any program on it can be reached over its serial line. Afterwards main.py starts the node.
 import time
 
 service_mode = False

@@ -3,8 +3,9 @@ import sys
 
 
 def _start() -> None:
-    import machine
     import time
+
+    import machine
 
     try:
         from bongsu_node import app

@@ -5,8 +5,9 @@
 
 import asyncio
 import gc
-import machine
 from time import ticks_add, ticks_diff, ticks_ms
+
+import machine
 
 from bongsu_node import board, config, counters, flashfile, log, version
 from bongsu_node.alarm.journal import Journal
@@ -100,7 +101,8 @@ class Node:
         self.response.faults = self.faults
         if self.alarms.active:
             self.siren.alarm()
-            self.log("W", "resume", "phen=%s event=%d" % (kinds.phenomena_text(self.alarms.active), self.alarms.newest_event))
+            phenomena = kinds.phenomena_text(self.alarms.active)
+            self.log("W", "resume", "event=%d phen=%s" % (self.alarms.newest_event, phenomena))
 
     def _make_sensing(self) -> None:
         """Sensors, detectors, watch."""
@@ -195,6 +197,7 @@ class Node:
             self.log("E", "link", "state=off why=%s" % ("config" if self.identity else "unprovisioned"))
             return
         import network
+
         from bongsu_node.link.bearers import WifiSupervisor
         from bongsu_node.link.mqtt import MqttClient
         from bongsu_node.link.uplink import Uplink

@@ -1,7 +1,8 @@
 """The one place that touches the chip: machine, esp32 and network become the small things that the rest is handed."""
 
-import machine
 import time
+
+import machine
 
 from bongsu_node.sensing import SensorError
 from bongsu_node.sensing.lm75 import Lm75
@@ -43,7 +44,7 @@ def smoke_head(pins, settings):
 
 
 def output(number: int):
-    """A pin that is driven, low at first: call it with the level. A number that this chip cannot drive drives nothing."""
+    """A pin that is driven, low at first: call it with the level. One that this chip has not drives nothing."""
     try:
         return machine.Pin(number, machine.Pin.OUT, value=0)
     except ValueError:
@@ -75,7 +76,7 @@ def rssi(wlan) -> int:
 
 
 class BootRecord:
-    """Counts of boots in NVS. count: boots so far; unclean: restarts in a row, none of them by power, that did not last."""
+    """Counts of boots in NVS. count: all so far; unclean: restarts in a row, not by power, that did not last."""
 
     def __init__(self, nvs, cause: int) -> None:
         self._nvs = nvs

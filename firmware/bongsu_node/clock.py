@@ -1,7 +1,9 @@
-"""The node's clock. The receiver's receipts set it, backwards too; nothing else does, since anyone can forge NTP (DESIGN section 6).
+"""The node's clock. The receiver's receipts set it, backwards too; nothing else does, since anyone can forge NTP
+(DESIGN section 6).
 
-It exists for the certificates: an event's time is its age, which needs no clock. At boot it starts at the latest of the build, the
-provisioning and the time last saved, so that a certificate which begins with its CA is never "not yet valid".
+It exists for the certificates: an event's time is its age, which needs no clock. At boot it starts at the latest of
+the build, the provisioning and the time last saved, so that a certificate which begins with its CA is never "not yet
+valid".
 """
 
 import struct
@@ -15,7 +17,9 @@ _RTC_STEP_S = 2
 
 
 class Clock:
-    """`ticks_ms`, `ticks_diff`; `set_rtc(unix_s)`; `path`: file of the saved time; `build_s`, `provisioned_s`: seconds since 1970."""
+    """`ticks_ms`, `ticks_diff`; `set_rtc(unix_s)`; `path`: file of the saved time; `build_s`, `provisioned_s`:
+    seconds since 1970.
+    """
 
     def __init__(self, ticks_ms, ticks_diff, set_rtc, path: str, build_s: int, provisioned_s: int) -> None:
         self.failed = False  # the time could not be saved

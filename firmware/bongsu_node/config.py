@@ -1,7 +1,7 @@
-"""/node.json: what provisioning wrote. Every problem names its field; nothing here stops a node from sensing and sounding.
+"""/node.json: what provisioning wrote. Every problem names its field; none stops a node from sensing and sounding.
 
-A document with an error is not used: the last good one (kept in /state) stands in for it. Without one, each section that is right
-is used, and what is wrong falls back to defaults; the link stays off if its own part is wrong.
+A document with an error is not used: the last good one (kept in /state) stands in for it. Without one, each section
+that is right is used, and what is wrong falls back to defaults; the link stays off if its own part is wrong.
 """
 
 import json
@@ -9,7 +9,7 @@ import json
 from bongsu_node import flashfile
 
 DEFAULT_PINS = {"i2c_sda": 21, "i2c_scl": 22, "smoke_adc": 34, "siren": 25, "lamp": 26, "button": 27}
-# 57 degC: the static response of heat detectors of class A1, 54-65 degC (EN 54-5), and clear of it by 7 K. Smoke: 0.06/m.
+# 57 degC: inside the static response of class A1, 54-65 degC (EN 54-5); cleared 7 K below. Smoke: 0.06/m.
 DEFAULT_DETECTOR = {"heat_alarm_dk": 3302, "heat_clear_dk": 3232, "smoke_alarm_e4": 600, "smoke_clear_e4": 400}
 DEFAULT_SMOKE_HEAD = {"mv_clean": 400, "uv_per_e4": 1000}
 
@@ -32,7 +32,7 @@ _HEARTBEAT = (5, 180)
 class Config:
     """The node's settings. broker, wifi: for link/, None and [] if the link must stay off; the others always usable.
 
-    errors: "field: problem" of the document in /node.json; last_good: that document was not used, the one before it was.
+    errors: "field: problem" of the document in /node.json; last_good: the one before it is used instead.
     """
 
     def __init__(self) -> None:
@@ -111,11 +111,12 @@ def _ranges(reader: _Reader, ranges, defaults):
 
 def _pins(reader: _Reader):
     pins = {name: reader.integer(name, 0, _PIN_MAX, pin) for name, pin in DEFAULT_PINS.items()}
-    for name, pin in pins.items():
-        for other in pins:
-            if other < name and pins[other] == pin:
-                reader.wrong(name, "is the same pin as %s" % other)
-                return dict(DEFAULT_PINS)
+    users = {}
+    for name in sorted(pins):
+        other = users.setdefault(pins[name], name)
+        if other != name:
+            reader.wrong(name, "is the same pin as %s" % other)
+            return dict(DEFAULT_PINS)
     return pins
 
 

@@ -6,8 +6,8 @@ They live in NVS, namespace `bongsu`, as blobs:
     ctr    version, key epoch, counter ceiling, event-number ceiling: every number below its ceiling may have been used
     down   per sender its highest command counter, oldest sender first
 
-Numbers are reserved ahead: the ceilings go up by RESERVE in one commit before any number of the new block is used, and after a
-restart numbers go on from the ceilings. A power cut costs numbers, never a repetition.
+Numbers are reserved ahead: the ceilings go up by RESERVE in one commit before any number of the new block is used,
+and after a restart numbers go on from the ceilings. A power cut costs numbers, never a repetition.
 """
 
 import struct
@@ -62,7 +62,7 @@ class _Numbers:
 
 
 class Identity:
-    """Made by load(). node: 6 bytes; node_text; epoch: 1..255; key: CcmKey; failed: NVS refused the last reservation."""
+    """Made by load(). node: 6 bytes; node_text; epoch: 1..255; key: CcmKey; failed: NVS refused a reservation."""
 
     def __init__(self, nvs, node: bytes, epoch: int, key: bytes, counter: int, event: int, senders) -> None:
         self.node = node
@@ -93,7 +93,7 @@ class Identity:
         return number
 
     def reserve(self) -> None:
-        """Reserve the next block of what runs low, in one commit. Done at boot too: an alarm then finds its number ready."""
+        """Reserve the next block of what runs low, in one commit. At boot too: an alarm finds its number ready."""
         ceilings = []
         for n in (self._counters, self._events):
             ceilings.append(min(n.ceiling + RESERVE, _LIMIT) if n.left() <= _MARGIN else n.ceiling)
@@ -128,7 +128,7 @@ class Identity:
 
 
 def _senders(data: bytes):
-    """{sender: (counter, order)} of the `down` blob; a damaged one counts as empty: a command must be fresh in any case."""
+    """{sender: (counter, order)} of the `down` blob; a damaged one is empty: commands must be fresh in any case."""
     if len(data) % _SENDER_LEN:
         return {}
     found = {}

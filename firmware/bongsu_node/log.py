@@ -1,4 +1,4 @@
-"""Log lines on the serial port: `<ticks_ms> <LEVEL> <tag> key=value ...`; LEVEL is I, W or E. Never a secret in them."""
+"""Log lines on the serial port: `<ticks_ms> <LEVEL> <tag> key=value ...`; LEVEL is I, W or E. No secrets."""
 
 _FIRST = ("name", "event", "phen", "state")
 

@@ -1,9 +1,9 @@
 """The supervisor of the node's tasks (DESIGN section 6).
 
-Every task checks in by its `beat()`. One that crashes, ends or hangs is logged, counted and started again after a pause. The
-watchdog is fed only if all have checked in: an essential task that hangs is not rescued, the watchdog resets the node. Any other
-one is cancelled and started again, so that a link in trouble never costs the sensing a reboot; only if it cannot be cancelled
-does the watchdog bite too.
+Every task checks in by its `beat()`. One that crashes, ends or hangs is logged, counted and started again after a
+pause. The watchdog is fed only if all have checked in: an essential task that hangs is not rescued, the watchdog
+resets the node. Any other one is cancelled and started again, so that a link in trouble never costs the sensing a
+reboot; only if it cannot be cancelled does the watchdog bite too.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """The journal: every event from its report to its receipt, on flash, over restarts and power cuts (DESIGN section 6).
 
-One small file an event, written whole (see flashfile.py). A write that fails costs nothing at once: the event stays in RAM, is
-sent all the same, and is written again by retry().
+One small file an event, written whole (see flashfile.py). A write that fails costs nothing at once: the event stays
+in RAM, is sent all the same, and is written again by retry().
 """
 
 import os
@@ -10,7 +10,7 @@ import struct
 from bongsu_node import flashfile
 from bongsu_wire import kinds, payload
 
-# Beyond any backlog that says something new: alarms of one phenomenon and outdated faults are merged or dropped by then.
+# More than any backlog that says something new: by then outdated faults are dropped, alarms of a phenomenon merged.
 CAPACITY = 32
 _FILE = "<BB27s"  # version, key epoch, event
 _FILE_LEN = 29
@@ -32,9 +32,11 @@ class _Entry:
 
 
 class Journal:
-    """`folder` on flash; `epoch`: the key epoch of this node's events; `next_number()`: a fresh event number; `uptime_ms()` never wraps.
+    """`folder` on flash; `epoch`: the key epoch of this node's events; `next_number()`: a fresh event number;
+    `uptime_ms()` never wraps.
 
-    failed: something could not be written; damaged: files that were not whole at boot. Nothing here raises for the flash's sake.
+    failed: something could not be written; damaged: files that were not whole at boot. Nothing here raises for the
+    flash's sake.
     """
 
     def __init__(self, folder: str, epoch: int, next_number, uptime_ms, log, capacity: int = CAPACITY) -> None:
@@ -83,7 +85,7 @@ class Journal:
     # -- what the node uses
 
     def add(self, event) -> bytes:
-        """Keep an event that happens now; returns its 27 bytes. Raises ValueError for an event that no receiver would take."""
+        """Keep an event that happens now; returns its 27 bytes. Raises ValueError for an event that is not valid."""
         data = payload.encode_event(event)
         self._entries[event.number] = _Entry(data, self._uptime_ms())
         self._shrink()
@@ -97,10 +99,7 @@ class Journal:
 
     def holds_alarm(self) -> bool:
         """True while the centre has not receipted every alarm."""
-        for entry in self._entries.values():
-            if entry.event.kind == kinds.ALARM:
-                return True
-        return False
+        return any([entry.event.kind == kinds.ALARM for entry in self._entries.values()])
 
     def retry(self) -> None:
         """Write again what could not be written."""
@@ -114,7 +113,8 @@ class Journal:
     # -- flash
 
     def _path(self, number: int) -> str:
-        return "%s/%08x" % (self._folder, number)
+        # The epoch keeps an event of an earlier one from being overwritten before it has its fresh number.
+        return "%s/%02x-%08x" % (self._folder, self._epoch, number)
 
     def _store(self, number: int) -> bool:
         entry = self._entries[number]
@@ -156,7 +156,7 @@ class Journal:
             entry.stored = True
             self._entries[entry.event.number] = entry
             return True
-        # Provisioned anew: under the new key its old number may come up again for another event, so it takes a fresh one.
+        # Provisioned anew: under the new key its old number may come up again for another event.
         return not self._renumber(entry)
 
     def _renumber(self, entry) -> bool:
@@ -198,10 +198,11 @@ class Journal:
         return 0
 
     def _merge_alarms(self) -> bool:
-        """Make one event, under a fresh number, of all alarms of the phenomenon that has most of them; False if none has two.
+        """Make one event, under a fresh number, of all alarms of the phenomenon that has most of them; False if none
+        has two.
 
-        The number must be fresh: an event that was sent may not change its content. The merged one is on flash before the others
-        go: a power cut between them counts one twice rather than none.
+        The number must be fresh: an event that was sent may not change its content. The merged one is on flash before
+        the others go: a power cut between them counts one twice rather than none.
         """
         groups = {}
         for n in sorted(self._entries):

@@ -7,10 +7,11 @@ from bongsu_wire import kinds, payload
 
 
 class Response:
-    """`alarms`: AlarmState; `siren`: Siren; `identity`, `journal`: None on an unprovisioned node, which has nobody to report to;
-    `save()`: writes the alarm state to flash; `ticks_ms`; `log`.
+    """`alarms`: AlarmState; `siren`: Siren; `identity`, `journal`: None on an unprovisioned node, which has nobody to
+    report to; `save()`: writes the alarm state to flash; `ticks_ms`; `log`.
 
-    To be set by the app: wake(): the link has something to send; readings(): present values for an event; faults: Faults.
+    To be set by the app: wake(): the link has something to send; readings(): present values for an event; faults:
+    Faults.
     """
 
     def __init__(self, alarms, siren, identity, journal, save, ticks_ms, log) -> None:
@@ -80,10 +81,11 @@ class Response:
         return done
 
     def reset(self, end_holds, is_high) -> bool:
-        """End the standing alarms whose cause is over, without waiting for the restore time: also that of a sensor which died high.
+        """End the standing alarms whose cause is over, without waiting for the restore time: also that of a sensor
+        which died high.
 
-        `end_holds()`: the criteria must hold anew; `is_high(bit)`: the phenomenon is above its hysteresis now. False, and nothing
-        is done, while any standing one is.
+        `end_holds()`: the criteria must hold anew; `is_high(bit)`: the phenomenon is above its hysteresis now. False,
+        and nothing is done, while any standing one is.
         """
         standing = [p for p in self._alarms.phenomena if p.active]
         for p in standing:
@@ -98,7 +100,7 @@ class Response:
     # -- events
 
     def _number(self) -> int:
-        """A fresh event number, 0 if NVS has none to give. Those of an unprovisioned node are its own and go no further."""
+        """A fresh event number, 0 if NVS has none to give; an unprovisioned node counts for itself."""
         if self._identity is None:
             self._local += 1
             return self._local
@@ -109,7 +111,9 @@ class Response:
             self._log("E", "journal", "event=0 err=%r" % e)
             return 0
 
-    def _keep(self, number: int, kind: int, phenomena: int = 0, criterion: int = 0, held_ms: int = 0, detail: int = 0) -> None:
+    def _keep(
+        self, number: int, kind: int, phenomena: int = 0, criterion: int = 0, held_ms: int = 0, detail: int = 0
+    ) -> None:
         """Journal the event, save the state, wake the link."""
         try:
             if self._journal is not None:

@@ -1,6 +1,7 @@
 """Siren and lamp.
 
-The lamp: dark = no alarm; blinking = alarm, the centre does not know yet; steady = the centre has it; a quick flicker = "here I am".
+The lamp: dark = no alarm; blinking = alarm, the centre does not know yet; steady = the centre has it; flickering =
+"here I am".
 """
 
 IDENTIFY_MS = 30_000

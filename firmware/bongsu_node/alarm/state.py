@@ -1,4 +1,4 @@
-"""The alarm state of a node: idle or alarm per phenomenon, latched until its restore (DESIGN section 6). Pure: ticks are arguments."""
+"""The alarm state of a node: idle or alarm per phenomenon, latched until its restore (DESIGN section 6). Pure."""
 
 import struct
 
@@ -15,7 +15,7 @@ _VERSION = 1
 
 
 class Phenomenon:
-    """One phenomenon. active: in alarm; event: number of its last alarm or restore (0 none); criterion: kinds.CRIT_*."""
+    """One phenomenon. active: in alarm; event: number of its last alarm or restore, 0 none; criterion: kinds.*."""
 
     def __init__(self, bit: int, ticks_diff) -> None:
         self.bit = bit
@@ -27,7 +27,8 @@ class Phenomenon:
     def step(self, now: int, fulfilled: bool, below: bool) -> int:
         """A sample: `fulfilled`: the detector's criterion stands; `below`: the value is under the hysteresis.
 
-        Returns kinds.ALARM at a rise, kinds.RESTORE after RESTORE_MS of quiet, else 0. While it is in alarm no rise is a new one.
+        Returns kinds.ALARM at a rise, kinds.RESTORE after RESTORE_MS of quiet, else 0. While it is in alarm no rise
+        is a new one.
         """
         if not self.active:
             if not fulfilled:
@@ -112,8 +113,9 @@ class AlarmState:
     def resume(self, saved, events) -> int:
         """Stand again where the node stood before the restart; returns the fault bits.
 
-        `saved`: bytes of pack(), None if lost; `events`: payload.Event of the journal, in the order of their numbers: they are
-        newer than `saved` if the power went between the two writes. A merged one is no news: its parts were saved long before.
+        `saved`: bytes of pack(), None if lost; `events`: payload.Event of the journal, in the order of their numbers:
+        they are newer than `saved` if the power went between the two writes. A merged one is no news: its parts were
+        saved long before.
         """
         faults = self._unpack(saved) if saved else 0
         for e in events:

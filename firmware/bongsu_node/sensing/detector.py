@@ -1,7 +1,7 @@
 """The decision: a threshold that a filtered value must reach and keep for the hold time (DESIGN section 6). Pure.
 
-Times are ticks in ms that wrap at 2^30; `ticks_diff` is handed in. Integers stay within +-2^30 (small ints of an ESP32), and
-a sample allocates nothing.
+Times are ticks in ms that wrap at 2^30; `ticks_diff` is handed in. Integers stay within +-2^30 (small ints of an
+ESP32), and a sample allocates nothing.
 """
 
 from bongsu_node.sensing.filters import Median3
@@ -18,10 +18,11 @@ class Hold:
     """Whether a condition has held for `need_ms`, judged by its samples alone.
 
     - From the first to the last high sample less than `need_ms`: never. The first high sample at or beyond it: done.
-    - A gap between two samples (more than two sample periods: the loop was blocked, the sensor did not answer) counts as two
-      periods. It does not reset the hold, and the sample after it does not complete it by that credit; the next one may.
-    - So nothing ever completes without samples: a sensor that dies in mid-hold freezes the hold, since stale values are no
-      evidence and silence is none of the opposite. If it comes back high, the hold goes on; if low, it is broken.
+    - A gap between two samples (more than two sample periods: the loop was blocked, the sensor did not answer) counts
+    as two periods. It does not reset the hold, and the sample after it does not complete it by that credit; the next
+    one may.
+    - So nothing ever completes without samples: a sensor that dies in mid-hold freezes the hold, since stale values
+    are no evidence and silence is none of the opposite. If it comes back high, the hold goes on; if low, it is broken.
 
     held_ms: counted so far; active: the last sample was high; done: the hold is complete (until the next low sample).
     """
@@ -76,9 +77,9 @@ class Hold:
 class Detector:
     """One phenomenon: median filter, fixed threshold, hold.
 
-    phenomenon, criterion: kinds.*; alarm_at: the value from which a sample is high; clear_below: hysteresis, below it a sample is
-    low again for the restore. The hold asks for `alarm_at` throughout: what falls back under it, like a sensor that cools after
-    a flame of 3 s, must start anew.
+    phenomenon, criterion: kinds.*; alarm_at: the value from which a sample is high; clear_below: hysteresis, below it
+    a sample is low again for the restore. The hold asks for `alarm_at` throughout: what falls back under it, like a
+    sensor that cools after a flame of 3 s, must start anew.
     value: newest filtered value, UNKNOWN without one; below: it is under the hysteresis; hold: see Hold.
     """
 

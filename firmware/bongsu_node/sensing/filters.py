@@ -10,7 +10,7 @@ class Median3:
         self._b = 0
 
     def update(self, value: int) -> int:
-        """Take a value, return the median of it and the two before it (at the start: as if it had always been there)."""
+        """Take a value, return the median of it and the two before it (the first: as if it had always been there)."""
         a = self._a
         b = self._b
         if self._empty:

@@ -1,8 +1,8 @@
 """Thermometers compatible with the LM75: LM75A/B (9 or 11 bits), TMP100/101/102/112/175 (12 bits), on I2C.
 
-Register 0 holds the temperature left-aligned in 16 bits, big-endian, in 1/256 degC, whatever the resolution (LM75B data sheet,
-7.4.3; TMP102 data sheet, 7.5.2). The lowest four bits are no part of any of them. An old LM75 leaves its lowest seven bits
-undefined: at most +0.44 degC, far inside its own tolerance of 2 degC.
+Register 0 holds the temperature left-aligned in 16 bits, big-endian, in 1/256 degC, whatever the resolution (LM75B
+data sheet, 7.4.3; TMP102 data sheet, 7.5.2). The lowest four bits are no part of any of them. An old LM75 leaves its
+lowest seven bits undefined: at most +0.44 degC, far inside its own tolerance of 2 degC.
 """
 
 from bongsu_node.sensing import SensorError

@@ -4,7 +4,8 @@ from bongsu_node.sensing import SensorError
 from bongsu_node.sensing.detector import UNKNOWN, Hold
 from bongsu_wire import kinds
 
-# A sensor that fails for this long is a fault, and one that works for this long is well again; the centre hears of it in < 60 s.
+# A sensor that fails for this long is a fault, and one that works for this long is well again; the centre hears of it
+# in < 60 s.
 FAULT_MS = 10_000
 # A sensor that answers only now and then is failing: it must give this many values in a row to count as working.
 _GOOD_RUN = 4
@@ -14,8 +15,8 @@ class Probe:
     """`sensor`: has read() -> int, raises SensorError; `detector`: see Detector; `fault`: kinds.FAULT_* of this sensor;
     `faulty`: it was faulty before the restart, as the centre knows.
 
-    faulty: as reported; why: of the newest failure; fulfilled: the detector's criterion as of the last good sample, which a dead
-    sensor keeps: a fault never ends an alarm.
+    faulty: as reported; why: of the newest failure; fulfilled: the detector's criterion as of the last good sample,
+    which a dead sensor keeps: a fault never ends an alarm.
     """
 
     def __init__(self, sensor, detector, fault: int, ticks_diff, faulty: bool = False) -> None:

@@ -2,8 +2,8 @@
 
     microvolt = mv_clean * 1000 + uv_per_e4 * smoke, smoke in 1e-4/m
 
-The live zero tells a broken wire from clean air. An ESP32's ADC reads 142 mV at an open input and 3.1-3.3 V at the supply
-(ESP-IDF, ADC calibration at 11 dB), so the limits lie between those and what the head can give.
+The live zero tells a broken wire from clean air. An ESP32's ADC reads 142 mV at an open input and 3.1-3.3 V at the
+supply (ESP-IDF, ADC calibration at 11 dB), so the limits lie between those and what the head can give.
 """
 
 from bongsu_node.sensing import SensorError
@@ -21,7 +21,7 @@ class SmokeHead:
         self._uv_per_e4 = uv_per_e4
 
     def read(self) -> int:
-        """Smoke in 1e-4/m. Raises SensorError: "open" (below half of the live zero), "short" (at the supply), "nak" (no ADC)."""
+        """Smoke in 1e-4/m. Raises SensorError: "open" (below half of the live zero), "short" (at the supply), "nak"."""
         try:
             uv = self._adc.read_uv()
         except OSError:

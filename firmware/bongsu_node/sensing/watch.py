@@ -17,7 +17,7 @@ class Watch:
     def __init__(self, probes, alarms, response, log) -> None:
         self.rising = False
         self.probes = probes
-        self._states = [alarms.of(probe.detector.phenomenon) for probe in probes]
+        self._pairs = [(probe, alarms.of(probe.detector.phenomenon)) for probe in probes]
         self._response = response
         self._log = log
         self._until_log = 0
@@ -25,11 +25,9 @@ class Watch:
     def step(self, now: int) -> None:
         """One sample of everything at ticks `now`."""
         rising = False
-        i = 0
-        for probe in self.probes:
-            self._look(probe, self._states[i], now)
+        for probe, state in self._pairs:
+            self._look(probe, state, now)
             rising = rising or probe.detector.rising
-            i += 1
         self.rising = rising
         self._until_log -= 1
         if rising or self._until_log < 0:
@@ -79,7 +77,7 @@ class Watch:
             probe.fulfilled = False
 
     async def run(self, beat, ticks_ms, ticks_add, ticks_diff) -> None:
-        """Sample for ever. The schedule is kept by ticks, so it does not drift; what was missed in a blocked loop is left out."""
+        """Sample for ever, on a schedule of ticks that does not drift; what a blocked loop missed is left out."""
         due = ticks_ms()
         while True:
             now = ticks_ms()

@@ -4,7 +4,9 @@ from bongsu_wire import kinds
 
 
 class Commands:
-    """`response`: Response; `siren`: Siren; `reset()`: ends what is over, False if a cause still stands; `safe_mode`: only silence is taken."""
+    """`response`: Response; `siren`: Siren; `reset()`: ends what is over, False if a cause still stands; `safe_mode`:
+    only silence is taken.
+    """
 
     def __init__(self, response, siren, reset, safe_mode: bool, ticks_ms, log) -> None:
         self._response = response

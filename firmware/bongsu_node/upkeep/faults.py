@@ -1,10 +1,13 @@
-"""The faults of a node: each is reported once when it comes and once when it goes, and rides in every heartbeat between."""
+"""The faults of a node: each is reported once when it comes and once when it goes, and rides in every heartbeat
+between.
+"""
 
 from bongsu_wire import kinds
 
 
 class Faults:
-    """`told`: fault bits that the centre was told before the restart; `report(kind, code)` makes the event; `changed()` after each change.
+    """`told`: fault bits that the centre was told before the restart; `report(kind, code)` makes the event;
+    `changed()` after each change.
 
     bits: 1 << (code - 1) per standing fault.
     """
