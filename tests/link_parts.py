@@ -35,6 +35,7 @@ QUICK_MS = {
     "dial": 3_000,
     "connack": 1_500,
     "ack": 1_500,
+    "pong": 1_500,
     "write": 1_500,
     "packet": 800,
     "ping_every": 300,

@@ -59,6 +59,7 @@ class Wire:
         self._trouble = trouble
         self._inbox = bytearray()
         self.open = True
+        self.half_open = False  # nothing gets through any more, and neither end knows
         self._parser = ServerParser()
 
     def deliver(self, data):
@@ -160,6 +161,8 @@ class Broker:
 
     def handle(self, wire, first, body):
         kind = first & 0xF0
+        if wire.half_open:
+            return
         if kind == 0x10:
             if self.trouble.lost():
                 self.session = False
@@ -179,7 +182,7 @@ class Broker:
 
     def down(self, data):
         """Publish to the node, QoS 0: lost if it is not connected."""
-        if self.wire is not None and self.wire.open:
+        if self.wire is not None and self.wire.open and not self.wire.half_open:
             self.wire.deliver(packets.publish(topics.down(NODE), data, 0, 0, False))
 
     def drop(self):

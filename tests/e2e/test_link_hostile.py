@@ -11,7 +11,7 @@ import pytest
 from tests.link_parts import NODE, LinkNode, Peer, ScriptedBroker
 
 # Short deadlines: nothing here waits for a disk.
-TIMES_MS = {"connack": 300, "ack": 400, "packet": 300, "write": 400, "ping_every": 150}
+TIMES_MS = {"connack": 300, "ack": 400, "pong": 400, "packet": 300, "write": 400, "ping_every": 150}
 DOWN = b"bongsu/v1/down/" + NODE.encode()
 
 
@@ -144,7 +144,7 @@ def test_random_bytes_in_every_phase() -> None:
     ]
     with (
         ScriptedBroker(*steps) as broker,
-        LinkNode(broker.port, times_ms={**TIMES_MS, "connack": 150, "ack": 250, "packet": 100}) as node,
+        LinkNode(broker.port, times_ms={**TIMES_MS, "connack": 150, "ack": 250, "pong": 250, "packet": 100}) as node,
     ):
         node.tell("pub held")
         node.wait("acked held", 40)

@@ -19,12 +19,13 @@ from bongsu_node.link.sendqueue import QueueFull, SendQueue, Ticket
 
 __all__ = ("MqttClient", "QueueFull", "Ticket")
 
-# Milliseconds. A dead broker is noticed after at most ping_every + ack = 30 s of silence, at once when something is
-# published: 10 s.
+# Milliseconds. A dead connection is noticed after at most ping_every + pong = 25 s, and 5 s after an alarm: a ping goes
+# with it, since a broker that is alive but busy storing may take longer over its PUBACK.
 TIMES_MS = {
     "dial": 10_000,  # TCP, TLS handshake and sending CONNECT
     "connack": 10_000,
-    "ack": 10_000,  # PUBACK, SUBACK, PINGRESP
+    "ack": 10_000,  # PUBACK, SUBACK
+    "pong": 5_000,
     "write": 10_000,  # one packet into the socket
     "packet": 10_000,  # the rest of a packet whose first byte came
     "ping_every": 20_000,  # without traffic in either direction
@@ -117,6 +118,7 @@ class MqttClient:
         self._queue = SendQueue(capacity)
         self._work = asyncio.Event()
         self._hurry = False
+        self._probe = False
         self._dial = dialler
 
     # -- what the node uses
@@ -139,12 +141,13 @@ class MqttClient:
             ticket.dropped = True
             return ticket
         self._queue.add(ticket)
+        self._probe = self._probe or urgent
         self._work.set()
         return ticket
 
     def retry_now(self) -> None:
-        """End a back-off pause: Wi-Fi has come back, or there is an alarm to send."""
-        self._hurry = True
+        """Wi-Fi is back, or an alarm waits: end the back-off pause, or prove that the connection lives."""
+        self._hurry = self._probe = True
 
     async def run(self, beat=_no_beat) -> None:
         """Keep connected for ever; `beat()` is called at least every 15 s. Raises nothing but CancelledError."""
@@ -254,8 +257,9 @@ class MqttClient:
         if oldest is not None and ticks_diff(now, oldest) >= self._times["ack"]:
             c.end("puback-timeout")
         silent_ms = max(ticks_diff(now, c.last_rx_ms), ticks_diff(now, c.last_tx_ms))
-        if silent_ms >= self._times["ping_every"] and "pingresp" not in c.deadlines:
-            c.expect("pingresp", self._times["ack"])
+        if (self._probe or silent_ms >= self._times["ping_every"]) and "pingresp" not in c.deadlines:
+            self._probe = False
+            c.expect("pingresp", self._times["pong"])
             c.owe(packets.PINGREQ_PACKET)
             self._work.set()
         if c.subscribe_at is not None and ticks_diff(c.subscribe_at, now) <= 0:
