@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, select
 
 from bongsu.receiver import incidents, rows
 from bongsu.receiver.delivery_policy import RESTORE, SMS, WEBHOOK, Delivery, sequence
@@ -79,7 +79,7 @@ class Page:
     opened: dict[int, Incident] = field(default_factory=dict)
     changed: dict[int, Incident] = field(default_factory=dict)
     planned: list[Planned] = field(default_factory=list)
-    superseded: list[int] = field(default_factory=list)
+    renewed: set[int] = field(default_factory=set)  # incidents in which a new round began
     contents: dict[EventKey, list[bytes]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
@@ -129,7 +129,9 @@ class Casebook:
             .where(table.c.state == "open", delivery.c.round == table.c.round, delivery.c.purpose != RESTORE)
         )
         for row in conn.execute(told):
-            self.by_id[row.incident_id].told[row.recipient] = Told(row.channel, row.target, row.target.get("lang", "ko"))
+            self.by_id[row.incident_id].told[row.recipient] = Told(
+                row.channel, row.target, row.target.get("lang", "ko")
+            )
         return before - set(self.by_id)
 
     def is_repeat(self, conn: Connection, page: Page, key: EventKey, content: bytes) -> bool | None:
@@ -150,9 +152,7 @@ class Casebook:
         self._top[key[:2]] = max(self._top.get(key[:2], 0), key[2])
         return self._event_id
 
-    def stand(
-        self, page: Page, subject: str, class_: str, signal: Signal, snapshot: Callable[[], Fields]
-    ) -> Outcome:
+    def stand(self, page: Page, subject: str, class_: str, signal: Signal, snapshot: Callable[[], Fields]) -> Outcome:
         """The signal's names stand now: open an incident (with `snapshot`), or carry on the one that is open."""
         case = self.cases.get((subject, class_))
         if case is None:
@@ -168,7 +168,7 @@ class Casebook:
         self._keep(page, case, after)
         if new_round:
             case.told.clear()
-            page.superseded.append(after.id)
+            page.renewed.add(after.id)
         return Outcome(after, new_round=new_round)
 
     def end(self, page: Page, subject: str, class_: str, signal: Signal) -> Outcome:
@@ -219,11 +219,6 @@ class Casebook:
 
     def save(self, conn: Connection, page: Page, lease: tuple[str, int], now_ms: int) -> None:
         """Write a page. `lease`: token and end (ms since 1970) for deliveries that go out at once."""
-        table = schema.delivery.c
-        for incident_id in page.superseded:  # "it is over" is no longer true: a new round began
-            waiting = (table.incident_id == incident_id, table.purpose == RESTORE, table.state == "pending")
-            values = {"state": "cancelled", "lease_token": None, "lease_until_ms": None}
-            conn.execute(update(schema.delivery).where(*waiting).values(values))
         self._insert_incident.run(conn, [rows.incident_row(i) for i in page.opened.values()])
         self._update_incident.run(conn, [rows.incident_row(i) for i in page.changed.values()])
         self._insert_event.run(conn, page.events)

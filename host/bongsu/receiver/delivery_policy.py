@@ -1,8 +1,9 @@
-"""When a delivery is tried, when it counts as done, and who is told if it is not: pure (times and chance are arguments).
+"""When a delivery is tried, when it counts as done, and who is told if it is not. Pure: times and chance are arguments.
 
 "Sent" is not "delivered" (DESIGN section 2, promise 6): a dispatch ends with the other side's acceptance, an SMS with
-its delivery report. Until then it is tried again at least once a minute for as long as its incident is open; what stays
-without an answer is told to the next person as well, and never instead.
+its delivery report (with acceptance, if the gateway has no reports). Until then it is tried again at least once a
+minute for as long as its incident is open; what stays without an answer is told to the next person as well, and never
+instead.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -12,12 +13,12 @@ from typing import Any
 WEBHOOK, SMS = "webhook", "sms"
 ALARM, RESTORE, ESCALATION = "alarm", "restore", "escalation"
 
-# NFPC 204: 119 is told within 20 s of the fire signal. A dispatch that is not accepted by then goes to the next one too.
+# NFPC 204: 119 is told within 20 s of the fire signal. What is not accepted by then goes to the next one as well.
 DISPATCH_WITHIN_MS = 20_000
 # Asking an SMS gateway for the report: soon at first, then slowly.
 SMS_POLL_FIRST_MS = 1_000
 SMS_POLL_CAP_MS = 10_000
-# Chance shortens a pause by up to a quarter, so that many deliveries to one dead responder do not come back as a volley.
+# Chance shortens a pause by up to a quarter, so that deliveries to one dead responder do not return as a volley.
 JITTER = 0.25
 
 Chance = Callable[[], float]
@@ -96,7 +97,7 @@ def after_send(
     corrected, a phone gets switched on), and meanwhile the next one is told.
     """
     if outcome == "accepted":
-        return After("delivered" if d.channel == SMS else "accepted", None, ref)
+        return After("accepted", None, ref)
     if outcome == "sent":
         return After("sent", _poll_ms(0), ref)
     wait = pause_ms(policy, d.attempts + 1, chance, asked_ms)
@@ -129,9 +130,3 @@ def first_told(people: Sequence[Fields], kinds: Sequence[str] | None = None) -> 
     for kind in kinds:
         told += [p for p in people if p["kind"] == kind][:1]
     return told
-
-
-def next_told(people: Sequence[Fields], already: Iterable[str]) -> Fields | None:
-    """Who is told as well when somebody before did not answer: the next by rank who has not been told in this round."""
-    known = set(already)
-    return next((p for p in people if p["id"] not in known), None)

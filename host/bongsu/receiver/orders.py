@@ -1,0 +1,99 @@
+"""Commands to nodes: asked for by people in the store, sent when the node can believe them, answered by the node.
+
+A command quotes an uplink counter that the node sent less than 60 s ago. So it goes out when the node was heard lately,
+and waits for its next heartbeat otherwise.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from bongsu.receiver.directory import Directory
+from bongsu.receiver.downlink import Downlink
+from bongsu.receiver.store import schema
+from bongsu_wire import payload
+
+# The node accepts a quoted counter for 60 s after it sent it; the way there and back takes its share.
+QUOTE_MAX_AGE_MS = 45_000
+# Nobody waits longer for a test or a silence; what is asked for later is asked for anew.
+EXPIRE_AFTER_MS = 10 * 60_000
+
+
+@dataclass(slots=True)
+class _Order:
+    id: int
+    code: int
+    args: bytes
+
+
+class Orders:
+    """Commands that wait for their node, and each node's newest uplink counter."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._newest: dict[str, tuple[int, int, int]] = {}
+        self.load(conn)
+
+    def load(self, conn: Connection) -> None:
+        """Read which commands wait."""
+        table = schema.command
+        self._waiting: dict[str, list[_Order]] = {}
+        self._unanswered = False
+        for r in conn.execute(select(table).where(table.c.state.in_(("pending", "sent"))).order_by(table.c.id)):
+            self._unanswered = True
+            if r.state == "pending":
+                self._waiting.setdefault(r.node_id, []).append(_Order(r.id, r.code, bytes(r.args)))
+
+    def heard(self, node: str, epoch: int, counter: int, mono_ms: int) -> None:
+        """The node sent this counter just now (a replay cannot raise it)."""
+        before = self._newest.get(node)
+        if before is None or (epoch, counter) > before[:2]:
+            self._newest[node] = (epoch, counter, mono_ms)
+
+    def _ready(self, mono_ms: int) -> list[str]:
+        return [
+            node
+            for node in self._waiting
+            if node in self._newest and mono_ms - self._newest[node][2] < QUOTE_MAX_AGE_MS
+        ]
+
+    def ready(self, mono_ms: int) -> bool:
+        """Can a command go out now?"""
+        return bool(self._waiting) and bool(self._ready(mono_ms))
+
+    def unanswered(self) -> bool:
+        """Does any command wait for its sending or its answer?"""
+        return self._unanswered
+
+    def send(
+        self, conn: Connection, directory: Directory, downlink: Downlink, now_ms: int, mono_ms: int
+    ) -> list[tuple[str, bytes]]:
+        """Seal what can go out and write it down as sent; the frames are to be published after the commit."""
+        frames: list[tuple[str, bytes]] = []
+        table = schema.command
+        for node_id in self._ready(mono_ms):
+            node = directory.nodes.get(node_id)
+            epoch, quotes, _ = self._newest[node_id]
+            key = node.keys.get(epoch) if node is not None else None
+            for order in self._waiting.pop(node_id) if node is not None and key is not None else ():
+                assert node is not None and key is not None
+                downlink.reserve(conn, 1)
+                made, counter = downlink.command(node, key, order.code, quotes, order.args)
+                values: dict[str, Any] = {"state": "sent", "counter": counter, "sender": downlink.sender}
+                conn.execute(update(table).where(table.c.id == order.id).values(**values, sent_ms=now_ms))
+                frames.append(made)
+        return frames
+
+    def answered(self, conn: Connection, node_id: str, answer: payload.Answer, now_ms: int) -> bool:
+        """Write down a node's answer; False if it answers nothing that waits (a repeat)."""
+        table = schema.command
+        mine = (table.c.node_id == node_id, table.c.counter == answer.counter, table.c.sender == answer.sender)
+        done = update(table).where(*mine, table.c.state == "sent")
+        return conn.execute(done.values(state="answered", result=answer.result, answered_ms=now_ms)).rowcount == 1
+
+    def expire(self, conn: Connection, now_ms: int) -> None:
+        """Give up what nobody waits for any more."""
+        table = schema.command
+        old = update(table).where(table.c.state.in_(("pending", "sent")), table.c.created_ms < now_ms - EXPIRE_AFTER_MS)
+        if conn.execute(old.values(state="expired")).rowcount:
+            self.load(conn)

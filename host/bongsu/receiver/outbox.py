@@ -1,0 +1,432 @@
+"""The transactional outbox: deliveries that are not done yet, their leases and their next times.
+
+The writer owns it. What stands here in memory stands in the store as well; a delivery goes out only after it was
+committed under this receiver's lease, and what becomes of it is written only while that lease holds (fencing): a
+receiver that was asleep for too long changes nothing. All tries of a delivery carry one idempotency key.
+"""
+
+import heapq
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import msgspec
+from sqlalchemy import Connection, bindparam, func, select, update
+
+from bongsu.channels.base import Message, Outcome
+from bongsu.receiver import delivery_policy, rows
+from bongsu.receiver.casebook import Planned, Told
+from bongsu.receiver.clock import Clock
+from bongsu.receiver.delivery_policy import ALARM, ESCALATION, WEBHOOK, After, Chance, Delivery, Policy
+from bongsu.receiver.store import schema
+
+Fields = dict[str, Any]
+SEND, CHECK = "send", "check"
+_DETAIL_MAX = 300
+_CLAIM_AT_ONCE = 500
+_WAITING = ("pending", "sent")
+# What a finished job writes; the times of what was reached before stay.
+_RESULT = ("state", "attempts", "next_at_ms", "lease_token", "lease_until_ms", "ref", "last_error")
+_REACHED = {"sent_ms": "sent", "accepted_ms": "accepted", "delivered_ms": "delivered"}
+
+
+class Lease:
+    """This process's hold on the deliveries that it has under way. Read by the relay, renewed by the writer."""
+
+    def __init__(self, clock: Clock, length_ms: int) -> None:
+        self.token = secrets.token_hex(16)
+        self.length_ms = length_ms
+        self._clock = clock
+        self._until_mono_ms = 0
+
+    def renew(self) -> tuple[str, int]:
+        """Token and end (UTC ms) to be written; counts from now."""
+        self._until_mono_ms = self._clock.mono_ms() + self.length_ms
+        return self.token, self._clock.now_ms() + self.length_ms
+
+    def holds(self) -> bool:
+        """False once so much time went by that another receiver may have taken over."""
+        return self._clock.mono_ms() < self._until_mono_ms
+
+
+@dataclass(slots=True)
+class Job:
+    """Something for the relay to do: hand over a message, or ask about one."""
+
+    delivery_id: int
+    channel: str
+    action: str
+    message: Message
+    ref: str | None = None
+
+
+@dataclass(slots=True)
+class Done:
+    """A job's end. `took_ms`: how long the other side took."""
+
+    delivery_id: int
+    action: str
+    outcome: Outcome
+    took_ms: int
+
+
+class Relay(Protocol):
+    """Who carries out jobs."""
+
+    def take(self, jobs: list[Job]) -> None:
+        """Begin these; each ends as a Done in the writer's queue. From any thread; never waits."""
+
+
+@dataclass(slots=True)
+class Open:
+    """A delivery that is not done: what the policy knows, what is sent, and when it was planned (monotonic ms).
+
+    `under_way`: the relay has it; `sending`: and hands it over (rather than asks about it). `void`: it is not to be
+    tried again once it comes back.
+    """
+
+    delivery: Delivery
+    key: str
+    told: Told
+    body: Any  # a text, or a prepared JSON object
+    since_ms: int
+    polls: int = 0
+    under_way: bool = False
+    sending: bool = False
+    void: bool = False
+    due_ms: int | None = None
+    escalated: bool = False
+
+
+@dataclass(slots=True)
+class Late:
+    """A delivery that took too long or was refused: the next one is to be told."""
+
+    open: Open
+    why: str
+
+
+@dataclass(slots=True)
+class Settled:
+    """What was written about a finished job, for the log and for the incident."""
+
+    open: Open
+    after: After
+    outcome: Outcome
+    done: bool
+
+
+@dataclass(slots=True)
+class _Written:
+    results: list[Fields] = field(default_factory=list)
+    attempts: list[Fields] = field(default_factory=list)
+
+
+class Outbox:
+    """Deliveries that are not done, by id and by line."""
+
+    def __init__(
+        self,
+        conn: Connection,
+        *,
+        clock: Clock,
+        lease: Lease,
+        policy: Policy,
+        chance: Chance,
+        secret_of: Callable[[str], str | None],
+        alone: bool,
+    ) -> None:
+        self._clock, self._lease, self._policy, self._chance = clock, lease, policy, chance
+        self._secret_of, self._alone = secret_of, alone
+        self._open: dict[int, Open] = {}
+        self._lines: dict[tuple[int, str, str], list[int]] = {}
+        self._due: list[tuple[int, int]] = []
+        self._late: list[tuple[int, int]] = []
+        self._under_way = 0
+        self._renew_at_ms = 0
+        table = schema.delivery
+        mine = (table.c.id == bindparam("key_id"), table.c.lease_token == bindparam("key_token"))
+        set_: Fields = {name: bindparam(name, type_=table.c[name].type) for name in _RESULT}
+        set_ |= {name: func.coalesce(bindparam(name, type_=table.c[name].type), table.c[name]) for name in _REACHED}
+        self._write_result = rows.Compiled(update(table).where(*mine).values(set_), conn)
+        self._write_attempt = rows.insert_into(schema.delivery_attempt, conn, without=("id",))
+        self.load(conn)
+
+    # ---- what is there
+
+    def load(self, conn: Connection) -> None:
+        """Read what is not done. What was under way is tried again: at once where this receiver is the only one (then
+        whoever held the lease is gone), else when the lease ends.
+        """
+        self._open.clear()
+        self._lines.clear()
+        self._due.clear()
+        self._late.clear()
+        self._under_way = 0
+        now_ms, mono_ms = self._clock.now_ms(), self._clock.mono_ms()
+        table = schema.delivery
+        waiting = table.c.state.in_(_WAITING)
+        opened = select(schema.incident.c.id).where(schema.incident.c.state == "open")
+        stale = update(table).where(table.c.state == "pending", table.c.incident_id.not_in(opened))
+        conn.execute(stale.values(state="cancelled", lease_token=None, lease_until_ms=None))
+        if self._alone:
+            held = update(table).where(waiting, table.c.lease_token.is_not(None))
+            conn.execute(held.values(lease_token=None, lease_until_ms=None, next_at_ms=now_ms))
+        query = select(table).where(waiting, table.c.incident_id.in_(opened)).order_by(table.c.id)
+        for row in conn.execute(query):
+            d = Delivery(
+                row.id, row.incident_id, row.round, row.seq, row.purpose, row.channel, row.recipient, row.state,
+                row.attempts, row.ref
+            )  # fmt: skip
+            told = Told(row.channel, row.target, row.target.get("lang", "ko"))
+            body = row.body if isinstance(row.body, str) else msgspec.Raw(rows.as_json(row.body).encode())
+            planned_ago_ms = max(0, now_ms - row.created_ms)
+            one = Open(d, row.idempotency_key, told, body, mono_ms - planned_ago_ms, escalated=row.escalated)
+            self._add(one)
+            next_ms = row.next_at_ms if row.lease_until_ms is None else row.lease_until_ms
+            self._schedule(one, mono_ms + min(max(0, next_ms - now_ms), self._policy.retry_cap_ms))
+
+    def _add(self, one: Open) -> None:
+        d = one.delivery
+        self._open[d.id] = one
+        self._lines.setdefault(d.line, []).append(d.id)
+        if d.purpose in (ALARM, ESCALATION) and not one.escalated:
+            heapq.heappush(self._late, (one.since_ms + self._policy.within_ms(d.channel), d.id))
+
+    def _schedule(self, one: Open, mono_ms: int) -> None:
+        one.due_ms = mono_ms
+        heapq.heappush(self._due, (mono_ms, one.delivery.id))
+
+    def _drop(self, one: Open) -> None:
+        d = one.delivery
+        del self._open[d.id]
+        line = self._lines[d.line]
+        line.remove(d.id)
+        if not line:
+            del self._lines[d.line]
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def under_way(self) -> int:
+        """How many jobs the relay has."""
+        return self._under_way
+
+    def due_ms(self) -> int | None:
+        """When `work` is to be called next (monotonic ms); None: not before something changes."""
+        times = [heap[0][0] for heap in (self._due, self._late) if heap]
+        if self._under_way:
+            times.append(self._renew_at_ms)
+        return min(times, default=None)
+
+    # ---- new deliveries
+
+    def admit(self, planned: list[Planned]) -> list[Job]:
+        """Take in deliveries that are being stored; marks those that go out at once (`leased`) and returns their jobs,
+        to be handed over after the commit.
+        """
+        jobs = []
+        for p in planned:
+            body = p.body if isinstance(p.body, str) else msgspec.Raw(rows.as_json(p.body).encode())
+            one = Open(p.delivery, p.key, p.told, body, self._clock.mono_ms())
+            self._add(one)
+            if self._free(one):
+                p.leased = True
+                jobs.append(self._begin(one, SEND))
+        return jobs
+
+    def _free(self, one: Open) -> bool:
+        """May it go now? One at a time in its line, and a restore only after what came before."""
+        line = [self._open[i] for i in self._lines[one.delivery.line]]
+        if any(other.sending for other in line):
+            return False
+        return delivery_policy.may_go(one.delivery, [o.delivery for o in line if o is not one])
+
+    def _begin(self, one: Open, action: str) -> Job:
+        one.under_way, one.sending, one.due_ms = True, action == SEND, None
+        self._under_way += 1
+        if self._under_way == 1:
+            self._renew_at_ms = self._clock.mono_ms() + self._lease.length_ms // 3
+        d = one.delivery
+        target = {name: value for name, value in one.told.target.items() if name != "lang"}
+        if d.channel == WEBHOOK:
+            target["secret"] = self._secret_of(d.recipient.removeprefix("responder:")) or ""
+        message = Message(d.id, one.key, d.purpose, target, one.body, one.told.lang)
+        return Job(d.id, d.channel, action, message, d.ref)
+
+    # ---- time
+
+    def take_due(self, conn: Connection) -> list[Job]:
+        """Claim what is due now and may go; also renews the lease on what is under way."""
+        mono_ms = self._clock.mono_ms()
+        ready: list[Open] = []
+        while self._due and self._due[0][0] <= mono_ms:
+            due_ms, delivery_id = heapq.heappop(self._due)
+            one = self._open.get(delivery_id)
+            if one is not None and one.due_ms == due_ms and not one.under_way:
+                one.due_ms = None  # what may not go yet is due again when its line moves on
+                ready.append(one)
+        ready = [one for one in ready if self._free(one)]
+        claimed = self._claim(conn, [one.delivery.id for one in ready])
+        jobs = []
+        for one in ready:
+            if one.delivery.id not in claimed:  # another receiver has it; look again when its lease is over
+                self._schedule(one, mono_ms + self._lease.length_ms)
+            elif self._free(one):
+                jobs.append(self._begin(one, CHECK if one.delivery.state == "sent" else SEND))
+        if self._under_way and mono_ms >= self._renew_at_ms:
+            self._renew(conn)
+        return jobs
+
+    def _claim(self, conn: Connection, ids: list[int]) -> set[int]:
+        token, until_ms = self._lease.renew()
+        table = schema.delivery
+        free = table.c.lease_token.is_(None) | (table.c.lease_until_ms < self._clock.now_ms())
+        claimed: set[int] = set()
+        for start in range(0, len(ids), _CLAIM_AT_ONCE):
+            some = table.c.id.in_(ids[start : start + _CLAIM_AT_ONCE])
+            claim = update(table).where(some, table.c.state.in_(_WAITING), free | (table.c.lease_token == token))
+            claimed.update(
+                conn.execute(claim.values(lease_token=token, lease_until_ms=until_ms).returning(table.c.id)).scalars()
+            )
+        return claimed
+
+    def _renew(self, conn: Connection) -> None:
+        token, until_ms = self._lease.renew()
+        table = schema.delivery
+        mine = (table.c.lease_token == token, table.c.state.in_(_WAITING))
+        conn.execute(update(table).where(*mine).values(lease_until_ms=until_ms))
+        self._renew_at_ms = self._clock.mono_ms() + self._lease.length_ms // 3
+
+    def take_late(self) -> list[Late]:
+        """Deliveries whose time is over: each is returned once."""
+        mono_ms = self._clock.mono_ms()
+        found = []
+        while self._late and self._late[0][0] <= mono_ms:
+            one = self._open.get(heapq.heappop(self._late)[1])
+            if one is not None and not one.escalated:
+                found.append(Late(one, "no answer in time"))
+        return found
+
+    def mark_escalated(self, conn: Connection, late: list[Late]) -> None:
+        """Write down that the next one was told in place of these (they go on all the same)."""
+        table = schema.delivery
+        for one in late:
+            one.open.escalated = True
+        ids = [one.open.delivery.id for one in late]
+        conn.execute(update(table).where(table.c.id.in_(ids)).values(escalated=True))
+
+    def release(self, conn: Connection) -> None:
+        """This process ends: what it still has under way may be taken by the next one at once."""
+        table = schema.delivery
+        mine = (table.c.lease_token == self._lease.token, table.c.state.in_(_WAITING))
+        values = {"lease_token": None, "lease_until_ms": None, "next_at_ms": self._clock.now_ms()}
+        conn.execute(update(table).where(*mine).values(values))
+
+    # ---- ends
+
+    def settle(self, conn: Connection, finished: list[Done], is_open: Callable[[int], bool]) -> list[Settled]:
+        """Write what became of jobs. `is_open`: is that incident still open? A lost lease changes nothing."""
+        settled: list[Settled] = []
+        written = _Written()
+        for done in finished:
+            one = self._open.get(done.delivery_id)
+            if one is None or not one.under_way:
+                continue  # its incident was closed meanwhile
+            one.under_way = one.sending = False
+            self._under_way -= 1
+            settled.append(self._judge(one, done, written, is_open(one.delivery.incident_id)))
+        touched = self._write_result.run(conn, written.results)
+        self._write_attempt.run(conn, written.attempts)
+        if touched != len(written.results):
+            self._forget_lost(conn, settled)
+        return settled
+
+    def _judge(self, one: Open, done: Done, written: _Written, incident_open: bool) -> Settled:
+        d, outcome = one.delivery, done.outcome
+        if done.action == SEND:
+            after = delivery_policy.after_send(
+                self._policy, d, outcome.state, ref=outcome.ref, asked_ms=outcome.retry_after_ms, chance=self._chance
+            )
+            attempts, one.polls = d.attempts + 1, 0
+        else:
+            after = delivery_policy.after_check(self._policy, d, outcome.state, polls=one.polls, chance=self._chance)
+            attempts, one.polls = d.attempts, one.polls + 1
+        reached = after.wait_ms is None
+        if not reached and (one.void or not incident_open):  # nobody waits for it any more
+            after = replace(after, state="cancelled" if after.state == "pending" else after.state, wait_ms=None)
+        one.delivery = replace(d, state=after.state, attempts=attempts, ref=after.ref)
+        if after.wait_ms is None:
+            self._drop(one)
+        else:
+            self._schedule(one, self._clock.mono_ms() + after.wait_ms)
+        self._note(written, one, done, after, self._clock.now_ms())
+        return Settled(one, after, outcome, reached)
+
+    def _note(self, written: _Written, one: Open, done: Done, after: After, now_ms: int) -> None:
+        d = one.delivery
+        good = after.state in ("accepted", "sent", "delivered")
+        row = {
+            "key_id": d.id,
+            "key_token": self._lease.token,
+            "state": after.state,
+            "attempts": d.attempts,
+            "next_at_ms": now_ms + (after.wait_ms or 0),
+            "lease_token": None,
+            "lease_until_ms": None,
+            "ref": d.ref,
+            "last_error": None if good else done.outcome.detail[:_DETAIL_MAX],
+            **{name: now_ms if state == after.state else None for name, state in _REACHED.items()},
+        }
+        written.results.append(row)
+        if done.action == SEND or after.state != "sent":  # asking and hearing "not yet" is no try
+            written.attempts.append(
+                {
+                    "delivery_id": d.id,
+                    "at_ms": now_ms - done.took_ms,
+                    "took_ms": done.took_ms,
+                    "outcome": done.outcome.state,
+                    "detail": done.outcome.detail[:_DETAIL_MAX],
+                }
+            )
+
+    def _forget_lost(self, conn: Connection, settled: list[Settled]) -> None:
+        """Some rows were no longer ours: what the store says about them holds."""
+        ids = [s.open.delivery.id for s in settled]
+        table = schema.delivery
+        rows_now = {r.id: r for r in conn.execute(select(table.c.id, table.c.state).where(table.c.id.in_(ids)))}
+        for s in list(settled):
+            if rows_now[s.open.delivery.id].state != s.after.state:
+                if s.open.delivery.id in self._open:
+                    self._drop(s.open)
+                settled.remove(s)
+
+    def next_in_line(self, settled: list[Settled]) -> None:
+        """Lines that became free: what waits in them is due now."""
+        mono_ms = self._clock.mono_ms()
+        for s in settled:
+            for delivery_id in self._lines.get(s.open.delivery.line, ()):
+                one = self._open[delivery_id]
+                if not one.under_way and one.due_ms is None:
+                    self._schedule(one, mono_ms)
+
+    def give_up(self, conn: Connection, incident_ids: set[int], purpose: str | None = None) -> None:
+        """These incidents were closed (or, with `purpose`, such a message is no longer true): nothing more goes out."""
+        gone = [
+            one
+            for one in self._open.values()
+            if one.delivery.incident_id in incident_ids and purpose in (None, one.delivery.purpose)
+        ]
+        table = schema.delivery
+        idle = [one for one in gone if not one.under_way]
+        conn.execute(
+            update(table)
+            .where(table.c.id.in_([one.delivery.id for one in idle]), table.c.state == "pending")
+            .values(state="cancelled", lease_token=None, lease_until_ms=None)
+        )
+        for one in gone:
+            one.void = True
+        for one in idle:
+            self._drop(one)

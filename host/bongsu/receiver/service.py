@@ -1,0 +1,261 @@
+"""The receiver as a whole: who is started in which order, what the main thread waits for, how it ends.
+
+broker -> MQTT edge (paho's thread) -> queue -> writer (thread) -> relay (thread, asyncio) -> channels
+"""
+
+import fcntl
+import os
+import selectors
+import signal
+import socket
+import ssl
+import sys
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sqlalchemy import insert, select
+
+from bongsu.channels.wiring import Channels
+from bongsu.errors import BongsuError
+from bongsu.receiver import mqtt_edge
+from bongsu.receiver.books import Settings
+from bongsu.receiver.broker import RECEIVER_USER, EmbeddedBroker
+from bongsu.receiver.clock import SystemClock
+from bongsu.receiver.config import Config
+from bongsu.receiver.init_data import MASTER_KEY_NAME, new_receiver
+from bongsu.receiver.keys import BrokerLogin, MasterKey, broker_logins, load_master
+from bongsu.receiver.log import Log
+from bongsu.receiver.mqtt_edge import LinkChanged, MqttEdge
+from bongsu.receiver.relay import ChannelRelay
+from bongsu.receiver.store import Store, open_store, schema
+from bongsu.receiver.wake import SOCKET_NAME
+from bongsu.receiver.writer import Wake, Writer
+
+LOCK_FILE = "run/receiver.lock"
+# The threads share the interpreter; an alarm must not wait 5 ms (Python's default) for its turn.
+_SWITCH_S = 0.0005
+_TOPICS = ("registry", "outbox")
+_BROKER_PAUSE_S = (0.0, 1.0, 2.0, 5.0, 10.0)
+_MQTT_PORTS = {"mqtt": 1883, "mqtts": 8883}
+
+
+class ServiceError(BongsuError):
+    """The receiver cannot run."""
+
+
+def run(config: Config, log_form: str = "text") -> int:
+    """Run the receiver until SIGTERM or SIGINT; returns 0. Raises BongsuError if it cannot start."""
+    sys.setswitchinterval(_SWITCH_S)
+    with ExitStack() as stack:
+        _lock_folder(config, stack)
+        signals = _Signals(stack)
+        store = open_store(config.store_url)
+        stack.callback(store.close)
+        log = Log(log_form)
+        stack.callback(log.close)
+        return _Service(config, store, log, signals, stack).run()
+
+
+def _lock_folder(config: Config, stack: ExitStack) -> None:
+    """One receiver a data folder: a second one would send everything twice."""
+    (config.data_dir / "run").mkdir(mode=0o700, exist_ok=True)
+    fd = os.open(config.data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    stack.callback(os.close, fd)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ServiceError(
+            f"a receiver runs on {config.data_dir} already", "Stop it first, or name another data folder by --data."
+        ) from None
+
+
+class _Signals:
+    """SIGTERM and SIGINT as something to wait for."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.reader, writer = socket.socketpair()
+        stack.callback(self.reader.close)
+        stack.callback(writer.close)
+        self.reader.setblocking(False)
+        writer.setblocking(False)
+        before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        stack.callback(signal.set_wakeup_fd, before)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            stack.callback(signal.signal, number, signal.signal(number, lambda *_: None))
+
+    def stop_wanted(self) -> bool:
+        """True if one of them came."""
+        with suppress(BlockingIOError):
+            return bool(set(self.reader.recv(64)) & {signal.SIGTERM, signal.SIGINT})
+        return False
+
+
+class _Service:
+    """The parts, and the main thread's loop."""
+
+    def __init__(self, config: Config, store: Store, log: Log, signals: _Signals, stack: ExitStack) -> None:
+        self._config, self._store, self._log, self._signals = config, store, log, signals
+        self._clock = SystemClock()
+        self._master: MasterKey = load_master(config.data_dir / MASTER_KEY_NAME)
+        self._sender, self._client_id = self._identity()
+        self._control = _control_socket(config.data_dir, stack)
+        self._selector = stack.enter_context(selectors.DefaultSelector())
+        self._selector.register(signals.reader, selectors.EVENT_READ)
+        self._selector.register(self._control, selectors.EVENT_READ)
+        self._broker: EmbeddedBroker | None = None
+        self._broker_fd: int | None = None
+        self._broker_faults = 0
+        self._ready = False
+
+    def _identity(self) -> tuple[int, str]:
+        """This receiver's sender number and MQTT client id; made if the store has none."""
+        table = schema.receiver
+        query = select(table).where(table.c.retired_ms.is_(None)).order_by(table.c.created_ms.desc())
+        with self._store.write() as conn:
+            row = conn.execute(query).first()
+            if row is None:
+                conn.execute(insert(table).values(new_receiver(self._clock.now_ms())))
+                row = conn.execute(query).one()
+        return int(row.sender), str(row.mqtt_client_id)
+
+    def _logins(self) -> list[BrokerLogin]:
+        with self._store.read() as conn:
+            return broker_logins(conn, self._master)
+
+    def run(self) -> int:
+        """Start the parts in order, wait, end them in the opposite order."""
+        config = self._config
+        settings = Settings.of(config, self._sender)
+        writer = Writer(self._store, settings, self._master, self._clock, self._log)
+        relay = ChannelRelay(
+            lambda: Channels(config), writer.put, writer.books.lease, self._log, config.dispatch.workers
+        )
+        if config.broker.mode == "embedded":
+            self._broker = EmbeddedBroker(config.broker, config.data_dir, self._sender, self._log)
+        with ExitStack() as parts:
+            if self._broker is not None:
+                parts.callback(self._broker.stop)
+                self._broker.start(self._logins())
+                self._watch_broker()
+            relay.start()
+            parts.callback(relay.close)
+            edge = MqttEdge(self._login(), self._heard_from_edge(writer), self._clock, self._log)
+            writer.start(edge, relay.take)
+            parts.callback(writer.stop)
+            edge.start()
+            parts.callback(edge.close)
+            self._loop(writer)
+            self._log.info("receiver.stopping")
+        if writer.failed is not None:
+            raise ServiceError(f"the receiver's writer failed: {writer.failed!r}", "Start it again and report this.")
+        self._log.info("receiver.stopped")
+        return 0
+
+    def _heard_from_edge(self, writer: Writer):  # type: ignore[no-untyped-def]
+        """The writer's queue; the first time that the broker hears us is told in the log."""
+
+        def put(item: object) -> None:
+            if isinstance(item, LinkChanged) and item.up:
+                if not self._ready:
+                    self._ready = True
+                    self._log.info("receiver.ready", sender=self._sender, port=self._login().port)
+                else:
+                    self._log.info("mqtt.up")
+            writer.put(item)
+
+        return put
+
+    def _login(self) -> mqtt_edge.BrokerLogin:
+        config = self._config.broker
+        if self._broker is not None:
+            tls = _tls(self._config.data_dir / "ca" / "ca.crt") if config.tls else None
+            broker = self._broker
+            return mqtt_edge.BrokerLogin(broker.host, broker.port, RECEIVER_USER, broker.password, self._client_id, tls)
+        parts = urlsplit(config.url or "")
+        tls = None
+        if parts.scheme == "mqtts":
+            tls = _tls(self._config.path(config.ca_file) if config.ca_file else None)
+        port = parts.port or _MQTT_PORTS[parts.scheme]
+        password = _password(self._config.path(config.password_file)) if config.password_file else ""
+        return mqtt_edge.BrokerLogin(parts.hostname or "", port, config.user or "", password, self._client_id, tls)
+
+    # ---- the main thread
+
+    def _watch_broker(self) -> None:
+        assert self._broker is not None
+        self._broker_fd = os.pidfd_open(self._broker.pid)
+        self._selector.register(self._broker_fd, selectors.EVENT_READ)
+
+    def _loop(self, writer: Writer) -> None:
+        """Wait for a signal, a hint from another command, or the broker's end."""
+        while writer.failed is None:
+            ready = {key.fileobj for key, _ in self._selector.select()}
+            if self._signals.reader in ready and self._signals.stop_wanted():
+                return
+            if self._control in ready:
+                self._take_hints(writer)
+            if self._broker_fd in ready:
+                self._restart_broker()
+
+    def _take_hints(self, writer: Writer) -> None:
+        hints = set()
+        with suppress(BlockingIOError):
+            while True:
+                hints.add(self._control.recv(64).decode("ascii", "replace"))
+        for topic in hints.intersection(_TOPICS):
+            writer.put(Wake(topic))
+        if "registry" in hints and self._broker is not None:
+            self._broker.set_users(self._logins())
+
+    def _restart_broker(self) -> None:
+        """The broker ended without being asked to: start it again, each time a little later."""
+        assert self._broker is not None and self._broker_fd is not None
+        self._selector.unregister(self._broker_fd)
+        os.close(self._broker_fd)
+        self._broker_fd = None
+        self._broker.stop()  # only reaps it
+        pause_s = _BROKER_PAUSE_S[min(self._broker_faults, len(_BROKER_PAUSE_S) - 1)]
+        self._broker_faults += 1
+        self._log.error("broker.ended", again_s=pause_s)
+        time.sleep(pause_s)
+        self._broker.start(self._logins())
+        self._watch_broker()
+
+
+def _control_socket(data_dir: Path, stack: ExitStack) -> socket.socket:
+    """control.sock, bound by way of the folder's descriptor: a socket's address holds only 107 bytes."""
+    path = data_dir / SOCKET_NAME
+    path.unlink(missing_ok=True)
+    folder = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        control = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        stack.callback(control.close)
+        control.bind(f"/proc/self/fd/{folder}/{SOCKET_NAME}")
+    finally:
+        os.close(folder)
+    stack.callback(path.unlink, True)
+    path.chmod(0o600)
+    control.setblocking(False)
+    return control
+
+
+def _tls(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=str(ca_file) if ca_file is not None else None)
+    except (OSError, ssl.SSLError) as err:
+        raise ServiceError(
+            f"cannot read the certificate {ca_file}: {err}", "Name the broker's CA by [broker] ca_file, in PEM form."
+        ) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _password(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise ServiceError(
+            f"cannot read [broker] password_file {path}", "Name the file that holds the broker's password."
+        ) from None

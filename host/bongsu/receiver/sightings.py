@@ -1,0 +1,131 @@
+"""What heartbeats tell, gathered in memory and written every few seconds: last seen, readings, replay windows; and the
+count of refused frames.
+
+They are many and each is worth little: one statement for all of them, in one transaction with the windows that guard
+them. After a crash a replay of the last seconds passes once; it carries its age, so it keeps no dead node alive.
+"""
+
+from collections import Counter
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from bongsu.receiver import rows, window
+from bongsu.receiver.store import schema
+from bongsu.receiver.window import Verdict
+from bongsu_wire import payload
+
+WRITE_EVERY_MS = 5_000
+_UNSAID = frozenset(("echo_server_ms", "echo_age_ms"))
+
+
+class Sightings:
+    """Not yet written news of nodes."""
+
+    def __init__(self, conn: Connection) -> None:
+        live, win, refused = schema.node_live, schema.node_window, schema.refused_frame
+        self._insert_window = rows.insert_into(win, conn)
+        key = (win.c.node_id == bindparam("key_node"), win.c.epoch == bindparam("key_epoch"))
+        moving: dict[str, Any] = {"high": bindparam("high"), "bitmap": bindparam("bitmap")}
+        self._update_window = rows.Compiled(update(win).where(*key).values(moving), conn)
+        seen: dict[str, Any] = {"last_seen_ms": bindparam("last_seen_ms"), "heartbeat": bindparam("heartbeat")}
+        self._update_seen = rows.Compiled(
+            update(live).where(live.c.node_id == bindparam("key_node")).values(last_seen_ms=bindparam("last_seen_ms")),
+            conn,
+        )
+        self._update_live = rows.Compiled(
+            update(live).where(live.c.node_id == bindparam("key_node")).values(seen), conn
+        )
+        self._insert_refused = rows.insert_into(refused, conn)
+        where = (refused.c.node == bindparam("key_node"), refused.c.reason == bindparam("key_reason"))
+        more: dict[str, Any] = {"count": refused.c.count + bindparam("more"), "last_ms": bindparam("last_ms")}
+        self._update_refused = rows.Compiled(update(refused).where(*where).values(more), conn)
+        self.load(conn)
+
+    def load(self, conn: Connection) -> None:
+        """Begin with what was written last; news that was not written yet is kept in memory only by `seen`."""
+        win, live, refused = schema.node_window.c, schema.node_live.c, schema.refused_frame.c
+        found = conn.execute(select(win.node_id, win.epoch, win.high, win.bitmap))
+        self._windows = {(r.node_id, r.epoch): (r.high, r.bitmap) for r in found}
+        self._stored_windows = set(self._windows)
+        self._changed_windows: set[tuple[str, int]] = set()
+        self.last_seen_ms: dict[str, int | None] = {
+            r.node_id: r.last_seen_ms for r in conn.execute(select(live.node_id, live.last_seen_ms))
+        }
+        self._beats: dict[str, payload.Heartbeat | None] = {}
+        self._stored_refused = {(r.node, r.reason) for r in conn.execute(select(refused.node, refused.reason))}
+        self.refused: Counter[tuple[str, str]] = Counter()
+
+    def judge(self, node: str, epoch: int, counter: int) -> Verdict:
+        """What a heartbeat's counter is to the node's window, which moves on by it."""
+        high, bitmap = self._windows.get((node, epoch), (0, 0))
+        high, bitmap, verdict = window.judge(high, bitmap, counter)
+        if verdict is Verdict.NEW:
+            self._windows[node, epoch] = (high, bitmap)
+            self._changed_windows.add((node, epoch))
+        return verdict
+
+    def note(self, node: str, beat: payload.Heartbeat | None, seen_ms: int | None) -> None:
+        """Keep a node's newest heartbeat, and when it was seen (UTC ms; None: it does not count as seen)."""
+        if beat is not None or node not in self._beats:
+            self._beats[node] = beat
+        if seen_ms is not None:
+            self.last_seen_ms[node] = seen_ms
+
+    def waiting(self) -> bool:
+        """Is there anything to write?"""
+        return bool(self._beats or self._changed_windows or self.refused)
+
+    def write(self, conn: Connection, now_ms: int) -> None:
+        """Write the news; call `written` after the commit."""
+        changed = [(key, self._windows[key]) for key in self._changed_windows]
+        stored = self._stored_windows
+        self._update_window.run(
+            conn,
+            [{"key_node": k[0], "key_epoch": k[1], "high": w[0], "bitmap": w[1]} for k, w in changed if k in stored],
+        )
+        self._insert_window.run(
+            conn,
+            [{"node_id": k[0], "epoch": k[1], "high": w[0], "bitmap": w[1]} for k, w in changed if k not in stored],
+        )
+        self._write_beats(conn)
+        self._write_refused(conn, now_ms)
+
+    def _write_beats(self, conn: Connection) -> None:
+        beats = [(node, beat) for node, beat in self._beats.items() if beat is not None]
+        self._update_live.run(
+            conn,
+            [
+                {"key_node": n, "last_seen_ms": self.last_seen_ms.get(n), "heartbeat": rows.as_json(beat_fields(b))}
+                for n, b in beats
+            ],
+        )
+        by_event = [node for node, beat in self._beats.items() if beat is None]
+        self._update_seen.run(conn, [{"key_node": n, "last_seen_ms": self.last_seen_ms.get(n)} for n in by_event])
+
+    def _write_refused(self, conn: Connection, now_ms: int) -> None:
+        new = [
+            {"node": n, "reason": r, "count": count, "first_ms": now_ms, "last_ms": now_ms}
+            for (n, r), count in self.refused.items()
+            if (n, r) not in self._stored_refused
+        ]
+        more = [
+            {"key_node": n, "key_reason": r, "more": count, "last_ms": now_ms}
+            for (n, r), count in self.refused.items()
+            if (n, r) in self._stored_refused
+        ]
+        self._insert_refused.run(conn, new)
+        self._update_refused.run(conn, more)
+
+    def written(self) -> None:
+        """What `write` wrote is committed."""
+        self._stored_windows |= self._changed_windows
+        self._stored_refused |= set(self.refused)
+        self._changed_windows.clear()
+        self._beats.clear()
+        self.refused.clear()
+
+
+def beat_fields(beat: payload.Heartbeat) -> dict[str, Any]:
+    """A heartbeat's fields for the store, the echo left out: it meant something only on arrival."""
+    return {name: value for name, value in vars(beat).items() if name not in _UNSAID}

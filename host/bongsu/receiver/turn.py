@@ -1,0 +1,307 @@
+"""One turn of the writer: what a group of messages, finished deliveries and due times does to the books.
+
+A turn is one transaction. What must not happen before its commit (receipts, acknowledgements, requests) is gathered
+here and carried out by the writer afterwards.
+"""
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, update
+
+from bongsu.receiver import events, incidents, ingest, keys
+from bongsu.receiver.books import Books
+from bongsu.receiver.casebook import Outcome, Page, Signal
+from bongsu.receiver.delivery_policy import ALARM, ESCALATION, RESTORE, SMS
+from bongsu.receiver.ingest import Refused, Uplink
+from bongsu.receiver.liveness import echo_is_fresh
+from bongsu.receiver.log import Log
+from bongsu.receiver.mqtt_edge import Arrived
+from bongsu.receiver.outbox import Done, Job, Late, Settled
+from bongsu.receiver.store import schema
+from bongsu.receiver.window import Verdict
+from bongsu_wire import kinds, payload
+
+SUPERVISION, LINK = "supervision", "link"
+SILENT, BROKER_AWAY, DISPATCH_LATE, TEXT_LATE = "silent", "broker_unreachable", "dispatch_late", "text_late"
+
+Line = tuple[str, str, dict[str, Any]]
+
+
+@dataclass(slots=True)
+class _Receipt:
+    """What one node is to be told: the newest frame that this answers, and the events."""
+
+    uplink: Uplink
+    numbers: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class After:
+    """What follows the commit."""
+
+    frames: list[tuple[str, bytes]] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+    seen: list[tuple[str, int]] = field(default_factory=list)
+    wrote_sightings: bool = False
+
+
+class Turn:
+    """One turn. `verify` needs no transaction; the rest does, if `needs_store` says so."""
+
+    def __init__(self, books: Books, log: Log) -> None:
+        self._books, self._log = books, log
+        self._now_ms = books.clock.now_ms()
+        self._page = Page()
+        self._events: list[tuple[Uplink, int]] = []
+        self._answers: list[tuple[Uplink, payload.Answer]] = []
+        self._activated: dict[tuple[str, int], Uplink] = {}
+        self._receipts: dict[tuple[str, int], _Receipt] = {}
+        self._back: dict[str, int] = {}
+        self.refused: list[Refused] = []
+        self.after = After()
+
+    # ---- what came in
+
+    def verify(self, arrived: list[Arrived]) -> None:
+        """Open the messages; what is refused is counted."""
+        for message in arrived:
+            try:
+                self._sort(
+                    ingest.open_uplink(self._books.directory, message.topic, message.data, self._now_ms), message
+                )
+            except Refused as refusal:
+                self._books.sightings.refused[refusal.node, refusal.reason] += 1
+                self.refused.append(refusal)
+
+    def _sort(self, up: Uplink, message: Arrived) -> None:
+        if up.key.state == "pending":
+            self._activated[up.node.id, up.key.epoch] = up
+        if isinstance(up.content, payload.Event):
+            self._events.append((up, message.received_ms))
+        elif isinstance(up.content, payload.Heartbeat):
+            self._heartbeat(up, up.content, message.received_ms)
+        else:
+            self._answers.append((up, up.content))
+
+    def _heartbeat(self, up: Uplink, beat: payload.Heartbeat, received_ms: int) -> None:
+        """A sign of life, if it is new and young; answered in any case where it is new."""
+        books = self._books
+        verdict = books.sightings.judge(up.node.id, up.key.epoch, up.counter)
+        if verdict is Verdict.STALE:
+            raise Refused(ingest.REPLAY, up.node.id)
+        if verdict is Verdict.DUPLICATE:
+            return
+        books.orders.heard(up.node.id, up.key.epoch, up.counter, books.clock.mono_ms())
+        fresh = echo_is_fresh(received_ms, beat.echo_server_ms, beat.echo_age_ms)
+        books.sightings.note(up.node.id, beat, received_ms if fresh else None)
+        if fresh:
+            self._seen(up.node.id, received_ms)
+        self._answer(up)
+
+    def _seen(self, node_id: str, received_ms: int) -> None:
+        self.after.seen.append((node_id, received_ms))
+        if node_id in self._books.liveness.silent:
+            self._back[node_id] = received_ms
+
+    def _answer(self, up: Uplink, number: int | None = None) -> None:
+        receipt = self._receipts.setdefault((up.node.id, up.key.epoch), _Receipt(up))
+        if up.counter > receipt.uplink.counter:
+            receipt.uplink = up
+        if number is not None and number not in receipt.numbers:
+            receipt.numbers.append(number)
+
+    def needs_store(self) -> bool:
+        """Must any of what came in be written now?"""
+        return bool(self._events or self._answers or self._activated or self._back) or self._books.downlink.short_of(
+            len(self._receipts)
+        )
+
+    # ---- in the transaction
+
+    def write(self, conn: Connection) -> None:
+        """Write what came in."""
+        for up in self._activated.values():
+            keys.activate(conn, up.node.id, up.key.epoch, self._now_ms)
+        for up, received_ms in self._events:
+            self._event(conn, up, received_ms)
+        for up, answer in self._answers:
+            if self._books.orders.answered(conn, up.node.id, answer, self._now_ms):
+                self._say("info", "command.answered", node=up.node.id, command=kinds.COMMAND_NAMES.get(answer.code),
+                          result=kinds.ANSWER_NAMES[answer.result])  # fmt: skip
+        for node_id, received_ms in self._back.items():
+            self._node_back(conn, node_id, received_ms)
+        self._books.downlink.reserve(conn, self._frames_wanted())
+
+    def _frames_wanted(self) -> int:
+        return sum(1 + len(r.numbers) // payload.RECEIPT_MAX_EVENTS for r in self._receipts.values())
+
+    def _event(self, conn: Connection, up: Uplink, received_ms: int) -> None:
+        event = up.content
+        assert isinstance(event, payload.Event)
+        content = payload.event_content(up.plain)
+        known = self._books.casebook.is_repeat(conn, self._page, (up.node.id, up.key.epoch, event.number), content)
+        self._answer(up, event.number)
+        if known:
+            return
+        books = self._books
+        h = events.Happening(up.node, up.key.epoch, event, content, received_ms, books.directory, books.settings.texted)
+        done = events.record(books.casebook, self._page, h, reused=known is None)
+        books.orders.heard(up.node.id, up.key.epoch, up.counter, books.clock.mono_ms())
+        books.sightings.note(up.node.id, None, received_ms)
+        self._seen(up.node.id, received_ms)
+        self._say_event(h, done)
+
+    def _node_back(self, conn: Connection, node_id: str, received_ms: int) -> None:
+        signal = Signal(SUPERVISION, (SILENT,), received_ms)
+        self._say_incident(self._books.casebook.end(self._page, f"node:{node_id}", incidents.FAULT, signal))
+        live = schema.node_live
+        conn.execute(update(live).where(live.c.node_id == node_id).values(silent=False, silent_since_ms=None))
+
+    def settle(self, conn: Connection, finished: list[Done]) -> None:
+        """Write what became of deliveries, and tell the next one where somebody refused."""
+        books = self._books
+        settled = books.outbox.settle(conn, finished, lambda incident_id: incident_id in books.casebook.by_id)
+        for s in settled:
+            self._say_delivery(s)
+            if s.done and s.open.escalated:
+                self._delivery_arrived(s)
+        refused = [
+            Late(s.open, s.outcome.detail)
+            for s in settled
+            if s.after.escalate_now and not s.open.escalated and s.open.delivery.purpose in (ALARM, ESCALATION)
+        ]
+        self.escalate(conn, refused)
+        books.outbox.next_in_line(settled)
+
+    def _delivery_arrived(self, s: Settled) -> None:
+        """A late delivery came through after all: the fault that told of it is over."""
+        case = self._books.casebook.by_id.get(s.open.delivery.incident_id)
+        if case is not None:
+            signal = Signal(s.open.delivery.recipient, (), self._now_ms)
+            self._say_incident(self._books.casebook.end(self._page, case.incident.subject, incidents.FAULT, signal))
+
+    def escalate(self, conn: Connection, late: list[Late]) -> None:
+        """Tell the next one as well, and show it as a fault; what is late goes on."""
+        if not late:
+            return
+        book = self._books.casebook
+        for one in late:
+            d = one.open.delivery
+            case = book.by_id.get(d.incident_id)
+            if case is None or case.incident.round != d.round:
+                continue
+            people = events.next_people(case, d.channel)
+            if people:
+                text = d.channel == SMS
+                body = events.escalation_text(case.incident, people[0]["lang"]) if text else one.open.body
+                book.tell(self._page, case, ESCALATION, people[0], body)
+            self._say("warn", "delivery.escalated", incident=d.incident_id, delivery=d.id, recipient=d.recipient,
+                      why=one.why, to=people[0]["id"] if people else None)  # fmt: skip
+            signal = Signal(d.recipient, (TEXT_LATE if d.channel == SMS else DISPATCH_LATE,), self._now_ms)
+            self._say_incident(
+                book.stand(
+                    self._page, case.incident.subject, incidents.FAULT, signal, partial(dict, case.incident.snapshot)
+                )
+            )
+        self._books.outbox.mark_escalated(conn, late)
+
+    def supervise(self, conn: Connection, link_back: bool) -> None:
+        """Find who has fallen silent, and the receiver's own link. `link_back`: a link fault ended just now."""
+        books = self._books
+        fallen, link_fault = books.liveness.expire(books.clock.mono_ms())
+        for node_id in fallen:
+            signal = Signal(SUPERVISION, (SILENT,), self._now_ms)
+            subject = f"node:{node_id}"
+            self._say("warn", "node.silent", node=node_id, last_seen_ms=books.sightings.last_seen_ms.get(node_id))
+            self._say_incident(
+                books.casebook.stand(
+                    self._page, subject, incidents.FAULT, signal, partial(books.silent_snapshot, node_id)
+                )
+            )
+        if fallen:
+            live = schema.node_live
+            silent = update(live).where(live.c.node_id.in_(fallen)).values(silent=True, silent_since_ms=self._now_ms)
+            conn.execute(silent)
+        subject = f"receiver:{books.settings.sender}"
+        signal = Signal(LINK, (BROKER_AWAY,), self._now_ms)
+        if link_fault:
+            self._say_incident(books.casebook.stand(self._page, subject, incidents.FAULT, signal, dict))
+        if link_back:
+            self._say_incident(books.casebook.end(self._page, subject, incidents.FAULT, signal))
+
+    def save(self, conn: Connection) -> None:
+        """Write the page, commands and due deliveries: the end of the transaction."""
+        books, page = self._books, self._page
+        if page.renewed:
+            books.outbox.give_up(conn, page.renewed, RESTORE)
+        if page:
+            self.after.jobs += books.outbox.admit(page.planned)
+            books.casebook.save(conn, page, books.lease.renew(), self._now_ms)
+        if books.orders.ready(books.clock.mono_ms()):
+            self.after.frames += books.orders.send(
+                conn, books.directory, books.downlink, self._now_ms, books.clock.mono_ms()
+            )
+
+    # ---- after the commit
+
+    def committed(self) -> None:
+        """Make the receipts and take over who was seen."""
+        books = self._books
+        for node_id, _ in self.after.seen:
+            if node_id in books.directory.nodes:
+                books.liveness.seen(node_id, books.clock.mono_ms())
+        now_ms = books.clock.now_ms()
+        for receipt in self._receipts.values():
+            up, numbers = receipt.uplink, receipt.numbers
+            for start in range(0, max(1, len(numbers)), payload.RECEIPT_MAX_EVENTS):
+                some = numbers[start : start + payload.RECEIPT_MAX_EVENTS]
+                self.after.frames.append(books.downlink.receipt(up.node, up.key, up.counter, some, now_ms))
+            if numbers:
+                self._say("info", "receipt.sent", node=up.node.id, events=numbers)
+        for up in self._activated.values():
+            up.key.state = "active"
+
+    # ---- the log
+
+    def _say(self, level: str, line: str, /, **fields: Any) -> None:
+        self.after.lines.append((level, line, fields))
+
+    def _say_event(self, h: events.Happening, done: Outcome) -> None:
+        e = h.event
+        self._say(
+            "info",
+            "event.committed",
+            node=h.node.id,
+            event=e.number,
+            kind=kinds.EVENT_NAMES[e.kind],
+            phenomena=kinds.phenomena_text(e.phenomena),
+            criterion=kinds.CRITERION_NAMES[e.criterion],
+            age_ms=None if e.age_ms == payload.AGE_UNKNOWN else e.age_ms,
+            received_ms=h.received_ms,
+            incident=done.incident.id if done.incident is not None else None,
+        )
+        self._say_incident(done)
+
+    def _say_incident(self, done: Outcome) -> None:
+        incident = done.incident
+        if incident is None:
+            return
+        fields = {"incident": incident.id, "class": incident.class_, "subject": incident.subject}
+        if done.opened or done.new_round:
+            standing = sorted({name for names in incident.active.values() for name in names})
+            self._say("info", "incident.opened", **fields, round=incident.round, standing="+".join(standing))
+        if done.restored:
+            self._say("info", "incident.restored", **fields, round=incident.round)
+
+    def _say_delivery(self, s: Settled) -> None:
+        d, state = s.open.delivery, s.after.state
+        fields = {"incident": d.incident_id, "delivery": d.id, "purpose": d.purpose, "channel": d.channel,
+                  "recipient": d.recipient}  # fmt: skip
+        if s.done or (state == "sent" and s.open.polls == 0):
+            self._say("info", f"delivery.{state}", **fields, attempts=d.attempts, detail=s.outcome.detail)
+        elif state == "pending":
+            self._say("warn", "delivery.retry", **fields, attempts=d.attempts, detail=s.outcome.detail,
+                      again_ms=s.after.wait_ms)  # fmt: skip

@@ -1,0 +1,304 @@
+"""The one writer: takes what comes from a queue, in groups, and commits each group as one transaction.
+
+Whatever waits when a turn begins forms the group; nobody waits for company but finished deliveries, which are in no
+hurry. Only after the commit is a message acknowledged, a receipt sent, a request made. If a transaction fails, nothing
+of it counts: the books are read anew, the broker brings the messages again, and the nodes keep their alarms meanwhile.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
+
+from bongsu.errors import BongsuError
+from bongsu.receiver.books import Books, Settings
+from bongsu.receiver.clock import Clock
+from bongsu.receiver.keys import MasterKey
+from bongsu.receiver.log import Log, Seldom
+from bongsu.receiver.mqtt_edge import Arrived, LinkChanged
+from bongsu.receiver.outbox import Done, Job
+from bongsu.receiver.sightings import WRITE_EVERY_MS
+from bongsu.receiver.store import Store
+from bongsu.receiver.store.engine import explain
+from bongsu.receiver.turn import Turn
+
+_GROUP_MAX = 512
+# Results of deliveries may wait so long for company: each commit costs a flush of the disk, which alarms need.
+_RESULTS_WAIT_S = 0.01
+_STORE_PAUSE_S = 1.0
+# What the database says about a statement, not about itself.
+_OWN_FAULTS = (IntegrityError, DataError, ProgrammingError)
+# At the end: how long requests under way may take to come back.
+_DRAIN_S = 4.0
+
+
+@dataclass(slots=True)
+class Wake:
+    """Another process committed something ("registry" or "outbox")."""
+
+    topic: str
+
+
+@dataclass(slots=True)
+class Stop:
+    """Finish what is there, then end."""
+
+
+class Edge(Protocol):
+    """The way to the broker."""
+
+    def ack(self, message: Arrived) -> None:
+        """The message is done with."""
+
+    def publish(self, topic: str, data: bytes) -> None:
+        """Send a frame down."""
+
+
+class Writer:
+    """The writer. `put` may be called from any thread; `edge` and `relay` are set before `start`."""
+
+    edge: Edge
+
+    def __init__(self, store: Store, settings: Settings, master: MasterKey, clock: Clock, log: Log) -> None:
+        self._clock, self._log = clock, log
+        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.put = self._queue.put
+        self._conn = store.engine.connect()
+        self._seldom = Seldom()
+        self._take_jobs: Callable[[list[Job]], None] = lambda jobs: None
+        self._write_sightings_at_ms: int | None = None
+        self._stopping = False
+        self._link_back = False
+        self._stale = False
+        self._was_up = False
+        self._known_nodes: set[str] = set()
+        with self._transaction() as conn:
+            self.books = Books(conn, settings, master, clock)
+        self._data_version = self._version()
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self.failed: BaseException | None = None
+
+    def start(self, edge: Edge, take_jobs: Callable[[list[Job]], None]) -> None:
+        """Begin to work. `take_jobs`: the relay."""
+        self.edge, self._take_jobs = edge, take_jobs
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish what was put before, wait for requests under way, and end."""
+        self.put(Stop())
+        self._thread.join()
+
+    # ---- the loop
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self.turn(self._gather(self._wait_s()))
+            self._drain()
+        except BaseException as err:
+            self.failed = err
+            self._log.error("writer.failed", error=repr(err))
+        finally:
+            self._conn.close()
+
+    def _wait_s(self) -> float | None:
+        books = self.books
+        dues = (books.outbox.due_ms(), books.liveness.due_ms(), self._write_sightings_at_ms)
+        due = min((d for d in dues if d is not None), default=None)
+        return None if due is None else max(0.0, (due - self._clock.mono_ms()) / 1000)
+
+    def _gather(self, timeout_s: float | None) -> list[Any]:
+        """What waits, at most a group; [] if the time was over first."""
+        try:
+            items = [self._queue.get(timeout=timeout_s)]
+        except queue.Empty:
+            return []
+        self._take_waiting(items)
+        if all(type(item) is Done for item in items):
+            try:
+                items.append(self._queue.get(timeout=_RESULTS_WAIT_S))
+            except queue.Empty:
+                return items
+            self._take_waiting(items)
+        return items
+
+    def _take_waiting(self, items: list[Any]) -> None:
+        while len(items) < _GROUP_MAX and not self._queue.empty():
+            items.append(self._queue.get())
+
+    # ---- one turn
+
+    def turn(self, items: list[Any]) -> None:
+        """Carry out one turn: all of it, or none of it, or (if one message spoils it) each message by itself."""
+        arrived = [item for item in items if type(item) is Arrived]
+        others = [item for item in items if type(item) is not Arrived]
+        try:
+            self._attempt(arrived, others)
+        except Exception as err:
+            if not self._store_failed(err):
+                self._log.error("writer.fault", error=repr(err), messages=len(arrived))
+                self._read_anew()
+                self._one_by_one(arrived)
+
+    def _one_by_one(self, arrived: list[Arrived]) -> None:
+        """A fault of this program must not hold up every alarm: only the message that brings it about is left."""
+        if not arrived:
+            self._pause()  # what is due brings it about: no haste
+        for message in arrived:
+            try:
+                self._attempt([message], [])
+            except Exception as err:
+                if self._store_failed(err):
+                    continue
+                self._log.error("frame.fault", topic=message.topic, error=repr(err))
+                self._read_anew()
+                self.edge.ack(message)  # the node keeps it, for it gets no receipt
+
+    def _attempt(self, arrived: list[Arrived], others: list[Any]) -> None:
+        for item in others:
+            self._note(item)
+        if self._stale or self._version() != self._data_version:
+            self._refresh()
+        turn = Turn(self.books, self._log)
+        turn.verify(arrived)
+        finished = [item for item in others if type(item) is Done]
+        if finished or self._due() or turn.needs_store() or self._link_back:
+            self._store(turn, finished)
+        turn.committed()
+        self._carry_out(turn, arrived)
+
+    def _note(self, item: Any) -> None:
+        if type(item) is LinkChanged:
+            mono_ms = self._clock.mono_ms()
+            if item.up:
+                grace_ms = None if self._was_up else self.books.settings.startup_grace_ms
+                self._was_up = True
+                self._link_back = self.books.liveness.link_up(mono_ms, grace_ms) or self._link_back
+            else:
+                self.books.liveness.link_down(mono_ms)
+        elif type(item) is Wake:
+            self._stale = True
+        elif type(item) is Stop:
+            self._stopping = True
+
+    def _due(self) -> bool:
+        mono_ms = self._clock.mono_ms()
+        books = self.books
+        dues = (books.outbox.due_ms(), books.liveness.due_ms(), self._write_sightings_at_ms)
+        return any(due is not None and due <= mono_ms for due in dues) or books.orders.ready(mono_ms)
+
+    def _store(self, turn: Turn, finished: list[Done]) -> None:
+        books = self.books
+        with self._transaction() as conn:
+            turn.write(conn)
+            turn.settle(conn, finished)
+            turn.escalate(conn, books.outbox.take_late())
+            turn.supervise(conn, self._link_back)
+            turn.after.jobs += books.outbox.take_due(conn)
+            turn.save(conn)
+            if self._write_sightings_at_ms is not None and self._clock.mono_ms() >= self._write_sightings_at_ms:
+                books.sightings.write(conn, self._clock.now_ms())
+                turn.after.wrote_sightings = True
+                if books.orders.unanswered():
+                    books.orders.expire(conn, self._clock.now_ms())
+        self._link_back = False
+
+    def _carry_out(self, turn: Turn, arrived: list[Arrived]) -> None:
+        """After the commit: first the requests, then the receipts, then the rest."""
+        after, edge = turn.after, self.edge
+        self._take_jobs(after.jobs)
+        for topic, data in after.frames:
+            edge.publish(topic, data)
+        for message in arrived:
+            edge.ack(message)
+        self._log_turn(turn)
+        sightings = self.books.sightings
+        if after.wrote_sightings:
+            sightings.written()
+            self._write_sightings_at_ms = None
+        if self._write_sightings_at_ms is None and (sightings.waiting() or self.books.orders.unanswered()):
+            self._write_sightings_at_ms = self._clock.mono_ms() + WRITE_EVERY_MS
+
+    def _log_turn(self, turn: Turn) -> None:
+        now_ms = self._clock.now_ms()
+        for level, event, fields in turn.after.lines:
+            if event == "event.committed":
+                fields["commit_ms"] = now_ms - fields.pop("received_ms")
+            (self._log.warning if level == "warn" else self._log.info)(event, **fields)
+        for node_id, _ in turn.after.seen:
+            if node_id not in self._known_nodes:
+                self._known_nodes.add(node_id)
+                self._log.info("node.seen", node=node_id)
+        for refusal in turn.refused:
+            times = self._seldom.due(f"{refusal.node}:{refusal.reason}", self._clock.mono_ms())
+            if times:
+                self._log.warning("frame.refused", node=refusal.node or None, reason=refusal.reason, times=times)
+
+    # ---- the store
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with self._conn.begin():
+            yield self._conn
+
+    def _version(self) -> int:
+        """Changes when another process commits (SQLite); costs microseconds, and no transaction."""
+        if self._conn.dialect.name != "sqlite":
+            return 0
+        driver: Any = self._conn.connection.dbapi_connection
+        return int(driver.execute("PRAGMA data_version").fetchone()[0])
+
+    def _refresh(self) -> None:
+        with self._transaction() as conn:
+            self.books.refresh(conn)
+        self._data_version, self._stale = self._version(), False
+
+    def _read_anew(self) -> None:
+        with self._transaction() as conn:
+            self.books.reload(conn)
+        self._data_version = self._version()
+
+    def _store_failed(self, err: Exception) -> bool:
+        """True if the store is the cause; then this returns when it works again. Nothing of the turn was acknowledged:
+        the broker and the nodes bring everything again.
+        """
+        if isinstance(err, BongsuError):
+            what, step = err.message, err.next_step
+        elif isinstance(err, DBAPIError) and not isinstance(err, _OWN_FAULTS):
+            what, step = explain(str(err.orig)) or (str(err.orig), "Look at the disk and the database.")
+        else:
+            return False
+        if self._seldom.due("store", self._clock.mono_ms()):
+            self._log.error("store.failed", what=what, next=step)
+        while not self._stopping:
+            try:
+                self._read_anew()
+                break
+            except (BongsuError, DBAPIError):
+                self._pause()
+        return True
+
+    def _pause(self) -> None:
+        """Wait before the store is tried again; messages are let go (they come again), a stop is obeyed."""
+        try:
+            item = self._queue.get(timeout=_STORE_PAUSE_S)
+        except queue.Empty:
+            return
+        if type(item) is not Arrived:
+            self._note(item)
+
+    def _drain(self) -> None:
+        """The end: take in what requests under way bring, give the leases back."""
+        end_ms = self._clock.mono_ms() + round(_DRAIN_S * 1000)
+        while self.books.outbox.under_way and self._clock.mono_ms() < end_ms:
+            items = self._gather(0.1)
+            if items:
+                self.turn(items)
+        with self._transaction() as conn:
+            self.books.sightings.write(conn, self._clock.now_ms())
+            self.books.outbox.release(conn)
