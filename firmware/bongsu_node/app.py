@@ -32,7 +32,10 @@ _ALARM_FILE = _STATE + "/alarm"
 # Restarts in a row, not by power, that did not last _LASTING_MS: then only what senses, sounds and reports is started.
 _SAFE_AFTER = 4
 _LASTING_MS = 600_000
-_SAFE_LINK_DELAY_S = 20  # in safe mode the sensing stands first, in case it is the link that brings the node down
+# In safe mode the link starts late, and later with each restart: should it be what brings the node down, the sensing
+# stands meanwhile.
+_SAFE_LINK_MS = 20_000
+_SAFE_LINK_MOST_MS = 1_800_000
 _PANEL_MS = 50
 _UPKEEP_S = 10
 
@@ -60,6 +63,9 @@ class Node:
         self._make_sensing()
         self.wlan = self.mqtt = None
         self.state_failed = False
+        self.link_due_ms = 0
+        if self.safe_mode:
+            self.link_due_ms = min(_SAFE_LINK_MS << min(self.boots.unclean - _SAFE_AFTER, 8), _SAFE_LINK_MOST_MS)
 
     def _boot_text(self) -> str:
         cause = kinds.RESET_NAMES.get(self.cause, "unknown")
@@ -185,12 +191,17 @@ class Node:
         start = self.supervisor.start
         start("watch", lambda beat: self.watch.run(beat, ticks_ms, ticks_add, ticks_diff), 5_000, essential=True)
         start("panel", self._panel, 10_000)
-        try:
-            self._start_link(start)
-        except Exception as e:  # without its link a node still senses and sounds
-            self.log("E", "link", "state=off err=%s" % repr(e).replace(" ", "_"))
         start("upkeep", self._upkeep, 60_000)
         await self.supervisor.run()
+
+    def _start_link_when_due(self) -> None:
+        if self.link_due_ms is None or self.clock.uptime_ms() < self.link_due_ms:
+            return
+        self.link_due_ms = None
+        try:
+            self._start_link(self.supervisor.start)
+        except Exception as e:  # without its link a node still senses and sounds
+            self.log("E", "link", "state=off err=%s" % repr(e).replace(" ", "_"))
 
     def _start_link(self, start) -> None:
         if self.identity is None or self.config.broker is None:
@@ -235,14 +246,9 @@ class Node:
         )
         self.response.wake = uplink.wake
         # Limits: some times over what each promises between two beats.
-        start("wifi", lambda beat: self._link_task(wifi, beat), 60_000)
-        start("mqtt", lambda beat: self._link_task(self.mqtt, beat), 60_000)
-        start("uplink", lambda beat: self._link_task(uplink, beat), 90_000)
-
-    async def _link_task(self, part, beat) -> None:
-        if self.safe_mode:
-            await asyncio.sleep(_SAFE_LINK_DELAY_S)
-        await part.run(beat)
+        start("wifi", wifi.run, 60_000)
+        start("mqtt", self.mqtt.run, 60_000)
+        start("uplink", uplink.run, 90_000)
 
     async def _panel(self, beat) -> None:
         """Siren, lamp and button."""
@@ -263,6 +269,7 @@ class Node:
     async def _upkeep(self, beat) -> None:
         """What needs a look every ten seconds."""
         while True:
+            self._start_link_when_due()
             self._look_after()
             beat()
             await asyncio.sleep(_UPKEEP_S)

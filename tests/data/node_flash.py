@@ -106,8 +106,8 @@ def image():
 
 
 class Story:
-    """What the node does while the power fails: adds, receipts, a full journal, a state. `must`: event number -> content
-    that the flash has promised; `may`: contents that may be there."""
+    """What the node does while the power fails: adds, receipts, a full journal, a state. `must`: event number ->
+    content that the flash has promised; `may`: contents that may be there."""
 
     def __init__(self):
         self.must = {}
@@ -193,7 +193,7 @@ def main():
     writes = 0
     while not cut_at(data, writes):
         writes += 1
-    print("cuts=%d" % writes)
+    print("cuts=" + str(writes))
 
 
 main()

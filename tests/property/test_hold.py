@@ -1,7 +1,7 @@
 """Promise 1: a condition that holds 4.9 s raises nothing, one that holds 5.0 s raises the alarm, within one sample.
 
-The same generated cases run on CPython and on MicroPython. A case is a start value of the ticks (which wrap at 2^30 ms) and a list
-of [ms since the one before, what]: "h" a high sample, "l" a low one, "m" a sample that the sensor did not give.
+The same generated cases run on CPython and on MicroPython. A case is a start value of the ticks (which wrap at 2^30 ms)
+and a list of [ms since the one before, what]: "h" a high sample, "l" a low one, "m" one that the sensor did not give.
 """
 
 from collections.abc import Callable, Iterator
@@ -115,7 +115,7 @@ steps_lists = st.lists(
 
 
 def highs(steps: list[Step]) -> Iterator[tuple[int, list[int]]]:
-    """For each high sample: its index, and the ms between the high samples of its run up to it (the missed ones between them count)."""
+    """For each high sample: its index, and the ms between the high samples of its run so far, missed ones included."""
     between: list[int] | None = None
     away = 0
     for i, (dt, what) in enumerate(steps):
@@ -188,8 +188,11 @@ def test_5_s_always_within_one_sample(run: Runner, start: int, phase: int) -> No
 @settings(max_examples=100, deadline=None)
 @given(
     start=starts,
-    steps=st.lists(st.tuples(jittered, st.integers(2_000, 5_000) | st.sampled_from([CLEAR, ALARM - 1, ALARM, 5_000])),
-                   min_size=1, max_size=60),
+    steps=st.lists(
+        st.tuples(jittered, st.integers(2_000, 5_000) | st.sampled_from([CLEAR, ALARM - 1, ALARM, 5_000])),
+        min_size=1,
+        max_size=60,
+    ),
 )
 def test_the_detector_is_the_same_on_both(board: mpy.Server, start: int, steps: list[tuple[int, int]]) -> None:
     """Median and hold together, with values in place of high and low."""
@@ -204,7 +207,8 @@ def test_the_detector_is_the_same_on_both(board: mpy.Server, start: int, steps: 
         assert detector.value == medians[-1]
         assert detector.below == (medians[-1] < CLEAR)
     assert board.call(["detector", start, steps]) == here
-    assert here == run_here(start, [(dt, "h" if m >= ALARM else "l") for (dt, _), m in zip(steps, medians, strict=True)])
+    judged = [(dt, "h" if median >= ALARM else "l") for (dt, _), median in zip(steps, medians, strict=True)]
+    assert here == run_here(start, judged)
 
 
 class SmallInt(int):
@@ -230,7 +234,7 @@ for _name in ("add", "sub", "mul", "radd", "rsub", "rmul", "and", "rand", "rshif
 @settings(max_examples=200, deadline=None)
 @given(start=starts, steps=st.lists(st.tuples(st.one_of(jittered, gap), st.integers(0, 0xFFFF)), max_size=60))
 def test_all_arithmetic_is_of_small_ints(start: int, steps: list[tuple[int, int]]) -> None:
-    """Nothing in the detector leaves +-2^30, so nothing allocates a big int on the chip. (ticks_diff is C code there.)"""
+    """Nothing in the detector leaves +-2^30, so there is no big int on the chip. (ticks_diff is C code there.)"""
 
     def chip_diff(a: int, b: int) -> SmallInt:
         return SmallInt(ticks_diff(int(a), int(b)))

@@ -20,7 +20,7 @@ class PowerCut(BaseException):
 
 
 class Nvs:
-    """NVS with a pending and a durable state. `cut(where)` is asked at each step; where: "set", "before", "after" the commit."""
+    """NVS with a pending and a durable state. `cut(where)` is asked at each step: "set", "before", "after" a commit."""
 
     def __init__(self, counter: int = 1, event: int = 1) -> None:
         self.durable = {
@@ -218,7 +218,8 @@ import struct
 from bongsu_node import counters
 
 class Nvs:
-    store = {"ident": struct.pack("<BB16s", 1, 3, bytes(16)), "ctr": struct.pack("<BBII", 1, 3, 0xFFFF0000, 5), "down": b""}
+    store = {"ident": struct.pack("<BB16s", 1, 3, bytes(16)), "down": b""}
+    store["ctr"] = struct.pack("<BBII", 1, 3, 0xFFFF0000, 5)
     def get_blob(self, key, buffer):
         if key not in self.store:
             raise OSError(-4354)

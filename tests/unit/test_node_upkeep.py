@@ -73,7 +73,9 @@ def test_commands_do_what_they_say() -> None:
     assert lines[0] == "name=test sender=3 answer=done"
 
 
-@pytest.mark.parametrize("code", [kinds.CMD_SET_PARAMETER, kinds.CMD_EVACUATE, kinds.CMD_ROTATE_KEY, kinds.CMD_UPDATE, 99])
+@pytest.mark.parametrize(
+    "code", [kinds.CMD_SET_PARAMETER, kinds.CMD_EVACUATE, kinds.CMD_ROTATE_KEY, kinds.CMD_UPDATE, 99]
+)
 def test_what_it_cannot_do_it_says(code: int) -> None:
     desk = Desk()
     assert obey(commands(desk)[0], code) == kinds.ANSWER_UNSUPPORTED
