@@ -209,7 +209,6 @@ _READINGS = {
     "gas": ("gas_index", "1", 1, payload.U16_UNKNOWN),
     "humidity_half": ("relative_humidity", "%", 2, payload.U8_UNKNOWN),
     "battery_mv": ("battery", "V", 1000, payload.U16_UNKNOWN),
-    "rssi_dbm": ("radio_level", "dBm", 1, payload.RSSI_UNKNOWN),
 }
 _KELVIN_DK = 2732  # 0 degC in the wire's 0.1 K, as the node rounds it
 

@@ -4,11 +4,11 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from bongsu.demo import market, verdict
 from bongsu.demo.stage import Say, Stage
-from bongsu.demo.story import Story
+from bongsu.demo.story import Story, in_order
+from bongsu.errors import BongsuError
 from bongsu.sim import scenarios
 
 # Board seconds.
@@ -51,9 +51,11 @@ def _play(say: Say, stage: Stage, speed: float, started_s: float) -> int:
     story = Story(started_s)
     units = {s.address for s in market.SHOPS}
     say("")
-    _pump(say, stage, story, lambda: story.facts.seen >= units, _CONNECT_MOST_S, "all eight boards at the receiver")
-    now_s = time.time()
-    say(story.say(now_s, "all 8 shops", "connected", "over TLS, first heartbeats seen; quiet air"))
+    try:
+        _pump(say, stage, story, lambda: story.facts.seen >= units, _CONNECT_MOST_S, "all eight boards")
+    except _TooLate:
+        raise _not_connected(stage, units - story.facts.seen) from None
+    say(story.say(time.time(), "all 8 shops", "connected", "over TLS, first heartbeats seen; quiet air"))
     _ignite(stage, story)
     say(story.say(time.time(), market.shop(market.FIRE_UNIT).name, "fire", _fire_text()))
     try:
@@ -75,12 +77,21 @@ def _pump(say: Say, stage: Stage, story: Story, done: Callable[[], bool], most_s
         left = end - time.monotonic()
         if left <= 0:
             raise _TooLate(f"{what} did not come in {most_s:.0f} s")
-        line = stage.next_line(min(left, _LOOK_S))
-        if line is None or line.name == "ended":
+        lines = in_order(stage.next_lines(min(left, _LOOK_S)))
+        if not lines or any(line.name == "ended" for line in lines):
             stage.check_alive()
-        else:
+        for line in lines:
             for text in story.take(line):
                 say(text)
+
+
+def _not_connected(stage: Stage, missing: set[str]) -> BongsuError:
+    first = sorted(missing)[0]
+    said = "\n".join(f"    {line.text}" for line in stage.boards[first].log_lines[-5:])
+    return BongsuError(
+        f"not connected after {_CONNECT_MOST_S:.0f} s: {', '.join(sorted(missing))}; {first} said last:\n{said}",
+        "Run it again when this machine has less to do, or slower: bongsu demo --speed 2",
+    )
 
 
 def _ignite(stage: Stage, story: Story) -> None:
@@ -111,41 +122,34 @@ def _judge(say: Say, stage: Stage, story: Story, missing: str, started_s: float)
     facts = story.facts
     reports, texts = stage.received("station")["reports"], stage.received("phone")["texts"]
     found = verdict.checks(facts, reports, texts, stage.incidents())
-    say("")
-    _tell_messages(say, reports, texts)
-    say("")
-    rows = verdict.table(facts)
-    wide = max(len(step) for step, _, _ in rows)
-    for step, delay, clock in rows:
-        say(f"  {step:<{wide}}  {delay:>9}  {clock}")
-    photo_s = scenarios.load_fire(market.FIRE_NAME, market.FIRE_STATION).first_photoelectric_s
-    if photo_s is not None and facts.alarm_board_s is not None:
-        ours_s = facts.alarm_board_s - facts.ignition_board_s
-        say(f"  alarm {ours_s:.0f} s after ignition; NIST's photoelectric alarm at that place: {photo_s:.0f} s")
-    say("")
-    for check in found:
-        say(f"  {'ok  ' if check.ok else 'FAIL'}  {check.text}")
     if missing:
-        say(f"  FAIL  {missing}")
-    good = not missing and all(check.ok for check in found)
+        found.append(verdict.Check(False, missing))
+    for title, lines in (
+        ("What people got to read", verdict.messages(reports, texts)),
+        ("How long it took", _delays(story)),
+        ("Was it right?", [f"{'ok  ' if c.ok else 'FAIL'}  {c.text}" for c in found]),
+    ):
+        say("")
+        say(title)
+        for line in lines:
+            say(f"  {line}")
+    good = all(check.ok for check in found)
     say("")
-    say(f"{'Demo passed' if good else 'Demo FAILED'} in {time.time() - started_s:.0f} s.")
+    say(f"{'Demo passed' if good else 'Demo FAILED'} after {time.time() - started_s:.0f} s.")
     return 0 if good else 1
 
 
-def _tell_messages(say: Say, reports: list[dict[str, Any]], texts: list[dict[str, Any]]) -> None:
-    """What people got to read."""
-    import msgspec
-
-    from bongsu.channels import body
-    from bongsu.receiver.phone import masked
-    from bongsu.sim.station import line_of
-
-    for report in reports:
-        if report["path"] == "/station":
-            say(f"  fire station got: {line_of(msgspec.convert(report['body'], body.Body))}")
-    for text in texts:
-        say(f"  {masked(text['to'])} got: {text['text']}")
+def _delays(story: Story) -> list[str]:
+    rows = verdict.table(story.facts)
+    wide = max(len(step) for step, _, _ in rows)
+    lines = [f"{step:<{wide}}  {delay:>8}  {clock} time" for step, delay, clock in rows]
+    photo_s = scenarios.load_fire(market.FIRE_NAME, market.FIRE_STATION).first_photoelectric_s
+    if photo_s is not None and story.facts.alarm_board_s is not None:
+        ours_s = story.facts.alarm_board_s - story.facts.ignition_board_s
+        lines.append(
+            f"Alarm {ours_s:.0f} s after ignition; NIST's photoelectric smoke alarm at that place: {photo_s:.0f} s."
+        )
+    return lines
 
 
 def _stay(say: Say, stage: Stage) -> None:

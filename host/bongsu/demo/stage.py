@@ -3,6 +3,8 @@
 import contextlib
 import io
 import json
+import queue
+import secrets
 import shlex
 import tempfile
 import time
@@ -23,6 +25,8 @@ from bongsu.sim.scenarios import quiet_air
 from bongsu.sim.serial_log import LogLine
 
 READY_S = 20.0
+# Lines so near to one another are told in the order of the data path.
+MOMENT_S = 0.1
 _HTTP_S = 5.0
 _QUIET_S = 600.0
 
@@ -70,13 +74,13 @@ class Stage:
         return out.getvalue()
 
     def _start_peers(self) -> None:
-        secrets = []
+        options = []
         for responder in ("station", "centre"):
             path = self.folder / f"{responder}.whsec"
             path.write_text(new_secret(), encoding="ascii")
             path.chmod(0o600)
-            secrets += ["--secret-file", str(path)]
-        self._peer("station", *secrets)
+            options += ["--secret-file", str(path)]
+        self._peer("station", *options)
         self._peer("phone", "--delivery-ms", "300")
 
     def _peer(self, name: str, *args: str) -> None:
@@ -92,11 +96,11 @@ class Stage:
     def _register(self) -> None:
         for site in market.SITES:
             self.command("site", "add", site.id, "--name", site.name, "--address", site.address)
-        for kind, name in (("station", "한내119안전센터"), ("centre", "시장 관제센터")):
+        for kind, name in (("station", "119안전센터"), ("centre", "시장 관제센터")):
             url = self.url("station", kind)
-            secret = str(self.folder / f"{kind}.whsec")
+            secret_file = str(self.folder / f"{kind}.whsec")
             args = ["responder", "add", kind, "--kind", kind, "--name", name, "--url", url]
-            self.command(*args, "--secret-file", secret, shown=shlex.join(args))
+            self.command(*args, "--secret-file", secret_file, shown=shlex.join(args))
 
     def _import_shops(self) -> None:
         for site in market.SITES:
@@ -124,10 +128,13 @@ class Stage:
         raise child.failure(f"is not ready after {READY_S:.0f} s")
 
     def _provision(self) -> None:
+        passphrase = self.folder / "wifi.txt"
+        passphrase.write_text(secrets.token_urlsafe(12), encoding="ascii")
         for shop in market.SHOPS:
-            args = ["node", "provision", shop.node, "--out", str(self.folder / "bundles" / shop.node)]
-            first = shop is market.SHOPS[0]
-            self.command(*args, shown=f"node provision {shop.node} --out ...   (and 7 more)" if first else None)
+            bundle = self.folder / "bundles" / shop.node
+            shown = f"node provision {shop.node} --wifi market=wifi.txt --out bundles/{shop.node}   (and 7 more)"
+            args = ["node", "provision", shop.node, "--wifi", f"market={passphrase}", "--out", str(bundle)]
+            self.command(*args, shown=shown if shop is market.SHOPS[0] else None)
 
     def _power_on(self) -> None:
         self._say("  flash and start 8 virtual boards on real MicroPython")
@@ -145,10 +152,18 @@ class Stage:
 
     # -- while it runs
 
+    def next_lines(self, timeout_s: float) -> list[Line]:
+        """The next lines, waiting at most `timeout_s` for the first; what comes in the same moment comes with it."""
+        found = []
+        line = self.next_line(timeout_s)
+        end = time.monotonic() + MOMENT_S
+        while line is not None:
+            found.append(line)
+            line = self.next_line(end - time.monotonic())
+        return found
+
     def next_line(self, timeout_s: float) -> Line | None:
         """The next line of the receiver or a board; None if there is none in time."""
-        import queue
-
         try:
             return self.lines.get(timeout=max(0.0, timeout_s))
         except queue.Empty:

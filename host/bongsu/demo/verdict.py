@@ -8,7 +8,7 @@ from typing import Any
 
 from bongsu.demo import market
 from bongsu.demo.story import Facts, duration
-from bongsu.receiver.phone import normal
+from bongsu.receiver.phone import masked, normal
 
 Fields = Mapping[str, Any]
 _ALARM, _RESTORE = "bongsu.fire.alarm", "bongsu.fire.restore"
@@ -36,7 +36,8 @@ def checks(
         _nobody_else(reports),
         _owner_texted(texts),
         Check(
-            lighter is not None and not facts.lighter_alarm, f"the lighter in {market.LIGHTER_UNIT} {held}: no alarm"
+            lighter is not None and not facts.lighter_alarm,
+            f"the lighter in {market.LIGHTER_UNIT} (3 s) {held} above the limit: no alarm",
         ),
         _one_incident(incidents),
         _restored(reports, incidents),
@@ -96,7 +97,6 @@ def table(facts: Facts) -> list[tuple[str, str, str]]:
     rows: list[tuple[str, float | None, float | None, str]] = [
         ("ignition -> smoke above its limit for good", facts.ignition_board_s, facts.first_high_board_s, "board"),
         ("above its limit -> alarm (5 s of hold)", facts.first_high_board_s, facts.alarm_board_s, "board"),
-        ("alarm -> stored by the receiver", alarm_s, facts.committed_wall_s, "wall"),
         ("alarm -> receipt at the node", alarm_s, facts.receipt_wall_s, "wall"),
         ("alarm -> fire station accepted", alarm_s, done.get(("responder:station", "alarm")), "wall"),
         ("alarm -> control centre accepted", alarm_s, done.get(("responder:centre", "alarm")), "wall"),
@@ -111,3 +111,27 @@ def table(facts: Facts) -> list[tuple[str, str, str]]:
 
 def _first_sms(facts: Facts, purpose: str) -> float | None:
     return next((s for (who, why), s in facts.done.items() if who.startswith("contact:") and why == purpose), None)
+
+
+def messages(reports: Sequence[Fields], texts: Sequence[Fields]) -> list[str]:
+    """What the fire station and the owner got, for the terminal: phones masked."""
+    lines = []
+    for report in reports:
+        if report["path"] == "/station":
+            lines += _report_lines(report["body"])
+    return lines + [f"SMS {masked(t['to'])}: {t['text']}" for t in texts]
+
+
+_SHOWN = {"temperature": "{value:.1f} °C", "smoke_optical_density": "smoke {value:.3f}/m"}
+
+
+def _report_lines(body: Fields) -> list[str]:
+    data = body["data"]
+    site, shop, owner = (data.get(k) or {} for k in ("market", "shop", "owner"))
+    values = ", ".join(_SHOWN.get(v["name"], "{value:g} {unit}").format(**v) for v in data["values"])
+    return [
+        f"fire station: {body['type']} no. {data['incident']}, {data['event_time'] or data['received_time']}",
+        f"    {site.get('name', '?')}, {site.get('address', '')}: {shop.get('name', '?')}, {shop.get('place', '')}",
+        f"    {'+'.join(data['phenomena'])} by {data['criterion']}, {values};"
+        f" owner {owner.get('name', '?')} {masked(owner.get('phone', ''))}",
+    ]
