@@ -135,6 +135,7 @@ def highs(steps: list[Step]) -> Iterator[tuple[int, list[int]]]:
 @example(start=PERIOD - 2_500, steps=[(SAMPLE_MS, "h")] * 21)
 @example(start=0, steps=[(SAMPLE_MS, "h")] * 20 + [(GAP_MS + 1, "h"), (SAMPLE_MS, "h")])
 @example(start=0, steps=[(GAP_MS + 100, "h")] * 12)
+@example(start=0, steps=[(SAMPLE_MS, "h")] * 19 + [(GAP_MS, "h")])  # two periods are no gap yet
 def test_the_rule(run: Runner, start: int, steps: list[Step]) -> None:
     done = run(start, steps)
     for i, between in highs(steps):
@@ -209,6 +210,11 @@ def test_the_detector_is_the_same_on_both(board: mpy.Server, start: int, steps: 
     assert board.call(["detector", start, steps]) == here
     judged = [(dt, "h" if median >= ALARM else "l") for (dt, _), median in zip(steps, medians, strict=True)]
     assert here == run_here(start, judged)
+
+
+def test_a_value_at_the_threshold_is_high_and_one_below_it_is_not(board: mpy.Server) -> None:
+    for value, done in ((ALARM, True), (ALARM - 1, False)):
+        assert board.call(["detector", 0, [[SAMPLE_MS, value]] * 21]) == [False] * 20 + [done]
 
 
 class SmallInt(int):
