@@ -25,7 +25,7 @@ class _Job:
         self.make_coro = make_coro
         self.limit_ms = limit_ms
         self.essential = essential
-        self.task = None
+        self.task: asyncio.Task = None
         self.ended = True
         self.hung = False
         self.failures = 0

@@ -3,6 +3,7 @@
 Nothing in here can stop the siren or the sensing: flash and NVS may fail, and then the event is still sent from RAM.
 """
 
+from bongsu_node.upkeep.faults import Faults
 from bongsu_wire import kinds, payload
 
 
@@ -17,7 +18,7 @@ class Response:
     def __init__(self, alarms, siren, identity, journal, save, ticks_ms, log) -> None:
         self.wake = None
         self.readings = dict
-        self.faults = None
+        self.faults: Faults = None
         self.broken = False  # an event could not be made or kept
         self._alarms = alarms
         self._siren = siren
