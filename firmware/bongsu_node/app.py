@@ -5,11 +5,12 @@
 
 import asyncio
 import gc
+import sys
 from time import ticks_add, ticks_diff, ticks_ms
 
 import machine
 
-from bongsu_node import board, config, counters, flashfile, log, version
+from bongsu_node import board, counters, flashfile, log, version
 from bongsu_node.alarm.journal import Journal
 from bongsu_node.alarm.response import Response
 from bongsu_node.alarm.siren import Siren
@@ -52,7 +53,7 @@ class Node:
         self.safe_mode = self.boots.unclean >= _SAFE_AFTER
         self.log("I", "boot", self._boot_text())
         self._make_folders()
-        self.config = config.load("/node.json", _STATE + "/node.json", node_text(mac))
+        self.config = _load_config(node_text(mac))
         for error in self.config.errors:
             self.log("E", "config", "last_good=%d err=%s" % (self.config.last_good, error.replace(" ", "_")))
         self.identity = self._identity(nvs, mac)
@@ -61,7 +62,7 @@ class Node:
         )
         self._make_alarm()
         self._make_sensing()
-        self.wlan = self.mqtt = None
+        self.wlan = None
         self.state_failed = False
         self.link_due_ms = 0
         if self.safe_mode:
@@ -221,10 +222,10 @@ class Node:
             self.config.wifi,
             lambda: not self.watch.rising,
             self.log,
-            link_works=lambda: self.mqtt.connected,
-            on_change=lambda up: self.mqtt.retry_now() if up else None,
+            link_works=lambda: mqtt.connected,
+            on_change=lambda up: mqtt.retry_now() if up else None,
         )
-        self.mqtt = MqttClient(
+        mqtt = MqttClient(
             broker,
             _read("/ca.der") if broker["tls"] else None,
             None,
@@ -236,7 +237,7 @@ class Node:
         uplink = Uplink(
             self.identity,
             self.journal,
-            self.mqtt,
+            mqtt,
             self.clock,
             self.status,
             on_receipt=lambda numbers, server_ms: None,
@@ -247,7 +248,7 @@ class Node:
         self.response.wake = uplink.wake
         # Limits: some times over what each promises between two beats.
         start("wifi", wifi.run, 60_000)
-        start("mqtt", self.mqtt.run, 60_000)
+        start("mqtt", mqtt.run, 60_000)
         start("uplink", uplink.run, 90_000)
 
     async def _panel(self, beat) -> None:
@@ -300,6 +301,17 @@ class Node:
 
     def _task_failed(self, name: str) -> None:
         self.faults.set(kinds.FAULT_TASK, True)
+
+
+def _load_config(node: str):
+    """The settings. What checks them is needed once: its 5 KB of heap are given back."""
+    import bongsu_node
+    from bongsu_node import config
+
+    settings = config.load("/node.json", _STATE + "/node.json", node)
+    del sys.modules["bongsu_node.config"]
+    del bongsu_node.config
+    return settings
 
 
 def _nvs():
