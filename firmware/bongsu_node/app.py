@@ -63,6 +63,7 @@ class Node:
         self._make_alarm()
         self._make_sensing()
         self.wlan = None
+        self.wifi_up = False
         self.state_failed = False
         self.link_due_ms = 0
         if self.safe_mode:
@@ -216,6 +217,20 @@ class Node:
 
         broker = self.config.broker
         room = health.TlsRoom(health.idf_free_kb, ticks_ms, ticks_diff, self.log)
+        mqtt = MqttClient(
+            broker,
+            _read("/ca.der") if broker["tls"] else None,
+            None,
+            lambda: self.wifi_up and not self.watch.rising and (not broker["tls"] or room.enough()),
+            self.log,
+            down_topic=down(self.identity.node_text),
+        )
+
+        def wifi_changed(up: bool) -> None:
+            self.wifi_up = up
+            if up:
+                mqtt.retry_now()
+
         self.wlan = network.WLAN(network.STA_IF)
         wifi = WifiSupervisor(
             self.wlan,
@@ -223,15 +238,7 @@ class Node:
             lambda: not self.watch.rising,
             self.log,
             link_works=lambda: mqtt.connected,
-            on_change=lambda up: mqtt.retry_now() if up else None,
-        )
-        mqtt = MqttClient(
-            broker,
-            _read("/ca.der") if broker["tls"] else None,
-            None,
-            lambda: wifi.up and not self.watch.rising and (not broker["tls"] or room.enough()),
-            self.log,
-            down_topic=down(self.identity.node_text),
+            on_change=wifi_changed,
         )
         commands = Commands(self.response, self.siren, self.reset, self.safe_mode, ticks_ms, self.log)
         uplink = Uplink(
