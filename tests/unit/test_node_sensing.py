@@ -83,6 +83,23 @@ def test_smoke_head_reads_right(mv: float, smoke_e4: int) -> None:
     assert SmokeHead(Adc(mv), 400, 1000).read() == smoke_e4
 
 
+def test_dense_smoke_that_drives_the_head_into_its_supply_is_smoke() -> None:
+    adc = Adc(400)
+    head = SmokeHead(adc, 400, 1000)
+    for mv in (400, 450, 600, 1400, 2600):
+        adc.mv = mv
+        head.read()
+    for mv in (3050, 3300, 3300):
+        adc.mv = mv
+        assert head.read() >= 2600
+    adc.mv = 410  # the air clears, and then the wire is shorted
+    assert head.read() == 10
+    adc.mv = 3300
+    with pytest.raises(SensorError) as e:
+        head.read()
+    assert e.value.why == "short"
+
+
 @pytest.mark.parametrize(("mv", "why"), [(142, "open"), (0, "open"), (3001, "short"), (3300, "short")])
 def test_smoke_head_failures(mv: float, why: str) -> None:
     with pytest.raises(SensorError) as e:
