@@ -22,10 +22,9 @@ from bongsu_node.sensing.watch import Watch
 from bongsu_node.supervisor import Supervisor
 from bongsu_node.upkeep import health
 from bongsu_node.upkeep.button import LONG, SHORT, Button
-from bongsu_node.upkeep.commands import Commands
 from bongsu_node.upkeep.faults import Faults
 from bongsu_wire import kinds, payload
-from bongsu_wire.topics import down, node_text
+from bongsu_wire.topics import node_text
 
 _STATE = "/state"
 _JOURNAL = "/journal"
@@ -63,7 +62,6 @@ class Node:
         self._make_alarm()
         self._make_sensing()
         self.wlan = None
-        self.wifi_up = False
         self.state_failed = False
         self.link_due_ms = 0
         if self.safe_mode:
@@ -153,7 +151,7 @@ class Node:
 
     def reset(self) -> bool:
         """The command: end alarms whose cause is over."""
-        return self.response.reset(self.watch.end_holds, self._is_high)
+        return self.response.reset(self.watch.end_hold, self._is_high)
 
     def _is_high(self, bit: int) -> bool:
         for probe in self.watch.probes:
@@ -201,62 +199,20 @@ class Node:
             return
         self.link_due_ms = None
         try:
-            self._start_link(self.supervisor.start)
+            self._start_link()
         except Exception as e:  # without its link a node still senses and sounds
             self.log("E", "link", "state=off err=%s" % repr(e).replace(" ", "_"))
 
-    def _start_link(self, start) -> None:
+    def _start_link(self) -> None:
         if self.identity is None or self.config.broker is None:
             self.log("E", "link", "state=off why=%s" % ("config" if self.identity else "unprovisioned"))
             return
-        import network
+        from bongsu_node.centre import Centre
 
-        from bongsu_node.link.bearers import WifiSupervisor
-        from bongsu_node.link.mqtt import MqttClient
-        from bongsu_node.link.uplink import Uplink
-
-        broker = self.config.broker
-        room = health.TlsRoom(health.idf_free_kb, ticks_ms, ticks_diff, self.log)
-        mqtt = MqttClient(
-            broker,
-            _read("/ca.der") if broker["tls"] else None,
-            None,
-            lambda: self.wifi_up and not self.watch.rising and (not broker["tls"] or room.enough()),
-            self.log,
-            down_topic=down(self.identity.node_text),
-        )
-
-        def wifi_changed(up: bool) -> None:
-            self.wifi_up = up
-            if up:
-                mqtt.retry_now()
-
-        self.wlan = network.WLAN(network.STA_IF)
-        wifi = WifiSupervisor(
-            self.wlan,
-            self.config.wifi,
-            lambda: not self.watch.rising,
-            self.log,
-            link_works=lambda: mqtt.connected,
-            on_change=wifi_changed,
-        )
-        commands = Commands(self.response, self.siren, self.reset, self.safe_mode, ticks_ms, self.log)
-        uplink = Uplink(
-            self.identity,
-            self.journal,
-            mqtt,
-            self.clock,
-            self.status,
-            on_receipt=lambda numbers, server_ms: None,
-            on_command=commands.obey,
-            log=self.log,
-            heartbeat_ms=self.config.heartbeat_s * 1000,
-        )
-        self.response.wake = uplink.wake
-        # Limits: some times over what each promises between two beats.
-        start("wifi", wifi.run, 60_000)
-        start("mqtt", mqtt.run, 60_000)
-        start("uplink", uplink.run, 90_000)
+        centre = Centre(self)
+        self.wlan = centre.wlan
+        self.response.wake = centre.uplink.wake
+        centre.start(self.supervisor.start)
 
     async def _panel(self, beat) -> None:
         """Siren, lamp and button."""
@@ -302,7 +258,7 @@ class Node:
 
     def _storage_failed(self) -> bool:
         broken, self.response.broken = self.response.broken, False
-        kept = self.journal is None or not self.journal.failed
+        kept = self.journal is None or not (self.journal.failed or self.journal.damaged)
         promised = self.identity is None or not self.identity.failed
         return broken or self.state_failed or self.clock.failed or not kept or not promised
 
@@ -325,14 +281,6 @@ def _nvs():
     import esp32
 
     return esp32.NVS(counters.NAMESPACE)
-
-
-def _read(path: str):
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError:
-        return None
 
 
 def main() -> None:

@@ -320,11 +320,12 @@ def test_test_event_and_its_chirp(tmp_path: Path) -> None:
 def test_reset_waits_for_the_cause_to_be_over(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.alarm()
-    ended: list[bool] = []
-    assert not desk.response.reset(lambda: ended.append(True), lambda bit: True)
+    ended: list[int] = []
+    assert not desk.response.reset(ended.append, lambda bit: True)
     assert desk.alarms.active and not ended
-    assert desk.response.reset(lambda: ended.append(True), lambda bit: False)
-    assert not desk.alarms.active and ended
+    assert desk.response.reset(ended.append, lambda bit: False)
+    assert not desk.alarms.active
+    assert ended == [kinds.HEAT]  # another phenomenon's rise is not touched
     assert desk.journal is not None
     assert [e.kind for e in desk.journal.events()] == [kinds.ALARM, kinds.RESTORE]
 

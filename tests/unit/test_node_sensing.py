@@ -245,6 +245,19 @@ def test_restore_after_60_s_below_and_a_new_rise_is_a_new_alarm() -> None:
     assert times[2] == (30 + 100 + 1 + 260 + 1) * 250 + 5_000
 
 
+def test_after_a_reset_by_hand_only_that_phenomenon_must_hold_anew() -> None:
+    watch, recorder, alarms = watch_of(Script([3400] * 30 + [DEAD]), Script([0] * 40 + [700]))
+    for n in range(55):
+        watch.step(n * 250)
+    alarms.of(kinds.HEAT).end()
+    watch.end_hold(kinds.HEAT)
+    for n in range(55, 80):
+        watch.step(n * 250)
+    # The smoke had begun to rise before the reset, and alarms 5.0 s after its own first high sample.
+    assert [call[1:] for call in recorder.calls if call[0] == "alarm"] == [(kinds.HEAT, 5000), (kinds.SMOKE, 5000)]
+    assert alarms.active == kinds.SMOKE
+
+
 def test_log_lines() -> None:
     lines: list[tuple[str, ...]] = []
     heat = [2942] * 20 + [3400] * 12 + [2942] * 30 + [3400] * 30

@@ -81,19 +81,19 @@ class Response:
         self._log("I", "silence", "state=%s" % ("on" if done else "nothing-sounds"))
         return done
 
-    def reset(self, end_holds, is_high) -> bool:
+    def reset(self, end_hold, is_high) -> bool:
         """End the standing alarms whose cause is over, without waiting for the restore time: also that of a sensor
         which died high.
 
-        `end_holds()`: the criteria must hold anew; `is_high(bit)`: the phenomenon is above its hysteresis now. False,
-        and nothing is done, while any standing one is.
+        `end_hold(bit)`: its criterion must hold anew; `is_high(bit)`: the phenomenon is above its hysteresis now.
+        False, and nothing is done, while any standing one is.
         """
         standing = [p for p in self._alarms.phenomena if p.active]
         for p in standing:
             if is_high(p.bit):
                 return False
-        end_holds()
         for p in standing:
+            end_hold(p.bit)
             p.end()
             self.restored(p)
         return True

@@ -70,11 +70,12 @@ class Watch:
         values = self.readings()
         return " ".join(["%s=%d" % (name, values[name]) for name in ("temp_dk", "smoke_e4") if name in values])
 
-    def end_holds(self) -> None:
-        """After a reset by hand every criterion must hold anew."""
+    def end_hold(self, bit: int) -> None:
+        """After a reset by hand the criterion of phenomenon `bit` must hold anew."""
         for probe in self.probes:
-            probe.detector.hold.sample(0, False)
-            probe.fulfilled = False
+            if probe.detector.phenomenon == bit:
+                probe.detector.hold.sample(0, False)
+                probe.fulfilled = False
 
     async def run(self, beat, ticks_ms, ticks_add, ticks_diff) -> None:
         """Sample for ever, on a schedule of ticks that does not drift; what a blocked loop missed is left out."""
