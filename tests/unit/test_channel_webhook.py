@@ -8,8 +8,9 @@ import json
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+from bongsu.channels.address import url_problem
 from bongsu.channels.base import Message
-from bongsu.channels.http import HttpFailure, Response, url_problem
+from bongsu.channels.http import HttpFailure, Response
 from bongsu.channels.webhook import WebhookChannel, outcome_of, signed_headers
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -121,3 +122,12 @@ def test_no_answer_is_tried_again():
 )
 def test_plain_http_is_for_this_machine_only(url, good):
     assert (url_problem(url) is None) is good
+
+
+def test_a_responder_is_not_registered_with_an_address_that_would_be_refused():
+    from bongsu.receiver import fields
+    from bongsu.receiver.responders import _checked_url
+
+    assert _checked_url("https://station.example/x") == "https://station.example/x"
+    with pytest.raises(fields.FieldError, match="plain http"):
+        _checked_url("http://station.example/x")

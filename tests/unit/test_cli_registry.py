@@ -102,7 +102,7 @@ def test_empty_lists(tmp_path: Path, group: str) -> None:
         (["node", "assign", NODE, "hannae/zz"], "there is no unit"),
         (["responder", "add", "x", "--kind", "centre", "--name", "x", "--url", "x"], "not a web address"),
         (
-            ["responder", "add", "x", "--kind", "centre", "--name", "x", "--url", "http://x", "--site", "zz"],
+            ["responder", "add", "x", "--kind", "centre", "--name", "x", "--url", "https://x", "--site", "zz"],
             "there is no site",
         ),
         (["responder", "show", "x"], "there is no responder"),
@@ -275,7 +275,7 @@ def test_responder_secrets(data: Path, tmp_path: Path) -> None:
 def test_existing_secret_file_is_not_touched(data: Path) -> None:
     (data / "secrets").mkdir()
     (data / "secrets" / "119.whsec").write_text("theirs")
-    ran = bongsu("responder", "add", "119", "--kind", "station", "--name", "S", "--url", "http://x/", "--data", data)
+    ran = bongsu("responder", "add", "119", "--kind", "station", "--name", "S", "--url", "https://x/", "--data", data)
     assert ran.code == 1 and (data / "secrets" / "119.whsec").read_text() == "theirs"
     assert _count(data, "responder") == 0
 

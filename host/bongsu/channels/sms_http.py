@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
+from bongsu.channels.address import url_problem
 from bongsu.channels.base import Message, Outcome, one_line
-from bongsu.channels.http import HttpClient, HttpFailure, Response, url_problem
+from bongsu.channels.http import HttpClient, HttpFailure, Response
 from bongsu.channels.sms_length import form_of
 from bongsu.channels.webhook import outcome_of
 from bongsu.errors import BongsuError

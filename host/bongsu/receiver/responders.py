@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
+from bongsu.channels.address import url_problem
 from bongsu.receiver import fields
 from bongsu.receiver.keys import MasterKey
 from bongsu.receiver.registry import NAME_MAX, RegistryError, Row, require_site
@@ -58,7 +59,7 @@ def add_responder(
         "id": fields.slug("responder id", responder_id),
         "kind": fields.one_of("kind", kind, schema.RESPONDER_KINDS),
         "name": fields.words("name", name, NAME_MAX),
-        "url": fields.web_url("url", url),
+        "url": _checked_url(url),
         "rank": rank,
         "all_sites": not sites,
         "created_ms": now_ms,
@@ -74,6 +75,14 @@ def add_responder(
         require_site(conn, site)
         conn.execute(insert(schema.responder_site).values(responder_id=values["id"], site_id=site))
     return str(values["id"])
+
+
+def _checked_url(text: str) -> str:
+    """The address as stored: reports carry names and phone numbers, so they go over https. Raises FieldError."""
+    url = fields.web_url("url", text)
+    if problem := url_problem(url):
+        raise fields.FieldError("bad_url", f"url: {problem}", "Write it as https://host/path.")
+    return url
 
 
 def secret_purpose(responder_id: str) -> str:
