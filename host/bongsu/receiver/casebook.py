@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, func, select
 
 from bongsu.receiver import incidents, rows
@@ -18,6 +19,8 @@ from bongsu.receiver.store import schema
 
 Fields = dict[str, Any]
 EventKey = tuple[str, int, int]
+# What a message says: a text, or a JSON object that is encoded already.
+Body = str | msgspec.Raw
 
 
 @dataclass(slots=True)
@@ -44,7 +47,7 @@ class Planned:
     delivery: Delivery
     key: str
     told: Told
-    body: Fields | str
+    body: Body
     leased: bool = False
 
 
@@ -196,7 +199,7 @@ class Casebook:
         case.incident = after
         (page.opened if after.id in page.opened else page.changed)[after.id] = after
 
-    def tell(self, page: Page, case: Case, purpose: str, person: Fields, body: Fields | str) -> Planned:
+    def tell(self, page: Page, case: Case, purpose: str, person: Fields, body: Body) -> Planned:
         """Plan a message to a responder (its body is an object) or a contact (a text) of the incident's snapshot."""
         if isinstance(body, str):
             lang = person["lang"]
@@ -206,9 +209,7 @@ class Casebook:
         case.told[recipient] = told
         return self.plan(page, case.incident, purpose, recipient, told, body)
 
-    def plan(
-        self, page: Page, incident: Incident, purpose: str, recipient: str, told: Told, body: Fields | str
-    ) -> Planned:
+    def plan(self, page: Page, incident: Incident, purpose: str, recipient: str, told: Told, body: Body) -> Planned:
         """Plan a message to somebody who is known to the incident already."""
         self._delivery_id += 1
         seq = sequence(incident.round, purpose)

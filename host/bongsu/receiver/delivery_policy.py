@@ -16,7 +16,7 @@ ALARM, RESTORE, ESCALATION = "alarm", "restore", "escalation"
 # NFPC 204: 119 is told within 20 s of the fire signal. What is not accepted by then goes to the next one as well.
 DISPATCH_WITHIN_MS = 20_000
 # Asking an SMS gateway for the report: soon at first, then slowly.
-SMS_POLL_FIRST_MS = 1_000
+SMS_POLL_FIRST_MS = 250
 SMS_POLL_CAP_MS = 10_000
 # Chance shortens a pause by up to a quarter, so that deliveries to one dead responder do not return as a volley.
 JITTER = 0.25

@@ -82,14 +82,16 @@ def _restore(book: Casebook, page: Page, h: Happening) -> Outcome:
 def _end_alarm(book: Casebook, page: Page, h: Happening, class_: str, done: Outcome) -> None:
     """End what the event says has ended, and tell everybody who was told, if that was all; adds to `done`."""
     bits = h.event.phenomena if h.event.kind == kinds.RESTORE else 0
+    stood = book.cases[h.node.subject, class_].incident.active
     ended = book.end(page, h.node.subject, class_, h.signal(incidents.names_of(bits) if bits else ()))
     done.incident = ended.incident
     done.restored = done.restored or ended.restored
     if not ended.restored or ended.incident is None:
         return
     case = book.cases[h.node.subject, class_]
-    report = _report(ended.incident, RESTORE, h)
-    body = texts.dispatch_body(report)
+    names = tuple(dict.fromkeys(name for names in stood.values() for name in names))
+    report = _report(ended.incident, RESTORE, h, names)
+    body = rows.prepared(texts.dispatch_body(report))
     for recipient, told in case.told.items():
         content = body if told.channel == WEBHOOK else texts.sms_text(report, told.lang)
         book.plan(page, ended.incident, RESTORE, recipient, told, content)
@@ -137,8 +139,8 @@ def _fault_name(code: int) -> str:
 
 def _tell(book: Casebook, page: Page, case: Case, h: Happening) -> None:
     """A round begins: the first station and the first centre of the site, and the unit's first contact."""
-    report = _report(case.incident, ALARM, h)
-    body = texts.dispatch_body(report)
+    report = _report(case.incident, ALARM, h, incidents.names_of(h.event.phenomena))
+    body = rows.prepared(texts.dispatch_body(report))
     snapshot = case.incident.snapshot
     told_first = _TOLD_AT_ONCE if not snapshot.get("unassigned") else None
     responders = snapshot["responders"] if told_first is None else first_told(snapshot["responders"], told_first)
@@ -148,7 +150,7 @@ def _tell(book: Casebook, page: Page, case: Case, h: Happening) -> None:
         book.tell(page, case, ALARM, contact, texts.sms_text(report, contact["lang"]))
 
 
-def _report(incident: Incident, purpose: str, h: Happening) -> texts.Report:
+def _report(incident: Incident, purpose: str, h: Happening, names: tuple[str, ...]) -> texts.Report:
     e = h.event
     return texts.Report(
         purpose=purpose,
@@ -157,7 +159,7 @@ def _report(incident: Incident, purpose: str, h: Happening) -> texts.Report:
         seq=sequence(incident.round, purpose),
         class_=incident.class_,
         snapshot=incident.snapshot,
-        names=incidents.names_of(e.phenomena),
+        names=names,
         received_ms=h.received_ms,
         event_ms=rows.event_time(e, h.received_ms),
         criterion=kinds.CRITERION_NAMES[e.criterion],

@@ -106,6 +106,7 @@ class MqttEdge:
 
     def close(self) -> None:
         """Leave the broker; the session stays, and what was not acknowledged comes again."""
+        self._up = False
         self._client.disconnect()
         self._client.loop_stop()
 

@@ -11,12 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-import msgspec
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from bongsu.channels.base import Message, Outcome
 from bongsu.receiver import delivery_policy, rows
-from bongsu.receiver.casebook import Planned, Told
+from bongsu.receiver.casebook import Body, Planned, Told
 from bongsu.receiver.clock import Clock
 from bongsu.receiver.delivery_policy import ALARM, ESCALATION, WEBHOOK, After, Chance, Delivery, Policy
 from bongsu.receiver.store import schema
@@ -89,7 +88,7 @@ class Open:
     delivery: Delivery
     key: str
     told: Told
-    body: Any  # a text, or a prepared JSON object
+    body: Body
     since_ms: int
     polls: int = 0
     under_way: bool = False
@@ -180,7 +179,7 @@ class Outbox:
                 row.attempts, row.ref
             )  # fmt: skip
             told = Told(row.channel, row.target, row.target.get("lang", "ko"))
-            body = row.body if isinstance(row.body, str) else msgspec.Raw(rows.as_json(row.body).encode())
+            body = row.body if isinstance(row.body, str) else rows.prepared(row.body)
             planned_ago_ms = max(0, now_ms - row.created_ms)
             one = Open(d, row.idempotency_key, told, body, mono_ms - planned_ago_ms, escalated=row.escalated)
             self._add(one)
@@ -229,8 +228,7 @@ class Outbox:
         """
         jobs = []
         for p in planned:
-            body = p.body if isinstance(p.body, str) else msgspec.Raw(rows.as_json(p.body).encode())
-            one = Open(p.delivery, p.key, p.told, body, self._clock.mono_ms())
+            one = Open(p.delivery, p.key, p.told, p.body, self._clock.mono_ms())
             self._add(one)
             if self._free(one):
                 p.leased = True
@@ -253,7 +251,8 @@ class Outbox:
         target = {name: value for name, value in one.told.target.items() if name != "lang"}
         if d.channel == WEBHOOK:
             target["secret"] = self._secret_of(d.recipient.removeprefix("responder:")) or ""
-        message = Message(d.id, one.key, d.purpose, target, one.body, one.told.lang)
+        body: Any = one.body  # the channel sends a prepared JSON object as it is
+        message = Message(d.id, one.key, d.purpose, target, body, one.told.lang)
         return Job(d.id, d.channel, action, message, d.ref)
 
     # ---- time
@@ -281,6 +280,8 @@ class Outbox:
         return jobs
 
     def _claim(self, conn: Connection, ids: list[int]) -> set[int]:
+        if not ids:
+            return set()
         token, until_ms = self._lease.renew()
         table = schema.delivery
         free = table.c.lease_token.is_(None) | (table.c.lease_until_ms < self._clock.now_ms())

@@ -22,6 +22,11 @@ def as_json(value: Any) -> str:
     return _encode(value).decode()
 
 
+def prepared(value: Any) -> msgspec.Raw:
+    """A JSON object encoded once, to be stored and sent as it is."""
+    return msgspec.Raw(_encode(value))
+
+
 class Compiled:
     """A statement compiled once, so that a row costs the driver's time only. Rows are given by column name, JSON as
     text (as_json).

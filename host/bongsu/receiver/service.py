@@ -4,6 +4,7 @@ broker -> MQTT edge (paho's thread) -> queue -> writer (thread) -> relay (thread
 """
 
 import fcntl
+import gc
 import os
 import selectors
 import signal
@@ -11,12 +12,14 @@ import socket
 import ssl
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from sqlalchemy import insert, select
 
+from bongsu.channels import texts
 from bongsu.channels.wiring import Channels
 from bongsu.errors import BongsuError
 from bongsu.receiver import mqtt_edge
@@ -36,6 +39,7 @@ from bongsu.receiver.writer import Wake, Writer
 LOCK_FILE = "run/receiver.lock"
 # The threads share the interpreter; an alarm must not wait 5 ms (Python's default) for its turn.
 _SWITCH_S = 0.0005
+_GC_THRESHOLDS = (20_000, 20, 50)
 _TOPICS = ("registry", "outbox")
 _BROKER_PAUSE_S = (0.0, 1.0, 2.0, 5.0, 10.0)
 _MQTT_PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -139,11 +143,16 @@ class _Service:
                 parts.callback(self._broker.stop)
                 self._broker.start(self._logins())
                 self._watch_broker()
+            texts.load_messages()  # now, not with the first alarm
             relay.start()
             parts.callback(relay.close)
             edge = MqttEdge(self._login(), self._heard_from_edge(writer), self._clock, self._log)
             writer.start(edge, relay.take)
             parts.callback(writer.stop)
+            # What was loaded lives as long as the process: the collector need not look through it in mid-alarm.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(*_GC_THRESHOLDS)
             edge.start()
             parts.callback(edge.close)
             self._loop(writer)
@@ -153,7 +162,7 @@ class _Service:
         self._log.info("receiver.stopped")
         return 0
 
-    def _heard_from_edge(self, writer: Writer):  # type: ignore[no-untyped-def]
+    def _heard_from_edge(self, writer: Writer) -> Callable[[object], None]:
         """The writer's queue; the first time that the broker hears us is told in the log."""
 
         def put(item: object) -> None:

@@ -7,6 +7,7 @@ of it counts: the books are read anew, the broker brings the messages again, and
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ class Writer:
         self.put = self._queue.put
         self._conn = store.engine.connect()
         self._seldom = Seldom()
-        self._take_jobs: Callable[[list[Job]], None] = lambda jobs: None
+        self.take_jobs: Callable[[list[Job]], None] = lambda jobs: None
         self._write_sightings_at_ms: int | None = None
         self._stopping = False
         self._link_back = False
@@ -85,13 +86,17 @@ class Writer:
 
     def start(self, edge: Edge, take_jobs: Callable[[list[Job]], None]) -> None:
         """Begin to work. `take_jobs`: the relay."""
-        self.edge, self._take_jobs = edge, take_jobs
+        self.edge, self.take_jobs = edge, take_jobs
         self._thread.start()
 
     def stop(self) -> None:
         """Finish what was put before, wait for requests under way, and end."""
         self.put(Stop())
         self._thread.join()
+
+    def close(self) -> None:
+        """Let go of the store; for a writer that was never started."""
+        self._conn.close()
 
     # ---- the loop
 
@@ -119,11 +124,12 @@ class Writer:
         except queue.Empty:
             return []
         self._take_waiting(items)
-        if all(type(item) is Done for item in items):
+        end_s = time.monotonic() + _RESULTS_WAIT_S
+        while type(items[-1]) is Done and len(items) < _GROUP_MAX and all(type(item) is Done for item in items):
             try:
-                items.append(self._queue.get(timeout=_RESULTS_WAIT_S))
+                items.append(self._queue.get(timeout=max(0.0, end_s - time.monotonic())))
             except queue.Empty:
-                return items
+                break
             self._take_waiting(items)
         return items
 
@@ -211,7 +217,7 @@ class Writer:
     def _carry_out(self, turn: Turn, arrived: list[Arrived]) -> None:
         """After the commit: first the requests, then the receipts, then the rest."""
         after, edge = turn.after, self.edge
-        self._take_jobs(after.jobs)
+        self.take_jobs(after.jobs)
         for topic, data in after.frames:
             edge.publish(topic, data)
         for message in arrived:

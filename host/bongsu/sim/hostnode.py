@@ -1,0 +1,242 @@
+"""A node without a board: real frames over real MQTT from this process, for tests of the receiver and for benchmarks.
+
+It keeps what DESIGN asks of a node's link: an alarm stays until its receipt, is sent again in a fresh frame until then,
+and goes out at once after a reconnection. It senses nothing; the caller says what happened.
+"""
+
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from bongsu.install.bundle import Bundle
+from bongsu_wire import frame, kinds, payload, topics
+from bongsu_wire.ccm import CcmKey
+
+_REPEAT_S = 5.0
+_NS_PER_MS = 1_000_000
+
+
+def tls_context(ca_der: bytes) -> ssl.SSLContext:
+    """What a node trusts: the installation's own CA, nothing else."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=ca_der)
+    return context
+
+
+class HostNode:
+    """One node. Start it with `start`, or as a context manager; all methods may be called from any thread.
+
+    `port`: of the broker, if another than the bundle's. `repeat_s`: pause before an unreceipted event is sent again.
+    """
+
+    def __init__(self, bundle: Bundle, *, port: int | None = None, repeat_s: float = _REPEAT_S) -> None:
+        broker = bundle.node_json["broker"]
+        self.node = bundle.node_id
+        self._key, self._epoch = CcmKey(bundle.key), bundle.key_epoch
+        self._mac = topics.node_bytes(bundle.node_id)
+        self._address = (broker["ip"], port or broker["port"])
+        self._repeat_s = repeat_s
+        self._changed = threading.Condition()
+        self._counter = 0
+        self._number = 0
+        self._journal: dict[int, tuple[bytes, int]] = {}
+        self._sent_at: dict[int, float] = {}
+        self._server: tuple[int, int] | None = None
+        self._active = 0
+        self._closing = False
+        self.connected = False
+        self.receipts: dict[int, float] = {}
+        self.commands: list[payload.Command] = []
+        self.on_command: Callable[[payload.Command], int] = lambda _command: kinds.ANSWER_DONE
+        self._client = self._make_client(broker, bundle.ca_der)
+        self._thread = threading.Thread(target=self._repeat, name=f"node {self.node}", daemon=True)
+
+    def _make_client(self, broker: dict[str, Any], ca_der: bytes) -> mqtt.Client:
+        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=broker["client_id"], clean_session=False)
+        client.username_pw_set(broker["user"], broker["password"])
+        if broker["tls"]:
+            client.tls_set_context(tls_context(ca_der))
+        client.reconnect_delay_set(1, 2)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        return client
+
+    def start(self) -> "HostNode":
+        """Connect, and keep connecting. Returns at once."""
+        self._client.connect_async(*self._address, keepalive=20)
+        self._client.loop_start()
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """Disconnect; what has no receipt is forgotten with the object."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def __enter__(self) -> "HostNode":
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---- what happens at the node
+
+    def report(self, kind: int, phenomena: int = 0, criterion: int = 0, *, detail: int = 0, temp_dk: int = 3302) -> int:
+        """Report an event (kinds.ALARM ...); returns its number. It is sent until its receipt comes."""
+        with self._changed:
+            self._number += 1
+            event = payload.Event(
+                self._number, kind, phenomena, criterion, sustained_ms=5000, temp_dk=temp_dk, detail=detail
+            )
+            self._journal[self._number] = (payload.encode_event(event), time.monotonic_ns() // _NS_PER_MS)
+            number = self._number
+            self._changed.notify_all()
+        self._send_event(number)
+        return number
+
+    def alarm(self, phenomena: int = kinds.HEAT) -> int:
+        """An alarm; returns its event number."""
+        self._active |= phenomena
+        return self.report(kinds.ALARM, phenomena, kinds.CRIT_HEAT_FIXED)
+
+    def restore(self, phenomena: int = 0) -> int:
+        """The alarm's restore (of all phenomena, if none is named); returns its event number."""
+        self._active &= ~phenomena if phenomena else 0
+        return self.report(kinds.RESTORE, phenomena)
+
+    def heartbeat(self) -> bytes:
+        """Send a heartbeat; returns its frame."""
+        with self._changed:
+            echo = self._server
+            depth = len(self._journal)
+        server_ms, age_ms = (0, payload.AGE_UNKNOWN) if echo is None else echo
+        if echo is not None:
+            age_ms = time.monotonic_ns() // _NS_PER_MS - echo[1]
+        beat = payload.Heartbeat(
+            uptime_s=60, active=self._active, echo_server_ms=server_ms, echo_age_ms=age_ms, journal_depth=depth
+        )
+        data = self._seal(kinds.UP_HEARTBEAT, payload.encode_heartbeat(beat))[0]
+        self._client.publish(topics.up_beats(self.node), data, qos=0)
+        return data
+
+    def send_raw(self, data: bytes, *, qos: int = 1) -> None:
+        """Publish any bytes as this node's event frame."""
+        self._client.publish(topics.up_events(self.node), data, qos=qos)
+
+    # ---- waiting
+
+    def wait_connected(self, timeout_s: float) -> bool:
+        """True once the broker has taken the node in."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.connected, timeout_s)
+
+    def wait_receipt(self, number: int, timeout_s: float) -> bool:
+        """True once the event has its receipt."""
+        with self._changed:
+            return self._changed.wait_for(lambda: number in self.receipts, timeout_s)
+
+    def wait_server_time(self, timeout_s: float) -> bool:
+        """True once a receipt brought the server's time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._server is not None, timeout_s)
+
+    def wait_command(self, timeout_s: float) -> bool:
+        """True once a command came."""
+        with self._changed:
+            return self._changed.wait_for(lambda: bool(self.commands), timeout_s)
+
+    def pending(self) -> list[int]:
+        """Numbers of events that have no receipt yet."""
+        with self._changed:
+            return sorted(self._journal)
+
+    # ---- frames
+
+    def _seal(self, kind: int, plain: bytes) -> tuple[bytes, int]:
+        with self._changed:
+            self._counter += 1
+            counter = self._counter
+        return frame.seal_up(self._key, kind, self._epoch, self._mac, counter, plain), counter
+
+    def _send_event(self, number: int) -> None:
+        with self._changed:
+            entry = self._journal.get(number)
+            if entry is None or not self.connected:
+                return
+            self._sent_at[number] = time.monotonic()
+        age_ms = time.monotonic_ns() // _NS_PER_MS - entry[1]
+        data, _ = self._seal(kinds.UP_EVENT, payload.with_age(entry[0], age_ms))
+        self._client.publish(topics.up_events(self.node), data, qos=1)
+
+    def _repeat(self) -> None:
+        """Send again what has no receipt."""
+        while True:
+            with self._changed:
+                if self._closing:
+                    return
+                now = time.monotonic()
+                due = [n for n in self._journal if now - self._sent_at.get(n, 0.0) >= self._repeat_s]
+                if not due or not self.connected:
+                    self._changed.wait(self._repeat_s / 4)
+                    continue
+            for number in due:
+                self._send_event(number)
+
+    # ---- paho's thread
+
+    def _on_connect(
+        self, client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Properties | None
+    ) -> None:
+        if reason.is_failure:
+            return
+        client.subscribe(topics.down(self.node), 0)
+        with self._changed:
+            self.connected = True
+            self._sent_at.clear()  # everything that waits is due
+            self._changed.notify_all()
+
+    def _on_disconnect(
+        self, _client: mqtt.Client, _data: Any, _flags: Any, _reason: ReasonCode, _props: Properties | None
+    ) -> None:
+        with self._changed:
+            self.connected = False
+
+    def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
+        try:
+            header = frame.parse(bytes(message.payload))
+            plain = frame.open_frame(self._key, header)
+            if header.kind == kinds.DOWN_RECEIPT:
+                self._on_receipt(payload.decode_receipt(plain))
+            else:
+                self._on_command(payload.decode_command(plain), header)
+        except (frame.FrameError, payload.PayloadError):
+            return  # not from the receiver
+
+    def _on_receipt(self, receipt: payload.Receipt) -> None:
+        with self._changed:
+            self._server = (receipt.server_ms, time.monotonic_ns() // _NS_PER_MS)
+            for number in receipt.numbers:
+                if self._journal.pop(number, None) is not None:
+                    self.receipts[number] = time.monotonic()
+            self._changed.notify_all()
+
+    def _on_command(self, command: payload.Command, header: frame.Header) -> None:
+        result = self.on_command(command)
+        answer = payload.Answer(header.counter, header.sender, command.code, result)
+        data, _ = self._seal(kinds.UP_ANSWER, payload.encode_answer(answer))
+        self._client.publish(topics.up_events(self.node), data, qos=1)
+        with self._changed:
+            self.commands.append(command)
+            self._changed.notify_all()
