@@ -167,7 +167,6 @@ def _stay(say: Say, stage: Stage) -> None:
         "unit list",
     ):
         say(f"  bongsu {command}")
-    say(f"  curl {stage.url('station', 'received')}")
     try:
         while True:
             line = stage.next_line(_LOOK_S)
