@@ -79,8 +79,8 @@ class Writer:
         self._was_up = False
         self._known_nodes: set[str] = set()
         with self._transaction() as conn:
+            self._data_version = self._version()
             self.books = Books(conn, settings, master, clock)
-        self._data_version = self._version()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self.failed: BaseException | None = None
 
@@ -169,7 +169,8 @@ class Writer:
         for item in others:
             self._note(item)
         if self._stale or self._version() != self._data_version:
-            self._refresh()
+            with self._transaction() as conn:
+                self._keep_up(conn)
         turn = Turn(self.books, self._log)
         turn.verify(arrived)
         finished = [item for item in others if type(item) is Done]
@@ -201,6 +202,8 @@ class Writer:
     def _store(self, turn: Turn, finished: list[Done]) -> None:
         books = self.books
         with self._transaction() as conn:
+            # Again, now that nobody else can write: an incident that was closed a moment ago must not be written over.
+            self._keep_up(conn)
             turn.write(conn)
             turn.settle(conn, finished)
             turn.escalate(conn, books.outbox.take_late())
@@ -259,15 +262,17 @@ class Writer:
         driver: Any = self._conn.connection.dbapi_connection
         return int(driver.execute("PRAGMA data_version").fetchone()[0])
 
-    def _refresh(self) -> None:
-        with self._transaction() as conn:
+    def _keep_up(self, conn: Connection) -> None:
+        """Take in what another process committed. In a transaction: no commit can slip in behind it."""
+        version = self._version()
+        if self._stale or version != self._data_version:
             self.books.refresh(conn)
-        self._data_version, self._stale = self._version(), False
+            self._data_version, self._stale = version, False
 
     def _read_anew(self) -> None:
         with self._transaction() as conn:
+            self._data_version = self._version()
             self.books.reload(conn)
-        self._data_version = self._version()
 
     def _store_failed(self, err: Exception) -> bool:
         """True if the store is the cause; then this returns when it works again. Nothing of the turn was acknowledged:
