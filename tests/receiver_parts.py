@@ -2,6 +2,7 @@
 process; and, for the quick tests, the receiver's writer alone with a clock that stands.
 """
 
+import io
 import json
 import os
 import signal
@@ -174,7 +175,7 @@ class Desk:
         self.data = market.data
         self.clock = SetClock(time.time_ns() // 1_000_000)
         self.store = open_store(config.store_url)
-        self.log = Log("json", open(os.devnull, "w"))
+        self.log = Log("json", io.StringIO())
         with self.store.read() as conn:
             sender = conn.execute(select(schema.receiver.c.sender)).scalar_one()
         settings = Settings.of(config, sender)

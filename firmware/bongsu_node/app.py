@@ -1,6 +1,6 @@
 """The node: wires the path from the sensors to the link and starts its tasks.
 
-    sensing/watch -> alarm/response (siren, journal) -> link/uplink -> receipt -> journal
+sensing/watch -> alarm/response (siren, journal) -> link/uplink -> receipt -> journal
 """
 
 import asyncio
@@ -96,9 +96,7 @@ class Node:
         self.journal = None
         if self.identity is not None:
             identity = self.identity
-            self.journal = Journal(
-                _JOURNAL, identity.epoch, identity.next_event_number, self.clock.uptime_ms, self.log
-            )
+            self.journal = Journal(_JOURNAL, identity.epoch, identity.next_event_number, self.clock.uptime_ms, self.log)
         told = self.alarms.resume(saved, self.journal.events() if self.journal else ())
         self.response = Response(
             self.alarms, self.siren, self.identity, self.journal, self.save_state, ticks_ms, self.log
@@ -113,9 +111,7 @@ class Node:
     def _make_sensing(self) -> None:
         """Sensors, detectors, watch."""
         limits, pins = self.config.detector, self.config.pins
-        heat = Detector(
-            kinds.HEAT, kinds.CRIT_HEAT_FIXED, limits["heat_alarm_dk"], limits["heat_clear_dk"], ticks_diff
-        )
+        heat = Detector(kinds.HEAT, kinds.CRIT_HEAT_FIXED, limits["heat_alarm_dk"], limits["heat_clear_dk"], ticks_diff)
         smoke = Detector(
             kinds.SMOKE, kinds.CRIT_SMOKE_FIXED, limits["smoke_alarm_e4"], limits["smoke_clear_e4"], ticks_diff
         )

@@ -156,9 +156,7 @@ def test_the_rule(run: Runner, start: int, steps: list[Step]) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(start=starts, steps=st.lists(jittered, min_size=1, max_size=45), late=st.integers(0, 40))
-def test_without_gaps_the_first_high_sample_at_5_s_alarms(
-    run: Runner, start: int, steps: list[int], late: int
-) -> None:
+def test_without_gaps_the_first_high_sample_at_5_s_alarms(run: Runner, start: int, steps: list[int], late: int) -> None:
     """Jitter, a late sample and the wrap of the ticks make no difference."""
     steps = [min(ms + (GAP_MS - 310 if i == late else 0), GAP_MS) for i, ms in enumerate(steps)]
     done = run(start, [(0, "h"), *((ms, "h") for ms in steps)])

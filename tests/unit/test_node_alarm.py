@@ -253,9 +253,7 @@ def test_siren_then_journal_then_state_then_link(tmp_path: Path) -> None:
     desk.alarm()
     assert desk.order == ["siren", "journal", "state", "link"]
     assert desk.out.lamp == 1
-    assert desk.lines[0] == (
-        "W alarm event=1 phen=heat criterion=heat_fixed held_ms=5000 temp_dk=3400 smoke_e4=5"
-    )
+    assert desk.lines[0] == ("W alarm event=1 phen=heat criterion=heat_fixed held_ms=5000 temp_dk=3400 smoke_e4=5")
     assert desk.lines[1] == "I journal event=1 stored"
     assert desk.journal is not None
     (e,) = desk.journal.events()

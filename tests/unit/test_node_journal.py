@@ -181,9 +181,7 @@ def test_events_of_an_earlier_key_epoch_take_fresh_numbers(node: Node) -> None:
     assert node.journal(epoch=2).pending() == [2, 3, 4]
 
 
-def test_a_failing_flash_keeps_the_event_in_ram_and_is_tried_again(
-    node: Node, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failing_flash_keeps_the_event_in_ram_and_is_tried_again(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = node.journal()
 
     def refuse(path: str, data: bytes) -> None:
