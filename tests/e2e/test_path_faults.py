@@ -4,14 +4,18 @@ exactly one incident, one dispatch and one text.
 Real parts throughout: firmware under MicroPython, TLS, NATS, the receiver, station and phone, each its own process.
 """
 
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import pytest
+
+from bongsu.errors import BongsuError
 from tests.path_parts import UNITS, Town, go_on, stop, town
 
-ALARM, RESTORE = "bongsu.fire.alarm", "bongsu.fire.restore"
+RESTORE = "bongsu.fire.restore"
 
 
 @contextmanager
@@ -185,3 +189,34 @@ def _close_all(t: Town) -> None:
     for incident in t.incidents():
         if incident["state"] == "open":
             t.command("incident", "close", str(incident["id"]), "--disposition", "test", shown=None)
+
+
+def test_orders_reach_the_node_and_its_answer_comes_back() -> None:
+    with town() as t:
+        unit = UNITS[0]
+        board, node = t.boards[unit], t.boards[unit].node_id
+
+        def order(name: str) -> str:
+            return json.loads(t.command("node", "order", node, name, "--json", "--wait", "20", shown=None))["result"]
+
+        mark = board.mark()
+        assert order("test") == "done"
+        board.wait_log("I test event=", 5, since=mark)
+        t.until(lambda: any(i["class"] == "exercise" for i in t.incidents()), "the test is not recorded")
+        assert order("identify") == "done"
+        t.burn(unit)
+        board.wait_log("W alarm event=", 20, since=mark)
+        assert order("silence") == "done"
+        with pytest.raises(BongsuError, match="refused"):
+            order("reset")  # it burns
+        t.clear(unit)
+        board.wait_log(r"sample temp_dk=294\d smoke_e4=\d\b|sample temp_dk=294\d smoke_e4=1\d\b", 10, since=mark)
+        t.until(lambda: _reset_done(order), "the alarm was not reset")
+        assert len(t.reports(unit)) == 1, "the fire is dispatched, the test is not"
+
+
+def _reset_done(order: Callable[[str], str]) -> bool:
+    try:
+        return order("reset") == "done"
+    except BongsuError:
+        return False

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from bongsu.cli import order
 from bongsu.cli.context import Installation, actor, data_option, json_option, now_ms, pass_installation
 from bongsu.cli.output import done, show_list, show_one
 from bongsu.errors import BongsuError
@@ -23,6 +24,9 @@ PSK_MIN, PSK_MAX, SSID_MAX = 8, 63, 32
 @data_option
 def node() -> None:
     """Boards, named by their MAC (12 hex digits)."""
+
+
+node.add_command(order.order)
 
 
 @node.command()

@@ -7,17 +7,45 @@ and waits for its next heartbeat otherwise.
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, insert, select, update
 
+from bongsu.receiver import registry
 from bongsu.receiver.directory import Directory
 from bongsu.receiver.downlink import Downlink
 from bongsu.receiver.store import schema
-from bongsu_wire import payload
+from bongsu_wire import kinds, payload
 
 # The node accepts a quoted counter for 60 s after it sent it; the way there and back takes its share.
 QUOTE_MAX_AGE_MS = 45_000
 # Nobody waits longer for a test or a silence; what is asked for later is asked for anew.
 EXPIRE_AFTER_MS = 10 * 60_000
+
+
+_CODES = {name: code for code, name in kinds.COMMAND_NAMES.items()}
+
+
+def place(conn: Connection, node_id: str, name: str, *, actor: str, now_ms: int) -> int:
+    """Ask for a command (kinds.COMMAND_NAMES) to a node; returns its number. Raises RegistryError."""
+    row = registry.get_node(conn, node_id)
+    if row["state"] != "provisioned":
+        raise registry.RegistryError(
+            f"node {node_id} is {row['state']}: it cannot be told anything",
+            f"Give it a key: bongsu node provision {node_id} --out DIR",
+        )
+    values = {"node_id": node_id, "code": _CODES[name], "args": b"", "state": "pending", "created_ms": now_ms}
+    made = conn.execute(insert(schema.command).values(values)).inserted_primary_key
+    registry.audit(conn, actor=actor, action="node.order", subject=f"node:{node_id}", detail=name, now_ms=now_ms)
+    assert made is not None
+    return int(made[0])
+
+
+def answer_of(conn: Connection, order_id: int) -> str | None:
+    """What the node answered (kinds.ANSWER_NAMES), or "expired"; None: nothing yet."""
+    table = schema.command
+    row = conn.execute(select(table.c.state, table.c.result).where(table.c.id == order_id)).one()
+    if row.state == "answered":
+        return kinds.ANSWER_NAMES.get(row.result, "unknown")
+    return "expired" if row.state in ("expired", "failed") else None
 
 
 @dataclass(slots=True)
