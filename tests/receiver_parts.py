@@ -3,6 +3,7 @@ process; and, for the quick tests, the receiver's writer alone with a clock that
 """
 
 import io
+import io
 import json
 import os
 import signal
