@@ -3,7 +3,6 @@ process; and, for the quick tests, the receiver's writer alone with a clock that
 """
 
 import io
-import io
 import json
 import os
 import signal
@@ -142,10 +141,15 @@ class SilentEdge:
 class FrameMaker:
     """Makes a node's frames and reads what comes down to it."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        self.id = bundle.node_id
-        self._key, self._epoch, self._mac = CcmKey(bundle.key), bundle.key_epoch, topics.node_bytes(bundle.node_id)
+    def __init__(self, node: str, key: bytes, epoch: int) -> None:
+        self.id = node
+        self._key, self._epoch, self._mac = CcmKey(key), epoch, topics.node_bytes(node)
         self.counter = 0
+
+    @staticmethod
+    def of(bundle: Bundle) -> "FrameMaker":
+        """For a provisioned node."""
+        return FrameMaker(bundle.node_id, bundle.key, bundle.key_epoch)
 
     def event(self, number: int, kind: int = kinds.ALARM, phenomena: int = kinds.HEAT, **fields: Any) -> bytes:
         """An event's frame under a fresh counter."""
@@ -185,7 +189,7 @@ class Desk:
         self.writer = Writer(self.store, settings, master, self.clock, self.log)
         self.writer.edge = self.edge
         self.writer.take_jobs = self.jobs.extend
-        self.nodes = [FrameMaker(bundle) for bundle in market.bundles]
+        self.nodes = [FrameMaker.of(bundle) for bundle in market.bundles]
         self.writer.turn([LinkChanged(True)])
 
     def close(self) -> None:
@@ -205,6 +209,11 @@ class Desk:
                 for i, (n, data) in enumerate(frames)
             ]
         )
+
+    def arrive_on(self, frames: list[tuple[str, bytes]]) -> None:
+        """These messages ((topic, bytes)) arrive together."""
+        now_ms = self.clock.now_ms()
+        self.writer.turn([Arrived(topic, data, now_ms, i, 1, 1) for i, (topic, data) in enumerate(frames)])
 
     def event(self, i: int, number: int, kind: int = kinds.ALARM, phenomena: int = kinds.HEAT, **more: Any) -> None:
         """Node i's event arrives."""

@@ -206,6 +206,8 @@ def test_a_restart_goes_on_counting_the_time_to_escalation(tmp_path: Path) -> No
         after.clock.advance(21_000)
         after.writer.turn([])
         assert delivery(after, "responder:station-1").purpose == "escalation"
-        assert len([r for r in after.rows(schema.delivery) if r.purpose == "escalation" and r.channel == "webhook"]) == 1
+        assert (
+            len([r for r in after.rows(schema.delivery) if r.purpose == "escalation" and r.channel == "webhook"]) == 1
+        )
     finally:
         after.close()
