@@ -46,6 +46,31 @@ QUICK_MS = {
 }
 
 
+class Jitter:
+    """How long this machine keeps a thread that could run from running: on a busy one a node's loop is late too, and not
+    by its own fault. Use as a context manager."""
+
+    def __init__(self) -> None:
+        self.worst_ms = 0.0
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def _watch(self) -> None:
+        last = time.monotonic()
+        while not self._end.wait(0.005):
+            now = time.monotonic()
+            self.worst_ms = max(self.worst_ms, (now - last) * 1000 - 5)
+            last = now
+
+    def __enter__(self) -> "Jitter":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+
 def free_port() -> int:
     """A TCP port of 127.0.0.1 that nothing listens on now."""
     with socket.socket() as s:
