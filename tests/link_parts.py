@@ -47,8 +47,8 @@ QUICK_MS = {
 
 
 class Jitter:
-    """How long this machine keeps a thread that could run from running: on a busy one a node's loop is late too, and not
-    by its own fault. Use as a context manager."""
+    """How long this machine keeps a thread that could run from running: on a busy one a node's loop is late too, not by
+    its own fault. Use as a context manager."""
 
     def __init__(self) -> None:
         self.worst_ms = 0.0
