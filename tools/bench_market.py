@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, func, select
 
-from bongsu.install.boards import load_board
+from bongsu.install.boards import Board, load_board
 from bongsu.receiver import provision, registry, responders
 from bongsu.receiver.init_data import MASTER_KEY_NAME, init_data
 from bongsu.receiver.keys import MasterKey, load_master
@@ -55,7 +55,8 @@ def make(data: Path, count: int, broker_port: int, station_port: int) -> list[Al
                 rank=0,
                 now_ms=now_ms,
             )
-            return [_shop(conn, master, i, now_ms) for i in range(count)]
+            board = load_board("esp32-devkitc")
+            return [_shop(conn, master, board, i, now_ms) for i in range(count)]
     finally:
         store.close()
 
@@ -65,8 +66,8 @@ def open_of(data: Path) -> Store:
     return open_store(f"sqlite:///{data / 'bongsu.db'}")
 
 
-def _shop(conn: Connection, master: MasterKey, i: int, now_ms: int) -> Alarm:
-    node = f"{0x020000000000 + i:012x}"
+def _shop(conn: Connection, master: MasterKey, board: Board, i: int, now_ms: int) -> Alarm:
+    node = node_id(i)
     registry.add_unit(conn, site_id=SITE, unit_id=f"u-{i}", name=f"Shop {i}", place="", now_ms=now_ms)
     registry.add_node(conn, node_id=node, unit=(SITE, f"u-{i}"), label="", now_ms=now_ms)
     bundle = provision.provision_node(
@@ -74,13 +75,18 @@ def _shop(conn: Connection, master: MasterKey, i: int, now_ms: int) -> Alarm:
         master,
         node_id=node,
         broker=provision.BrokerAddress("127.0.0.1", 1, tls=False),
-        board=load_board("esp32-devkitc"),
+        board=board,
         wifi=[],
         ca_der=b"",
         actor="bench",
         now_ms=now_ms,
     )
     return frames(node, bundle.key, bundle.key_epoch)
+
+
+def node_id(i: int) -> str:
+    """The id of the i-th node: a locally administered MAC."""
+    return f"{0x020000000000 + i:012x}"
 
 
 def frames(node: str, key: bytes, epoch: int) -> Alarm:

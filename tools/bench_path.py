@@ -29,7 +29,7 @@ from typing import IO, Any
 
 import paho.mqtt.client as mqtt
 import psutil
-from bench_market import Alarm, active_keys, make, open_of
+from bench_market import Alarm, active_keys, frames, make, node_id, open_of
 from paho.mqtt.enums import CallbackAPIVersion
 
 from bongsu_wire import topics
@@ -246,7 +246,7 @@ def run_floor(folder: Path, phases: list[Phase]) -> list[Figures]:
     """The phases through the bare subscriber."""
     count = sum(p.count for p in phases)
     with peers(folder) as (broker_port, sink_port):
-        alarms = make(folder / "data", count, broker_port, sink_port)
+        alarms = [frames(node_id(i), bytes(16), 1) for i in range(count)]
         database = folder / "floor.db"
         command = (sys.executable, TOOLS / "bench_floor.py", str(broker_port), str(sink_port), database)
         with Program(folder, "floor", *command) as floor:
