@@ -153,6 +153,35 @@ def test_closing_the_incident_ends_what_waits(tmp_path: Path) -> None:
         assert {r.state for r in d.rows(schema.delivery)} == {"cancelled"}
 
 
+def test_what_was_sent_is_asked_about_after_the_closing_but_never_sent_again(tmp_path: Path) -> None:
+    with desk(tmp_path) as d:
+        d.event(0, 1)
+        d.event(0, 2, kinds.RESTORE)
+        d.end(d.job("contact:owner-0"), "sent", "1")
+        with d.store.write() as conn:
+            operator.close(conn, 1, disposition="dust", note="", by="kim", now_ms=1)
+        d.pass_time(1_000)
+        d.end(d.job("contact:owner-0", "check"), "sent")
+        d.pass_time(10_000)
+        d.end(d.job("contact:owner-0", "check"), "refused")
+        assert delivery(d, "contact:owner-0", "alarm").state == "failed"
+        d.pass_time(120_000)
+        assert not [j for j in d.jobs if j.channel == "sms"]
+
+
+def test_a_restores_report_is_asked_for_although_a_new_round_began(tmp_path: Path) -> None:
+    with desk(tmp_path) as d:
+        d.event(0, 1)
+        d.end(d.job("contact:owner-0"))
+        d.event(0, 2, kinds.RESTORE)
+        d.end(d.job("contact:owner-0"), "sent", "2")
+        d.event(0, 3)
+        d.end(d.job("contact:owner-0"))
+        d.pass_time(1_000)
+        d.end(d.job("contact:owner-0", "check"))
+        assert delivery(d, "contact:owner-0", "restore").state == "delivered"
+
+
 def test_what_was_under_way_at_a_crash_goes_out_at_once_after_the_restart(tmp_path: Path) -> None:
     market = make_market(tmp_path / "data", 1)
     before = Desk(market)

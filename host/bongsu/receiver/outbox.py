@@ -24,6 +24,8 @@ Fields = dict[str, Any]
 SEND, CHECK = "send", "check"
 _DETAIL_MAX = 300
 _CLAIM_AT_ONCE = 500
+# Of a message whose incident was closed: about ten minutes.
+_LAST_POLLS = 60
 _WAITING = ("pending", "sent")
 # What a finished job writes; the times of what was reached before stay.
 _RESULT = ("state", "attempts", "next_at_ms", "lease_token", "lease_until_ms", "ref", "last_error")
@@ -122,6 +124,15 @@ class _Written:
     attempts: list[Fields] = field(default_factory=list)
 
 
+def _last_try(one: Open, after: After, action: str) -> After:
+    """The outcome for a message that nobody waits for any more: it is not tried again. What was sent is asked about
+    for a while still, for it is good to know whether it arrived.
+    """
+    if after.wait_ms is None or (after.state == "sent" and one.polls < _LAST_POLLS):
+        return after
+    return replace(after, state="cancelled" if action == SEND else "failed", wait_ms=None)
+
+
 class Outbox:
     """Deliveries that are not done, by id and by line."""
 
@@ -172,7 +183,7 @@ class Outbox:
         if self._alone:
             held = update(table).where(waiting, table.c.lease_token.is_not(None))
             conn.execute(held.values(lease_token=None, lease_until_ms=None, next_at_ms=now_ms))
-        query = select(table).where(waiting, table.c.incident_id.in_(opened)).order_by(table.c.id)
+        query = select(table).where(waiting).order_by(table.c.id)
         for row in conn.execute(query):
             d = Delivery(
                 row.id, row.incident_id, row.round, row.seq, row.purpose, row.channel, row.recipient, row.state,
@@ -356,8 +367,8 @@ class Outbox:
             after = delivery_policy.after_check(self._policy, d, outcome.state, polls=one.polls, chance=self._chance)
             attempts, one.polls = d.attempts, one.polls + 1
         reached = after.wait_ms is None
-        if not reached and (one.void or not incident_open):  # nobody waits for it any more
-            after = replace(after, state="cancelled" if after.state == "pending" else after.state, wait_ms=None)
+        if one.void or not incident_open:
+            after = _last_try(one, after, done.action)
         one.delivery = replace(d, state=after.state, attempts=attempts, ref=after.ref)
         if after.wait_ms is None:
             self._drop(one)
@@ -421,7 +432,7 @@ class Outbox:
             if one.delivery.incident_id in incident_ids and purpose in (None, one.delivery.purpose)
         ]
         table = schema.delivery
-        idle = [one for one in gone if not one.under_way]
+        idle = [one for one in gone if one.delivery.state == "pending" and not one.under_way]
         conn.execute(
             update(table)
             .where(table.c.id.in_([one.delivery.id for one in idle]), table.c.state == "pending")

@@ -20,6 +20,8 @@ from bongsu_wire import frame, kinds, payload, topics
 from bongsu_wire.ccm import CcmKey
 
 _REPEAT_S = 5.0
+# Short, because tests wait for it; a real node's back-off is its own link's (bongsu_node/link).
+_RECONNECT_S = (0.1, 0.5)
 _NS_PER_MS = 1_000_000
 
 
@@ -63,7 +65,7 @@ class HostNode:
         client.username_pw_set(broker["user"], broker["password"])
         if broker["tls"]:
             client.tls_set_context(tls_context(ca_der))
-        client.reconnect_delay_set(1, 2)
+        client.reconnect_delay_set(*_RECONNECT_S)  # type: ignore[arg-type]  # paho takes fractions as well
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
