@@ -5,7 +5,7 @@
 Phases: 50 alarms/s, 500 alarms/s, one burst; every alarm comes from a node and shop of its own, so each makes one
 incident and one dispatch. Before it, in the same run, the same phases through the floor (bench_floor.py): a bare paho
 subscriber, one fsync'd insert, one POST. Both use the same broker program with the same settings (nats-server,
-`sync_interval: always`), the same station (bench_sink.py) and the same publisher. A time runs from the publisher's
+as `receiver run` writes them), the same station (bench_sink.py) and the same publisher. A time runs from the publisher's
 call to the station's answer 200. CPU and RSS are those of the one process that is measured, without the broker's.
 All on loopback, bounded, and everything started here is ended here.
 """
@@ -131,7 +131,7 @@ def broker(folder: Path) -> Iterator[int]:
     folder.mkdir()
     (folder / "nats.conf").write_text(
         f'server_name: bench\nlisten: "127.0.0.1:-1"\n'
-        f'jetstream {{ store_dir: "{folder}/js", sync_interval: always }}\n'
+        f'jetstream {{ store_dir: "{folder}/js", sync_interval: "1s" }}\n'
         f'mqtt {{ listen: "127.0.0.1:{port}", ack_wait: "5s", max_ack_pending: 1000 }}\n'
     )
     server = Path(sys.executable).parent / "nats-server"
