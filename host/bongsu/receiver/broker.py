@@ -87,8 +87,8 @@ def configuration(
         cert, key = (_quoted(data_dir / "ca" / part) for part in ("server.crt", "server.key"))
         tls = f"\n  tls {{ cert_file: {cert}, key_file: {key}, timeout: 10 }}"
     receiver = _user(RECEIVER_USER, password, ("bongsu.v1.down.*",), ("bongsu.v1.up.*.e", "bongsu.v1.up.*.h"))
-    # Not `sync_interval: always`: a flush a message costs four fifths of the broker's rate and proves nothing to anybody,
-    # because a node keeps its alarm until the receiver's own receipt and sends it again after 5 s.
+    # Not `sync_interval: always`: a flush a message costs more than half of the broker's rate and proves nothing to
+    # anybody, because a node keeps its alarm until the receiver's own receipt and sends it again after 5 s.
     return f"""\
 # Written by the receiver at every start and every change of the registry; changes made here are lost.
 server_name: {_quoted(name)}
