@@ -6,8 +6,8 @@ Phases: 50 alarms/s, 500 alarms/s, one burst; every alarm comes from a node and 
 incident and one dispatch. Before it, in the same run, the same phases through the floor (bench_floor.py): a bare paho
 subscriber, one fsync'd insert, one POST. Both use the same broker program with the same settings (nats-server,
 as `receiver run` writes them), the same station (bench_sink.py) and the same publisher. A time runs from the
-publisher's call to the station's answer 200. CPU and RSS are those of the one process that is measured, without the broker's.
-All on loopback, bounded, and everything started here is ended here.
+publisher's call to the station's answer 200. CPU and RSS are those of the one process that is measured, without the
+broker's. All on loopback, bounded, and everything started here is ended here.
 """
 
 import argparse
