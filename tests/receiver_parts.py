@@ -24,6 +24,7 @@ from bongsu.install.boards import load_board
 from bongsu.install.bundle import Bundle
 from bongsu.receiver import provision, registry, responders
 from bongsu.receiver.books import Settings
+from bongsu.receiver.certificates import der_of_pem
 from bongsu.receiver.clock import SetClock
 from bongsu.receiver.config import load
 from bongsu.receiver.init_data import MASTER_KEY_NAME, init_data
@@ -106,17 +107,10 @@ def _add_unit(conn: Any, master: Any, data: Path, i: int, tls: bool, at_ms: int)
         broker=provision.BrokerAddress("127.0.0.1", 1, tls=tls),
         board=load_board("esp32-devkitc"),
         wifi=[],
-        ca_der=_ca_der(data),
+        ca_der=der_of_pem((data / "ca" / "ca.crt").read_bytes()),
         actor="test",
         now_ms=at_ms,
     )
-
-
-def _ca_der(data: Path) -> bytes:
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    return x509.load_pem_x509_certificate((data / "ca" / "ca.crt").read_bytes()).public_bytes(Encoding.DER)
 
 
 # ---- the writer alone

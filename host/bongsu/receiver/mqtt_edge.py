@@ -193,4 +193,6 @@ def connection_failure(failure: BaseException | None, login: BrokerLogin) -> tup
         return f"the certificate of the broker {where} is refused: {failure.verify_message}", _NEXT_STEPS["certificate"]
     if isinstance(failure, ssl.SSLError):
         return f"TLS with the broker {where} failed: {failure.reason or failure}", _NEXT_STEPS["tls"]
+    if login.tls is not None and isinstance(failure, ConnectionResetError):
+        return f"TLS with the broker {where} failed: it closed the connection", _NEXT_STEPS["tls"]
     return f"no connection to the broker {where}: {failure}", _NEXT_STEPS["refused"]

