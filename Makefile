@@ -33,6 +33,7 @@ lint: $(TEST)
 
 types: $(TEST) $(STUBS)
 	@"$(BIN)/mypy"
+	@MYPYPATH=tools:host:firmware "$(BIN)/mypy" tools/*.py
 	@"$(BIN)/mypy" --config-file mypy-firmware.ini $(addprefix -p ,bongsu_wire $(notdir $(wildcard firmware/bongsu_node)))
 
 chaos: $(TEST)
