@@ -53,8 +53,7 @@ class Installation:
 
     def master(self) -> "MasterKey":
         """Its master key. Raises KeyFault."""
-        from bongsu.receiver.init_data import MASTER_KEY_NAME
-        from bongsu.receiver.keys import load_master
+        from bongsu.receiver.keys import MASTER_KEY_NAME, load_master
 
         return load_master(self.data / MASTER_KEY_NAME)
 

@@ -93,14 +93,17 @@ class Books:
         for gone in self.liveness.watched() - in_service:
             self.liveness.forget(gone)
 
-    def refresh(self, conn: Connection) -> None:
-        """Somebody else committed something: read the registry, the open incidents and the commands anew."""
+    def refresh(self, conn: Connection) -> set[int]:
+        """Somebody else committed something: read the registry, the open incidents and the commands anew. Returns the
+        incidents that were closed meanwhile.
+        """
         self.directory = Directory.load(conn, self._master, self.clock.now_ms())
         self._watch(conn)
         closed = self.casebook.load_open(conn)
         if closed:
             self.outbox.give_up(conn, closed)
         self.orders.load(conn)
+        return closed
 
     def reload(self, conn: Connection) -> None:
         """A transaction failed: what stands in memory may never have been stored."""

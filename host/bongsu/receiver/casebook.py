@@ -160,9 +160,17 @@ class Casebook:
         case = self.cases.get((subject, class_))
         if case is None:
             made = incidents.opened(
-                subject, class_, source=signal.source, names=signal.names, now_ms=signal.now_ms, snapshot=snapshot()
+                subject,
+                class_,
+                source=signal.source,
+                names=signal.names,
+                now_ms=signal.now_ms,
+                snapshot=snapshot(),
+                incident_id=self.new_incident_id(),
+                event_id=signal.event_id,
             )
-            case = Case(self.add(page, made, signal.event_id))
+            page.opened[made.id] = made
+            case = Case(made)
             self.cases[subject, class_] = self.by_id[case.incident.id] = case
             return Outcome(case.incident, opened=True, new_round=True)
         after, new_round = incidents.signalled(
@@ -189,11 +197,10 @@ class Casebook:
         self._keep(page, case, after)
         return Outcome(after, restored=over)
 
-    def add(self, page: Page, incident: Incident, event_id: int | None) -> Incident:
-        """Give a new incident its number."""
+    def new_incident_id(self) -> int:
+        """The number of an incident that is about to be written."""
         self._incident_id += 1
-        page.opened[self._incident_id] = made = rows.stored(incident, self._incident_id, event_id)
-        return made
+        return self._incident_id
 
     def _keep(self, page: Page, case: Case, after: Incident) -> None:
         case.incident = after

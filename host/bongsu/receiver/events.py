@@ -110,10 +110,18 @@ def _fault_clear(book: Casebook, page: Page, h: Happening) -> Outcome:
 def _test(book: Casebook, page: Page, h: Happening) -> Outcome:
     """Somebody pressed the test button: an exercise that is over at once; nobody is told."""
     made = incidents.opened(
-        h.node.subject, incidents.EXERCISE, source=h.node.id, names=(), now_ms=h.received_ms, snapshot=h.snapshot()
+        h.node.subject,
+        incidents.EXERCISE,
+        source=h.node.id,
+        names=(),
+        now_ms=h.received_ms,
+        snapshot=h.snapshot(),
+        incident_id=book.new_incident_id(),
+        event_id=h.event_id,
     )
     ended = incidents.closed(made, disposition="test", now_ms=h.received_ms)
-    return Outcome(book.add(page, ended, h.event_id))
+    page.opened[ended.id] = ended
+    return Outcome(ended)
 
 
 def _prealarm(book: Casebook, _page: Page, h: Happening) -> Outcome:

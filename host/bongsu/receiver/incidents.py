@@ -139,10 +139,21 @@ def names_of(phenomena: int) -> tuple[str, ...]:
 
 
 def opened(
-    subject: str, class_: str, *, source: str, names: tuple[str, ...], now_ms: int, snapshot: dict[str, Any]
+    subject: str,
+    class_: str,
+    *,
+    source: str,
+    names: tuple[str, ...],
+    now_ms: int,
+    snapshot: dict[str, Any],
+    incident_id: int = 0,
+    event_id: int | None = None,
 ) -> Incident:
-    """A new incident in which `names` (phenomena or faults) of `source` (a node id, "link", ...) stand."""
-    return Incident(0, subject, class_, now_ms, now_ms, snapshot={**snapshot, "active": {source: list(names)}})
+    """A new incident in which `names` (phenomena or faults) of `source` (a node id, "link", ...) stand, opened by
+    `event_id` (None: the receiver found it out by itself).
+    """
+    kept = {**snapshot, "active": {source: list(names)}}
+    return Incident(incident_id, subject, class_, now_ms, now_ms, last_event_id=event_id, snapshot=kept)
 
 
 def signalled(

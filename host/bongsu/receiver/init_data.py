@@ -16,10 +16,9 @@ from sqlalchemy import insert
 from bongsu.errors import BongsuError
 from bongsu.receiver import certificates
 from bongsu.receiver.config import CONFIG_NAME
-from bongsu.receiver.keys import MASTER_KEY_LEN
+from bongsu.receiver.keys import MASTER_KEY_LEN, MASTER_KEY_NAME
 from bongsu.receiver.store import open_store, schema
 
-MASTER_KEY_NAME = "master.key"
 DATABASE_NAME = "bongsu.db"
 _TEMP_PREFIX = ".bongsu-init-"
 

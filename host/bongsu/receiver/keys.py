@@ -17,6 +17,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from bongsu.errors import BongsuError
 from bongsu.receiver.store import schema
 
+MASTER_KEY_NAME = "master.key"
 NODE_KEY_LEN = 16
 MASTER_KEY_LEN = 32
 EPOCH_MAX = 255

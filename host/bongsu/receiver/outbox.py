@@ -259,9 +259,11 @@ class Outbox:
         if self._under_way == 1:
             self._renew_at_ms = self._clock.mono_ms() + self._lease.length_ms // 3
         d = one.delivery
-        target = {name: value for name, value in one.told.target.items() if name != "lang"}
         if d.channel == WEBHOOK:
-            target["secret"] = self._secret_of(d.recipient.removeprefix("responder:")) or ""
+            secret = self._secret_of(d.recipient.removeprefix("responder:")) or ""
+            target = {"url": one.told.target["url"], "secret": secret}
+        else:
+            target = {"phone": one.told.target["phone"]}
         body: Any = one.body  # the channel sends a prepared JSON object as it is
         message = Message(d.id, one.key, d.purpose, target, body, one.told.lang)
         return Job(d.id, d.channel, action, message, d.ref)

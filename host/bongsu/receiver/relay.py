@@ -16,36 +16,37 @@ from bongsu.receiver.outbox import CHECK, Done, Job, Lease
 
 # A channel keeps its own time-out; this guards against one that does not.
 _PATIENCE_S = 10.0
+_LOOK_S = 1.0
 
 ChannelMap = Mapping[str, Channel]
 
 
 class ChannelRelay:
-    """Runs jobs on channels. `make_channels` is called in the relay's own loop; `put_done` takes results from it."""
+    """Runs jobs on `channels` (by name), which it closes in the end. `put_done` takes results, in its thread."""
 
     def __init__(
         self,
-        make_channels: Callable[[], ChannelMap],
+        channels: ChannelMap,
         put_done: Callable[[Done], None],
         lease: Lease,
         log: Log,
         workers: int,
     ) -> None:
-        self._make_channels, self._put_done, self._lease, self._log = make_channels, put_done, lease, log
+        self._channels, self._put_done, self._lease, self._log = channels, put_done, lease, log
         self._workers = workers
         self._running = 0
         self._waiting: deque[Job] = deque()
         self._handed: deque[list[Job]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ready = threading.Event()
+        self._begun: dict[asyncio.Task[None], float] = {}
+        self._watching = False
         self._loop = asyncio.new_event_loop()
         self._ended = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
 
     def start(self) -> None:
-        """Begin; returns when the channels are there."""
+        """Begin to work."""
         self._thread.start()
-        self._ready.wait()
 
     def take(self, jobs: list[Job]) -> None:
         """Begin these jobs. From any thread; never waits."""
@@ -67,8 +68,6 @@ class ChannelRelay:
             self._loop.close()
 
     async def _main(self) -> None:
-        self._channels = self._make_channels()
-        self._ready.set()
         await self._ended.wait()
         for task in self._tasks:
             task.cancel()
@@ -111,13 +110,33 @@ class ChannelRelay:
         channel = self._channels.get(job.channel)
         if channel is None:
             return Outcome("refused", f"there is no channel {job.channel}: configure it in receiver.toml")
+        task = asyncio.current_task()
+        assert task is not None
+        self._begun[task] = self._loop.time()
+        if not self._watching:
+            self._watching = True
+            self._loop.call_later(_LOOK_S, self._look)
         try:
-            async with asyncio.timeout(_PATIENCE_S):
-                if job.action == CHECK:
-                    return await channel.check(job.message, job.ref or "")
-                return await channel.send(job.message)
-        except TimeoutError:
+            if job.action == CHECK:
+                return await channel.check(job.message, job.ref or "")
+            return await channel.send(job.message)
+        except asyncio.CancelledError:
+            if self._ended.is_set():
+                raise
+            task.uncancel()
             return Outcome("retry", "no answer in time")
         except Exception as err:  # a channel's fault must not stop the others
             self._log.error("relay.fault", channel=job.channel, delivery=job.delivery_id, error=repr(err))
             return Outcome("retry", one_line(f"fault in the channel: {type(err).__name__}"))
+        finally:
+            del self._begun[task]
+
+    def _look(self) -> None:
+        """Give up on requests that a channel never ends: one look a second costs less than a timer a request."""
+        now = self._loop.time()
+        for task, begun in self._begun.items():
+            if now - begun > _PATIENCE_S:
+                task.cancel()
+        self._watching = bool(self._begun)
+        if self._watching:
+            self._loop.call_later(_LOOK_S, self._look)

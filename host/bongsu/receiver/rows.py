@@ -1,10 +1,10 @@
 """Rows of the hot tables: built from the data path's own objects, written by statements that are compiled once."""
 
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Insert, Table, Update, bindparam, func, insert, select, text, update
+from sqlalchemy.exc import DBAPIError
 
 from bongsu.receiver.incidents import Incident
 from bongsu.receiver.store import schema
@@ -38,12 +38,21 @@ class Compiled:
         self._names = tuple(compiled.positiontup or ())
 
     def run(self, conn: Connection, rows: list[Fields]) -> int:
-        """Execute it for all rows; returns how many rows of the table were touched."""
+        """Execute it for all rows; returns how many rows of the table were touched. Raises DBAPIError."""
         if not rows:
             return 0
-        if self._names:
-            return conn.exec_driver_sql(self._sql, [tuple([row[n] for n in self._names]) for row in rows]).rowcount
-        return conn.exec_driver_sql(self._sql, rows).rowcount  # an engine with named parameters
+        if not self._names:  # an engine with named parameters
+            return conn.exec_driver_sql(self._sql, rows).rowcount
+        # Straight to the driver's cursor, in the connection's transaction: for one row, a fifth of the time.
+        cursor = conn.connection.cursor()
+        try:
+            cursor.executemany(self._sql, [tuple([row[n] for n in self._names]) for row in rows])
+            return int(cursor.rowcount)
+        except conn.dialect.loaded_dbapi.Error as err:
+            base = conn.dialect.loaded_dbapi.Error
+            raise DBAPIError.instance(self._sql, None, err, base, hide_parameters=True) from None
+        finally:
+            cursor.close()
 
 
 def insert_into(table: Table, conn: Connection, without: tuple[str, ...] = ()) -> Compiled:
@@ -78,11 +87,6 @@ def incident_row(incident: Incident) -> Fields:
     row["snapshot"] = as_json(incident.snapshot)
     row["key_id"] = incident.id
     return row
-
-
-def stored(incident: Incident, incident_id: int, event_id: int | None) -> Incident:
-    """A new incident with its number and the event that opened it."""
-    return replace(incident, id=incident_id, last_event_id=event_id)
 
 
 def incident_from(row: Any) -> Incident:

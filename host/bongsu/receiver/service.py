@@ -27,8 +27,7 @@ from bongsu.receiver.books import Settings
 from bongsu.receiver.broker import RECEIVER_USER, EmbeddedBroker
 from bongsu.receiver.clock import SystemClock
 from bongsu.receiver.config import Config
-from bongsu.receiver.init_data import MASTER_KEY_NAME, new_receiver
-from bongsu.receiver.keys import BrokerLogin, MasterKey, broker_logins, load_master
+from bongsu.receiver.keys import MASTER_KEY_NAME, BrokerLogin, MasterKey, broker_logins, load_master
 from bongsu.receiver.log import Log
 from bongsu.receiver.mqtt_edge import LinkChanged, MqttEdge
 from bongsu.receiver.relay import ChannelRelay
@@ -79,15 +78,20 @@ class _Signals:
     """SIGTERM and SIGINT as something to wait for."""
 
     def __init__(self, stack: ExitStack) -> None:
-        self.reader, writer = socket.socketpair()
+        self.reader, self._writer = socket.socketpair()
         stack.callback(self.reader.close)
-        stack.callback(writer.close)
+        stack.callback(self._writer.close)
         self.reader.setblocking(False)
-        writer.setblocking(False)
-        before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        self._writer.setblocking(False)
+        before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         stack.callback(signal.set_wakeup_fd, before)
         for number in (signal.SIGTERM, signal.SIGINT):
             stack.callback(signal.signal, number, signal.signal(number, lambda *_: None))
+
+    def poke(self) -> None:
+        """Wake the main thread, from any other."""
+        with suppress(BlockingIOError):
+            self._writer.send(b"\0")
 
     def stop_wanted(self) -> bool:
         """True if one of them came."""
@@ -120,6 +124,8 @@ class _Service:
         with self._store.write() as conn:
             row = conn.execute(query).first()
             if row is None:
+                from bongsu.receiver.init_data import new_receiver  # it brings the making of certificates with it
+
                 conn.execute(insert(table).values(new_receiver(self._clock.now_ms())))
                 row = conn.execute(query).one()
         return int(row.sender), str(row.mqtt_client_id)
@@ -133,9 +139,8 @@ class _Service:
         config = self._config
         settings = Settings.of(config, self._sender)
         writer = Writer(self._store, settings, self._master, self._clock, self._log)
-        relay = ChannelRelay(
-            lambda: Channels(config), writer.put, writer.books.lease, self._log, config.dispatch.workers
-        )
+        writer.on_failure = self._signals.poke
+        relay = ChannelRelay(Channels(config), writer.put, writer.books.lease, self._log, config.dispatch.workers)
         if config.broker.mode == "embedded":
             self._broker = EmbeddedBroker(config.broker, config.data_dir, self._sender, self._log)
         with ExitStack() as parts:

@@ -83,6 +83,7 @@ class Writer:
             self.books = Books(conn, settings, master, clock)
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self.failed: BaseException | None = None
+        self.on_failure: Callable[[], None] = lambda: None
 
     def start(self, edge: Edge, take_jobs: Callable[[list[Job]], None]) -> None:
         """Begin to work. `take_jobs`: the relay."""
@@ -108,6 +109,7 @@ class Writer:
         except BaseException as err:
             self.failed = err
             self._log.error("writer.failed", error=repr(err))
+            self.on_failure()
         finally:
             self._conn.close()
 
