@@ -161,6 +161,8 @@ def test_after_closing_an_alarm_opens_another_incident(tmp_path: Path) -> None:
             operator.close(conn, 1, disposition="cooking", note="", by="kim", now_ms=1)
         d.event(0, 2)
         assert [(i.id, i.state) for i in d.rows(schema.incident)] == [(1, "closed"), (2, "open")]
+        d.log.close()
+        assert '"event":"incident.closed","incident":1' in d.lines.getvalue()
 
 
 def test_an_unassigned_nodes_alarm_opens_one_too_and_goes_to_everybody(tmp_path: Path) -> None:

@@ -268,7 +268,8 @@ class Writer:
         """Take in what another process committed. In a transaction: no commit can slip in behind it."""
         version = self._version()
         if self._stale or version != self._data_version:
-            self.books.refresh(conn)
+            for incident_id in sorted(self.books.refresh(conn)):
+                self._log.info("incident.closed", incident=incident_id)
             self._data_version, self._stale = version, False
 
     def _read_anew(self) -> None:
