@@ -174,7 +174,8 @@ class Desk:
         self.data = market.data
         self.clock = SetClock(time.time_ns() // 1_000_000)
         self.store = open_store(config.store_url)
-        self.log = Log("json", io.StringIO())
+        self.lines = io.StringIO()
+        self.log = Log("json", self.lines)
         with self.store.read() as conn:
             sender = conn.execute(select(schema.receiver.c.sender)).scalar_one()
         settings = Settings.of(config, sender)
