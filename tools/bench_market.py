@@ -8,8 +8,8 @@ from sqlalchemy import Connection, func, select
 
 from bongsu.install.boards import Board, load_board
 from bongsu.receiver import provision, registry, responders
-from bongsu.receiver.init_data import MASTER_KEY_NAME, init_data
-from bongsu.receiver.keys import MasterKey, load_master
+from bongsu.receiver.init_data import init_data
+from bongsu.receiver.keys import MASTER_KEY_NAME, MasterKey, load_master
 from bongsu.receiver.store import Store, open_store, schema
 from bongsu_wire import frame, kinds, payload, topics
 from bongsu_wire.ccm import CcmKey
