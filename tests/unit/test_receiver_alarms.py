@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from bongsu.receiver import desk as operator
+from bongsu.receiver.keys import MASTER_KEY_NAME, load_master, make_node_key
 from bongsu.receiver.store import schema
 from bongsu_wire import kinds, payload
-from tests.receiver_parts import Desk, desk
+from tests.receiver_parts import Desk, FrameMaker, desk
 
 
 def incidents_of(d: Desk, class_: str = "fire") -> list[tuple[str, str, int, bool]]:
@@ -217,6 +218,24 @@ def test_the_first_authentic_frame_activates_the_nodes_new_key(tmp_path: Path) -
         node = d.nodes[0]
         d.arrive((node.id, node.heartbeat()))
         assert d.rows(schema.node_key)[0].state == "active"
+
+
+def test_a_new_keys_first_frame_leaves_the_old_one_24_hours(tmp_path: Path) -> None:
+    with desk(tmp_path) as d:
+        old = d.nodes[0]
+        d.event(0, 1, kinds.TEST, 0)
+        with d.store.write() as conn:
+            master = load_master(d.data / MASTER_KEY_NAME)
+            made = make_node_key(conn, master, old.id, d.clock.now_ms())
+        new = FrameMaker(old.id, made.key, made.epoch)
+        d.arrive((old.id, old.event(2, kinds.TEST, 0)))  # the bundle is not on the node yet
+        d.arrive((new.id, new.event(1, kinds.TEST, 0)))
+        d.arrive((old.id, old.event(3, kinds.TEST, 0)))
+        d.clock.advance(24 * 3600 * 1000)
+        d.arrive((old.id, old.event(4, kinds.TEST, 0)), (new.id, new.event(2, kinds.TEST, 0)))
+        d.pass_time(6_000)
+        assert [(e.epoch, e.number) for e in d.rows(schema.event)] == [(1, 1), (1, 2), (2, 1), (1, 3), (2, 2)]
+        assert [(r.reason, r.count) for r in d.rows(schema.refused_frame)] == [("unknown_epoch", 1)]
 
 
 def test_an_event_whose_age_is_unknown_has_no_time(tmp_path: Path) -> None:

@@ -56,11 +56,14 @@ class NodeEntry:
         """Whose incident an alarm of this node is."""
         return f"unit:{self.site_id}/{self.unit_id}" if self.site_id else f"node:{self.id}"
 
-    def newest_key(self) -> KeyEntry | None:
-        """The key that the node itself uses: the active one, else the newest."""
-        if not self.keys:
-            return None
-        return max(self.keys.values(), key=lambda k: (k.state == "active", k.epoch))
+    def activated(self, key: KeyEntry, old_until_ms: int) -> None:
+        """The node has proven a pending key: as keys.activate has it in the store, so here."""
+        for other in list(self.keys.values()):
+            if other.state == "active":
+                other.state, other.valid_until_ms = "old", old_until_ms
+            elif other.state == "pending" and other.epoch < key.epoch:
+                del self.keys[other.epoch]
+        key.state = "active"
 
 
 class Directory:

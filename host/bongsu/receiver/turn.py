@@ -262,7 +262,8 @@ class Turn:
             if numbers:
                 self._say("info", "receipt.sent", node=up.node.id, events=numbers)
         for up in self._activated.values():
-            up.key.state = "active"
+            up.node.activated(up.key, self._now_ms + keys.OLD_KEY_VALID_MS)
+            books.liveness.watch(up.node.id, books.clock.mono_ms())
 
     # ---- the log
 
