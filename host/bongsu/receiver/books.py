@@ -113,6 +113,9 @@ class Books:
         self.downlink.load(conn)
         self.sightings.load(conn)
         self.orders.load(conn)
+        live = schema.node_live.c
+        silent = set(conn.execute(select(live.node_id).where(live.silent)).scalars())
+        self.liveness.unstored(silent, self.clock.mono_ms())
         self._watch(conn)
 
     def silent_snapshot(self, node_id: str) -> dict[str, Any]:

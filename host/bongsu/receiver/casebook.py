@@ -111,6 +111,11 @@ class Casebook:
             last, (event.node_id == last.c[0]) & (event.epoch == last.c[1]) & (event.number == last.c[2])
         )
         self.ended = {(n, e): (number, bits) for n, e, number, bits in conn.execute(ended)}
+        alarms = select(*by_node, event.phenomena, func.max(event.number)).where(event.kind == "alarm")
+        alarms = alarms.group_by(*by_node, event.phenomena)
+        self.raised: dict[tuple[str, int], dict[int, int]] = {}
+        for n, e, bits, number in conn.execute(alarms):
+            self.raised.setdefault((n, e), {})[bits] = number
         self._event_id, self._incident_id, self._delivery_id = (
             rows.highest_id(conn, table) for table in (schema.event, schema.incident, schema.delivery)
         )

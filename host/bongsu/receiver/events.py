@@ -56,6 +56,8 @@ def record(book: Casebook, page: Page, h: Happening, *, reused: bool) -> Outcome
 
 def _alarm(book: Casebook, page: Page, h: Happening) -> Outcome:
     class_ = incidents.alarm_class(h.event.phenomena)
+    raised = book.raised.setdefault((h.node.id, h.epoch), {})
+    raised[h.event.phenomena] = max(raised.get(h.event.phenomena, 0), h.event.number)
     signal = h.signal(incidents.names_of(h.event.phenomena))
     done = book.stand(page, h.node.subject, class_, signal, h.snapshot)
     case = book.cases[h.node.subject, class_]
@@ -63,7 +65,7 @@ def _alarm(book: Casebook, page: Page, h: Happening) -> Outcome:
         _tell(book, page, case, h)
     number, bits = book.ended.get((h.node.id, h.epoch), (0, 0))
     if number > h.event.number and not h.event.phenomena & ~(bits or h.event.phenomena):
-        _end_alarm(book, page, h, class_, done)  # its restore overtook it on the way
+        _end_alarm(book, page, h, class_, done, h.event.phenomena)  # its restore overtook it on the way
     return done
 
 
@@ -72,16 +74,23 @@ def _restore(book: Casebook, page: Page, h: Happening) -> Outcome:
     before = book.ended.get((h.node.id, h.epoch), (0, 0))
     book.ended[h.node.id, h.epoch] = max(before, (e.number, e.phenomena))
     done = Outcome()
+    # The node sends alarms first: a younger alarm may be here already, and this says nothing about it.
+    raised = book.raised.get((h.node.id, h.epoch), {})
+    younger = [bits for bits, number in raised.items() if number > e.number]
+    bits = e.phenomena
+    for b in younger:
+        bits &= ~b
+    if younger and not bits:
+        return done
     for class_ in incidents.DISPATCHED:
         case = book.cases.get((h.node.subject, class_))
         if case is not None and h.node.id in case.incident.active:
-            _end_alarm(book, page, h, class_, done)
+            _end_alarm(book, page, h, class_, done, bits)
     return done
 
 
-def _end_alarm(book: Casebook, page: Page, h: Happening, class_: str, done: Outcome) -> None:
+def _end_alarm(book: Casebook, page: Page, h: Happening, class_: str, done: Outcome, bits: int) -> None:
     """End what the event says has ended, and tell everybody who was told, if that was all; adds to `done`."""
-    bits = h.event.phenomena if h.event.kind == kinds.RESTORE else 0
     stood = book.cases[h.node.subject, class_].incident.active
     ended = book.end(page, h.node.subject, class_, h.signal(incidents.names_of(bits) if bits else ()))
     done.incident = ended.incident

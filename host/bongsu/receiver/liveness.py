@@ -43,6 +43,14 @@ class Liveness:
         else:
             self._seen_ms[node] = now_ms
 
+    def unstored(self, stored: set[str], now_ms: int) -> None:
+        """A transaction failed: what is not in the store as silent is found silent once more."""
+        for node in self.silent - stored:
+            self.silent.discard(node)
+            self._seen_ms[node] = now_ms - self._silent_after_ms
+            self._seen_ms.move_to_end(node, last=False)
+        self._link_fault = False
+
     def forget(self, node: str) -> None:
         """The node left service."""
         self._seen_ms.pop(node, None)
@@ -71,7 +79,11 @@ class Liveness:
         """
         if self._down_since_ms is None:
             return False
-        self._down_since_ms = None
+        down_ms, self._down_since_ms = now_ms - self._down_since_ms, None
+        if grace_ms is None and not self._link_fault:  # a blip: nobody could be heard for so long, and no longer
+            for node in self._seen_ms:
+                self._seen_ms[node] += down_ms
+            return False
         start = now_ms if grace_ms is None else now_ms + grace_ms - self._silent_after_ms
         for node in self._seen_ms:
             self._seen_ms[node] = start

@@ -94,9 +94,11 @@ class Orders:
         return self._unanswered
 
     def send(
-        self, conn: Connection, directory: Directory, downlink: Downlink, now_ms: int, mono_ms: int
+        self, conn: Connection, directory: Directory, downlink: Downlink, now_ms: int, mono_ms: int, spare: int = 0
     ) -> list[tuple[str, bytes]]:
-        """Seal what can go out and write it down as sent; the frames are to be published after the commit."""
+        """Seal what can go out and write it down as sent; the frames are to be published after the commit. `spare`:
+        down counters that the turn's receipts will take.
+        """
         frames: list[tuple[str, bytes]] = []
         table = schema.command
         for node_id in self._ready(mono_ms):
@@ -105,7 +107,7 @@ class Orders:
             key = node.keys.get(epoch) if node is not None else None
             for order in self._waiting.pop(node_id) if node is not None and key is not None else ():
                 assert node is not None and key is not None
-                downlink.reserve(conn, 1)
+                downlink.reserve(conn, 1 + spare)
                 made, counter = downlink.command(node, key, order.code, quotes, order.args)
                 values: dict[str, Any] = {"state": "sent", "counter": counter, "sender": downlink.sender}
                 conn.execute(update(table).where(table.c.id == order.id).values(**values, sent_ms=now_ms))

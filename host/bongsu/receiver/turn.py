@@ -147,7 +147,8 @@ class Turn:
         if known:
             return
         books = self._books
-        h = events.Happening(up.node, up.key.epoch, event, content, received_ms, books.directory, books.settings.texted)
+        node = books.directory.nodes.get(up.node.id, up.node)  # it may have been moved while this waited for the store
+        h = events.Happening(node, up.key.epoch, event, content, received_ms, books.directory, books.settings.texted)
         done = events.record(books.casebook, self._page, h, reused=known is None)
         books.orders.heard(up.node.id, up.key.epoch, up.counter, books.clock.mono_ms())
         books.sightings.note(up.node.id, None, received_ms)
@@ -242,7 +243,7 @@ class Turn:
             books.casebook.save(conn, page, books.lease.renew(), self._now_ms)
         if books.orders.ready(books.clock.mono_ms()):
             self.after.frames += books.orders.send(
-                conn, books.directory, books.downlink, self._now_ms, books.clock.mono_ms()
+                conn, books.directory, books.downlink, self._now_ms, books.clock.mono_ms(), self._frames_wanted()
             )
 
     # ---- after the commit
@@ -262,7 +263,8 @@ class Turn:
             if numbers:
                 self._say("info", "receipt.sent", node=up.node.id, events=numbers)
         for up in self._activated.values():
-            up.node.activated(up.key, self._now_ms + keys.OLD_KEY_VALID_MS)
+            node = books.directory.nodes.get(up.node.id, up.node)
+            node.activated(node.keys.get(up.key.epoch, up.key), self._now_ms + keys.OLD_KEY_VALID_MS)
             books.liveness.watch(up.node.id, books.clock.mono_ms())
 
     # ---- the log

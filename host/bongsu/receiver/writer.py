@@ -299,12 +299,14 @@ class Writer:
 
     def _pause(self) -> None:
         """Wait before the store is tried again; messages are let go (they come again), a stop is obeyed."""
-        try:
-            item = self._queue.get(timeout=_STORE_PAUSE_S)
-        except queue.Empty:
-            return
-        if type(item) is not Arrived:
-            self._note(item)
+        end_s = time.monotonic() + _STORE_PAUSE_S
+        while not self._stopping and time.monotonic() < end_s:
+            try:
+                item = self._queue.get(timeout=max(0.0, end_s - time.monotonic()))
+            except queue.Empty:
+                return
+            if type(item) is not Arrived:
+                self._note(item)
 
     def _drain(self) -> None:
         """The end: take in what requests under way bring, give the leases back."""
