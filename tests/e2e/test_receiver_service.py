@@ -18,8 +18,7 @@ from sqlalchemy import insert
 from bongsu.install.boards import load_board
 from bongsu.install.bundle import Bundle
 from bongsu.receiver import provision, registry
-from bongsu.receiver.keys import MASTER_KEY_NAME
-from bongsu.receiver.keys import load_master
+from bongsu.receiver.keys import MASTER_KEY_NAME, load_master
 from bongsu.receiver.store import open_store, schema
 from bongsu.sim.hostnode import HostNode, tls_context
 from bongsu_wire import kinds, topics
