@@ -67,9 +67,10 @@ def test_the_demo_passes_and_tells_the_whole_path(temp, tmp_path):
     process = start(temp, tmp_path, "--speed", "6")
     out, _ = process.communicate(timeout=_DEMO_MOST_S)
     assert process.returncode == 0, out
-    # What follows from what; a busy machine may delay any of it.
+    # What one process tells comes in its order; a busy machine may delay any of them against the others.
     for chain in (
-        ("sensing", "hold begins", "ALARM", "stored", "incident", "receipt"),
+        ("sensing", "hold begins", "ALARM", "receipt"),
+        ("stored", "incident"),
         ("incident", "dispatch", "report"),
         ("incident", "SMS"),
         ("ALARM", "restore", "report"),
