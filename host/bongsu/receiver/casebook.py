@@ -15,12 +15,17 @@ from sqlalchemy import Connection, func, select
 from bongsu.receiver import incidents, rows
 from bongsu.receiver.delivery_policy import RESTORE, SMS, WEBHOOK, Delivery, sequence
 from bongsu.receiver.incidents import Incident
+from bongsu.receiver.standing import Sender, Standing
 from bongsu.receiver.store import schema
+from bongsu_wire import kinds
 
 Fields = dict[str, Any]
 EventKey = tuple[str, int, int]
 # What a message says: a text, or a JSON object that is encoded already.
 Body = str | msgspec.Raw
+_BEGIN_OR_END = {
+    kinds.EVENT_NAMES[kind]: kind for kind in (kinds.ALARM, kinds.RESTORE, kinds.FAULT, kinds.FAULT_CLEAR, kinds.TAMPER)
+}
 
 
 @dataclass(slots=True)
@@ -105,23 +110,34 @@ class Casebook:
         by_node = (event.node_id, event.epoch)
         newest = select(*by_node, func.max(event.number)).group_by(*by_node)
         self._top = {(n, e): number for n, e, number in conn.execute(newest)}
-        # SQLite takes the bare column from the row of the maximum; the join says the same for every engine.
-        last = newest.where(event.kind == "restore").subquery()
-        ended = select(*by_node, event.number, event.phenomena).join(
-            last, (event.node_id == last.c[0]) & (event.epoch == last.c[1]) & (event.number == last.c[2])
-        )
-        self.ended = {(n, e): (number, bits) for n, e, number, bits in conn.execute(ended)}
-        alarms = select(*by_node, event.phenomena, func.max(event.number)).where(event.kind == "alarm")
-        alarms = alarms.group_by(*by_node, event.phenomena)
-        self.raised: dict[tuple[str, int], dict[int, int]] = {}
-        for n, e, bits, number in conn.execute(alarms):
-            self.raised.setdefault((n, e), {})[bits] = number
+        self._load_standing(conn)
         self._event_id, self._incident_id, self._delivery_id = (
             rows.highest_id(conn, table) for table in (schema.event, schema.incident, schema.delivery)
         )
         self.cases: dict[tuple[str, str], Case] = {}
         self.by_id: dict[int, Case] = {}
         self.load_open(conn)
+
+    def _load_standing(self, conn: Connection) -> None:
+        """What each node's events of the past say about what stands on it."""
+        self.alarms, self.faults = Standing(), Standing()
+        event = schema.event.c
+        what = (event.node_id, event.epoch, event.kind, event.phenomena, event.detail)
+        newest = select(*what, func.max(event.number)).where(event.kind.in_(_BEGIN_OR_END)).group_by(*what)
+        for node, epoch, kind, phenomena, detail, number in conn.execute(newest):
+            self.note_standing((node, epoch), _BEGIN_OR_END[kind], phenomena, detail, number)
+
+    def note_standing(self, sender: Sender, kind: int, phenomena: int, detail: int, number: int) -> tuple[str, ...]:
+        """Event `number` begins or ends something (an alarm, a restore, a fault, ...). Returns the names of what it
+        speaks of; an end without any means everything.
+        """
+        names = incidents.names_spoken_of(kind, phenomena, detail)
+        known = self.alarms if kind in (kinds.ALARM, kinds.RESTORE) else self.faults
+        if kind in (kinds.RESTORE, kinds.FAULT_CLEAR):
+            known.ends(sender, names, number)
+        else:
+            known.begins(sender, names, number)
+        return names
 
     def load_open(self, conn: Connection) -> set[int]:
         """Read the open incidents anew; returns the ids of those that somebody closed since."""

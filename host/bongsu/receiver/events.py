@@ -12,6 +12,7 @@ from bongsu.receiver.casebook import Case, Casebook, Outcome, Page, Signal
 from bongsu.receiver.delivery_policy import ALARM, ESCALATION, RESTORE, SMS, WEBHOOK, first_told, sequence
 from bongsu.receiver.directory import Directory, NodeEntry
 from bongsu.receiver.incidents import Incident
+from bongsu.receiver.standing import Sender
 from bongsu_wire import kinds, payload
 
 Fields = dict[str, Any]
@@ -34,6 +35,11 @@ class Happening:
     texted: bool
     event_id: int = 0
 
+    @property
+    def sender(self) -> Sender:
+        """Whose numbers the event's number is one of."""
+        return self.node.id, self.epoch
+
     def snapshot(self) -> Fields:
         """What an incident that this opens will keep."""
         return self.directory.snapshot(self.node)
@@ -54,45 +60,45 @@ def record(book: Casebook, page: Page, h: Happening, *, reused: bool) -> Outcome
     return done
 
 
+def _note_standing(book: Casebook, h: Happening) -> tuple[str, ...]:
+    e = h.event
+    return book.note_standing(h.sender, e.kind, e.phenomena, e.detail, e.number)
+
+
 def _alarm(book: Casebook, page: Page, h: Happening) -> Outcome:
     class_ = incidents.alarm_class(h.event.phenomena)
-    raised = book.raised.setdefault((h.node.id, h.epoch), {})
-    raised[h.event.phenomena] = max(raised.get(h.event.phenomena, 0), h.event.number)
-    signal = h.signal(incidents.names_of(h.event.phenomena))
-    done = book.stand(page, h.node.subject, class_, signal, h.snapshot)
-    case = book.cases[h.node.subject, class_]
+    names = _note_standing(book, h)
+    done = book.stand(page, h.node.subject, class_, h.signal(names), h.snapshot)
     if done.new_round:
-        _tell(book, page, case, h)
-    number, bits = book.ended.get((h.node.id, h.epoch), (0, 0))
-    if number > h.event.number and not h.event.phenomena & ~(bits or h.event.phenomena):
-        _end_alarm(book, page, h, class_, done, h.event.phenomena)  # its restore overtook it on the way
+        _tell(book, page, book.cases[h.node.subject, class_], h)
+    over = book.alarms.over(h.sender, names)
+    if over:
+        _end_alarm(book, page, h, class_, done, over)  # its restore overtook it on the way
     return done
 
 
 def _restore(book: Casebook, page: Page, h: Happening) -> Outcome:
-    e = h.event
-    before = book.ended.get((h.node.id, h.epoch), (0, 0))
-    book.ended[h.node.id, h.epoch] = max(before, (e.number, e.phenomena))
+    """The node sends alarms first: a younger alarm may be here already, and about that this says nothing."""
+    names = _note_standing(book, h)
     done = Outcome()
-    # The node sends alarms first: a younger alarm may be here already, and this says nothing about it.
-    raised = book.raised.get((h.node.id, h.epoch), {})
-    younger = [bits for bits, number in raised.items() if number > e.number]
-    bits = e.phenomena
-    for b in younger:
-        bits &= ~b
-    if younger and not bits:
-        return done
     for class_ in incidents.DISPATCHED:
-        case = book.cases.get((h.node.subject, class_))
-        if case is not None and h.node.id in case.incident.active:
-            _end_alarm(book, page, h, class_, done, bits)
+        over = book.alarms.over(h.sender, _stood(book, h, h.node.subject, class_, names))
+        if over:
+            _end_alarm(book, page, h, class_, done, over)
     return done
 
 
-def _end_alarm(book: Casebook, page: Page, h: Happening, class_: str, done: Outcome, bits: int) -> None:
-    """End what the event says has ended, and tell everybody who was told, if that was all; adds to `done`."""
+def _stood(book: Casebook, h: Happening, subject: str, class_: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of `names` (none: all) that the node has standing in an incident."""
+    case = book.cases.get((subject, class_))
+    standing = case.incident.active.get(h.node.id, ()) if case is not None else ()
+    return tuple(name for name in standing if not names or name in names)
+
+
+def _end_alarm(book: Casebook, page: Page, h: Happening, class_: str, done: Outcome, over: tuple[str, ...]) -> None:
+    """End what is over, and tell everybody who was told, if that was all; adds to `done`."""
     stood = book.cases[h.node.subject, class_].incident.active
-    ended = book.end(page, h.node.subject, class_, h.signal(incidents.names_of(bits) if bits else ()))
+    ended = book.end(page, h.node.subject, class_, h.signal(over))
     done.incident = ended.incident
     done.restored = done.restored or ended.restored
     if not ended.restored or ended.incident is None:
@@ -107,13 +113,19 @@ def _end_alarm(book: Casebook, page: Page, h: Happening, class_: str, done: Outc
 
 
 def _fault(book: Casebook, page: Page, h: Happening) -> Outcome:
-    name = "tamper" if h.event.kind == kinds.TAMPER else _fault_name(h.event.detail)
-    return book.stand(page, f"node:{h.node.id}", incidents.FAULT, h.signal((name,)), h.snapshot)
+    names, subject = _note_standing(book, h), f"node:{h.node.id}"
+    done = book.stand(page, subject, incidents.FAULT, h.signal(names), h.snapshot)
+    over = book.faults.over(h.sender, names)
+    if over:  # its end overtook it on the way
+        ended = book.end(page, subject, incidents.FAULT, h.signal(over))
+        done.incident, done.restored = ended.incident, ended.restored
+    return done
 
 
 def _fault_clear(book: Casebook, page: Page, h: Happening) -> Outcome:
-    names = (_fault_name(h.event.detail),) if h.event.detail else ()
-    return book.end(page, f"node:{h.node.id}", incidents.FAULT, h.signal(names))
+    names, subject = _note_standing(book, h), f"node:{h.node.id}"
+    over = book.faults.over(h.sender, _stood(book, h, subject, incidents.FAULT, names))
+    return book.end(page, subject, incidents.FAULT, h.signal(over)) if over else Outcome()
 
 
 def _test(book: Casebook, page: Page, h: Happening) -> Outcome:
@@ -148,10 +160,6 @@ _RULES: dict[int, Callable[[Casebook, Page, Happening], Outcome]] = {
     kinds.TAMPER: _fault,
     kinds.TEST: _test,
 }
-
-
-def _fault_name(code: int) -> str:
-    return kinds.FAULT_NAMES.get(code, f"fault_{code}")
 
 
 def _tell(book: Casebook, page: Page, case: Case, h: Happening) -> None:

@@ -138,6 +138,19 @@ def names_of(phenomena: int) -> tuple[str, ...]:
     return tuple(name for bit, name in kinds.PHENOMENON_NAMES.items() if phenomena & bit) or ("button",)
 
 
+def names_spoken_of(kind: int, phenomena: int, detail: int) -> tuple[str, ...]:
+    """What an alarm, restore, fault, fault's end or tamper event speaks of; () of an end: everything."""
+    if kind == kinds.ALARM:
+        return names_of(phenomena)
+    if kind == kinds.RESTORE:
+        return names_of(phenomena) if phenomena else ()
+    if kind == kinds.TAMPER:
+        return (kinds.FAULT_NAMES[kinds.FAULT_TAMPER],)
+    if kind == kinds.FAULT_CLEAR and not detail:
+        return ()
+    return (kinds.FAULT_NAMES.get(detail, f"fault_{detail}"),)
+
+
 def opened(
     subject: str,
     class_: str,
