@@ -5,6 +5,7 @@ with their deliveries.
 import json
 import socket
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from bongsu.receiver import desk, incidents, registry
 from bongsu.receiver.registry import RegistryError
 from bongsu.receiver.store import Store, schema
 from tests.registry_parts import NODE, NOW_MS, bongsu, fill, new_store, open_incident
+
+SEEN = ("--seen", 7, "--still-standing")
 
 
 @pytest.fixture
@@ -66,7 +69,7 @@ def test_list_and_show(store: Store, data: Path) -> None:
 def test_filters(store: Store, data: Path) -> None:
     first = open_incident(store)
     open_incident(store, subject=f"node:{NODE}")
-    assert bongsu("incident", "close", first, "--disposition", "steam", "--data", data).code == 0
+    assert bongsu("incident", "close", first, *SEEN, "--disposition", "steam", "--data", data).code == 0
     rows = json.loads(bongsu("incident", "list", "--open", "--json", "--data", data).out)
     assert [r["subject"] for r in rows] == [f"node:{NODE}"]
     rows = json.loads(bongsu("incident", "list", "--site", "hannae", "--json", "--data", data).out)
@@ -101,37 +104,60 @@ def test_an_event_between_reading_and_writing_is_not_hidden(store: Store, monkey
         with pytest.raises(incidents.StaleAcknowledgement, match="this very moment"):
             desk.acknowledge(conn, incident_id, seen_event_id=7, by="x", now_ms=NOW_MS)
         with pytest.raises(incidents.StaleAcknowledgement):
-            desk.close(conn, incident_id, disposition="fire", note="", by="x", now_ms=NOW_MS)
+            desk.close(conn, incident_id, disposition="fire", note="", by="x", now_ms=NOW_MS, seen_event_id=7)
 
 
 def test_closing_cancels_what_was_not_sent(store: Store, data: Path) -> None:
     incident_id = open_incident(store)
-    ran = bongsu("incident", "close", incident_id, "--disposition", "cooking", "--note", "grilled fish", "--data", data)
+    ran = bongsu(
+        "incident", "close", incident_id, *SEEN, "--disposition", "cooking", "--note", "grilled fish", "--data", data
+    )
     assert ran.code == 0 and "1 messages were cancelled" in ran.out
     with store.read() as conn:
         row = conn.execute(select(schema.incident)).one()
         states = list(conn.execute(select(schema.delivery.c.state).order_by(schema.delivery.c.id)).scalars())
     assert (row.state, row.disposition, row.note) == ("closed", "cooking", "grilled fish") and row.closed_ms > NOW_MS
     assert states == ["cancelled", "accepted"]
-    again = bongsu("incident", "close", incident_id, "--disposition", "fire", "--data", data)
+    again = bongsu("incident", "close", incident_id, *SEEN, "--disposition", "fire", "--data", data)
     assert again.code == 1 and "is closed" in again.err
     assert bongsu("incident", "ack", incident_id, "--seen", 7, "--data", data).code == 1
 
 
 def test_closing_only_what_was_seen(store: Store, data: Path) -> None:
     incident_id = open_incident(store, last_event=7)
-    words = ("incident", "close", incident_id, "--disposition", "fire", "--data", data)
+    words = ("incident", "close", incident_id, "--disposition", "fire", "--still-standing", "--data", data)
+    assert bongsu(*words).code == 2  # an alarm that came meanwhile must not be closed unseen, and its dispatch with it
     assert bongsu(*words, "--seen", 6).code == 1
     assert bongsu(*words, "--seen", 7).code == 0
 
 
+def test_what_still_stands_is_closed_only_on_purpose(store: Store, data: Path) -> None:
+    incident_id = open_incident(store, last_event=7)
+    words = ("incident", "close", incident_id, "--seen", 7, "--disposition", "fire", "--data", data)
+    refused = bongsu(*words)
+    assert refused.code == 1 and "still stands" in refused.err and "--still-standing" in refused.err
+    with store.write() as conn:
+        conn.execute(update(schema.incident).values(restored_ms=NOW_MS))
+    assert bongsu(*words).code == 0
+
+
+def test_a_report_under_way_keeps_the_state_that_it_ends_in(store: Store, data: Path) -> None:
+    incident_id = open_incident(store, last_event=7)
+    with store.write() as conn:
+        far = time.time_ns() // 1_000_000 + 60_000
+        conn.execute(update(schema.delivery).where(schema.delivery.c.state == "pending").values(lease_until_ms=far))
+    done = bongsu("incident", "close", incident_id, *SEEN, "--disposition", "fire", "--data", data)
+    assert done.code == 0 and "cancelled" not in done.out
+
+
 def test_decisions_are_audited_and_wake_the_receiver(store: Store, data: Path) -> None:
     incident_id = open_incident(store)
+    closing = ("incident", "close", incident_id, *SEEN, "--disposition", "fire", "--data", data)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(data / "control.sock"))
         listener.settimeout(5)
         assert bongsu("incident", "ack", incident_id, "--seen", 7, "--by", "Op", "--data", data).code == 0
-        assert bongsu("incident", "close", incident_id, "--disposition", "fire", "--by", "Op", "--data", data).code == 0
+        assert bongsu(*closing, "--by", "Op").code == 0
         assert [listener.recv(64), listener.recv(64)] == [b"outbox", b"outbox"]
     conn = sqlite3.connect(data / "bongsu.db")
     rows = conn.execute("SELECT actor, action, subject FROM audit ORDER BY id").fetchall()
@@ -142,25 +168,23 @@ def test_decisions_are_audited_and_wake_the_receiver(store: Store, data: Path) -
     ]
 
 
-@pytest.mark.parametrize("words", [("show", 9), ("ack", 9, "--seen", 1), ("close", 9, "--disposition", "fire")])
+@pytest.mark.parametrize(
+    "words", [("show", 9), ("ack", 9, "--seen", 1), ("close", 9, "--seen", 1, "--disposition", "fire")]
+)
 def test_unknown_incident(data: Path, words: tuple[object, ...]) -> None:
     ran = bongsu("incident", *words, "--data", data)
     assert ran.code == 1 and "there is no incident 9" in ran.err
 
 
 def test_unknown_disposition(data: Path) -> None:
-    ran = bongsu("incident", "close", 1, "--disposition", "boredom", "--data", data)
+    ran = bongsu("incident", "close", 1, *SEEN, "--disposition", "boredom", "--data", data)
     assert ran.code == 2 and "device_fault" in ran.err
 
 
 def test_node_with_an_open_alarm_stays_where_it_is(store: Store) -> None:
     incident_id = open_incident(store)
-    for move in (
-        lambda conn: registry.assign_node(conn, node_id=NODE, unit=("hannae", "a-08")),
-        lambda conn: registry.retire_node(conn, node_id=NODE),
-    ):
-        with pytest.raises(RegistryError, match=f"open alarm .incident {incident_id}"), store.write() as conn:
-            move(conn)
+    with pytest.raises(RegistryError, match=f"open alarm .incident {incident_id}"), store.write() as conn:
+        registry.assign_node(conn, node_id=NODE, unit=("hannae", "a-08"))
     with store.write() as conn:
         desk.close(conn, incident_id, disposition="test", note="", by="x", now_ms=NOW_MS)
         registry.assign_node(conn, node_id=NODE, unit=("hannae", "a-08"))

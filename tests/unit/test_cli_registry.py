@@ -14,7 +14,7 @@ import pytest
 from bongsu.install.bundle import Bundle, BundleError
 from bongsu.receiver.keys import load_master, usable_keys
 from bongsu.receiver.store import engine
-from tests.registry_parts import NODE, NOW_MS, Ran, bongsu, bongsu_process, fill, new_store
+from tests.registry_parts import NODE, NOW_MS, Ran, bongsu, bongsu_process, fill, new_store, open_incident
 
 SHOPS = Path(__file__).parents[1] / "data" / "shops"
 
@@ -238,6 +238,19 @@ def test_retired_node(data: Path, tmp_path: Path) -> None:
     )
     assert "retired" in bongsu("node", "provision", NODE, "--out", tmp_path / "c", "--data", data).err
     assert "retired" in bongsu("node", "assign", NODE, "hannae/a-08", "--data", data).err
+
+
+def test_node_with_an_open_alarm_is_retired_and_its_incident_stays(data: Path) -> None:
+    """A stolen node that goes on alarming must not hinder its own end."""
+    with new_store(data) as store:
+        incident_id = open_incident(store)
+    assert bongsu("node", "assign", NODE, "hannae/a-08", "--data", data).code == 1
+    ran = bongsu("node", "retire", NODE, "--data", data)
+    assert ran.code == 0 and f"Incident {incident_id} stays open" in ran.out, ran.err
+    row = _json(bongsu("node", "show", NODE, "--json", "--data", data))
+    assert isinstance(row, dict) and row["state"] == "retired"
+    assert bongsu("incident", "close", incident_id, "--disposition", "test", "--data", data).code == 0
+    assert "is retired" in bongsu("node", "retire", NODE, "--data", data).err
 
 
 def test_responder_secrets(data: Path, tmp_path: Path) -> None:

@@ -98,14 +98,16 @@ def assign(installation: Installation, node_id: str, address: str, json_wanted: 
 @json_option
 @pass_installation
 def retire(installation: Installation, node_id: str, json_wanted: bool) -> None:
-    """Take a node out of service: nothing that it sends is accepted any more."""
+    """Take a node out of service: nothing that it sends is accepted any more. Its open incidents stay open."""
     from bongsu.receiver import fields, registry
 
     retired = fields.node_id(node_id)
     with installation.writing() as conn:
-        registry.retire_node(conn, node_id=retired)
+        still_open = registry.retire_node(conn, node_id=retired)
         registry.audit(conn, actor=actor(), action="node.retire", subject=f"node:{retired}", detail="", now_ms=now_ms())
-    done(f"Retired node {retired}", {"node": retired}, json_wanted=json_wanted)
+    stays = "".join(f"\nIncident {i} stays open. Next: bongsu incident show {i}" for i in still_open)
+    row = {"node": retired, "open_incidents": still_open}
+    done(f"Retired node {retired}{stays}", row, json_wanted=json_wanted)
 
 
 @node.command()

@@ -274,33 +274,51 @@ def assign_node(conn: Connection, *, node_id: str, unit: tuple[str, str] | None)
     """Move a node into a unit, or out of one (None). Refused while an alarm of it, or of its unit, is open (DESIGN
     section 7).
     """
+    row = _in_service(conn, node_id)
+    if unit is not None:
+        require_unit(conn, *unit)
+    still_open = _open_alarms(conn, row)
+    if still_open:
+        raise RegistryError(
+            f"node {node_id} has an open alarm (incident {still_open[0]})",
+            f"Close it first: bongsu incident close {still_open[0]}",
+        )
+    _place(conn, node_id, unit)
+
+
+def retire_node(conn: Connection, *, node_id: str) -> list[int]:
+    """The node leaves service: its keys and broker login end, its unit is free for another.
+
+    Returns the open alarm incidents of it and its unit. They stay open and hinder nothing: a stolen node could else ward
+    off its end by alarming on and on.
+    """
+    still_open = _open_alarms(conn, _in_service(conn, node_id))
+    _place(conn, node_id, None)
+    retire_node_keys(conn, node_id)
+    conn.execute(update(schema.node).where(schema.node.c.id == node_id).values(state="retired"))
+    return still_open
+
+
+def _in_service(conn: Connection, node_id: str) -> Row:
     row = get_node(conn, node_id)
     if row["state"] == "retired":
         raise RegistryError(f"node {node_id} is retired", "Register another board.")
-    if unit is not None:
-        require_unit(conn, *unit)
-    subjects = [f"node:{node_id}"]
-    if row["site_id"] is not None:
-        subjects.append(f"unit:{row['site_id']}/{row['unit_id']}")
+    return row
+
+
+def _open_alarms(conn: Connection, node: Row) -> list[int]:
+    """Open fire and gas incidents of a node or of its unit, oldest first."""
+    subjects = [f"node:{node['id']}"]
+    if node["site_id"] is not None:
+        subjects.append(f"unit:{node['site_id']}/{node['unit_id']}")
     c = schema.incident.c
-    still_open = select(c.id).where(c.subject.in_(subjects), c.state == "open", c.class_.in_(("fire", "co_gas")))
-    incident_id = conn.execute(still_open).scalars().first()
-    if incident_id is not None:
-        raise RegistryError(
-            f"node {node_id} has an open alarm (incident {incident_id})",
-            f"Close it first: bongsu incident close {incident_id}",
-        )
+    query = select(c.id).where(c.subject.in_(subjects), c.state == "open", c.class_.in_(("fire", "co_gas")))
+    return list(conn.execute(query.order_by(c.id)).scalars())
+
+
+def _place(conn: Connection, node_id: str, unit: tuple[str, str] | None) -> None:
     site, place = unit if unit is not None else (None, None)
     conn.execute(update(schema.node).where(schema.node.c.id == node_id).values(site_id=site, unit_id=place))
-
-
-def retire_node(conn: Connection, *, node_id: str) -> None:
-    """The node leaves service: its keys and broker login end, its unit is free for another. Refused while an alarm is
-    open.
-    """
-    assign_node(conn, node_id=node_id, unit=None)
-    retire_node_keys(conn, node_id)
-    conn.execute(update(schema.node).where(schema.node.c.id == node_id).values(state="retired"))
 
 
 def list_nodes(conn: Connection, node_id: str | None = None) -> list[Row]:
