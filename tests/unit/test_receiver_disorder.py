@@ -1,6 +1,9 @@
 """What goes wrong in the wrong order: events that overtake each other, transactions that fail, links that blink."""
 
+import asyncio
+import io
 import itertools
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,11 +12,16 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from bongsu.channels.base import Message, Outcome
 from bongsu.receiver import orders, registry
+from bongsu.receiver.clock import SystemClock
+from bongsu.receiver.log import Log
 from bongsu.receiver.mqtt_edge import LinkChanged
+from bongsu.receiver.outbox import SEND, Done, Job, Lease
+from bongsu.receiver.relay import ChannelRelay
 from bongsu.receiver.store import schema
 from bongsu_wire import kinds, topics
-from tests.receiver_parts import SITE, Desk, desk
+from tests.receiver_parts import DEADLINE_S, SITE, Desk, desk
 
 ALARM, RESTORE, FAULT, CLEAR = kinds.ALARM, kinds.RESTORE, kinds.FAULT, kinds.FAULT_CLEAR
 HEAT, SMOKE = kinds.HEAT, kinds.SMOKE
@@ -21,10 +29,10 @@ HEAT, SMOKE = kinds.HEAT, kinds.SMOKE
 Story = tuple[tuple[int, int, int], ...]
 
 
-def standing(d: Desk, class_: str = "fire") -> list[str]:
-    """Names of what stands in the open incidents of a class."""
+def standing(d: Desk, class_: str = "fire", node: str | None = None) -> list[str]:
+    """Names of what stands in the open incidents of a class (by this node only)."""
     found = [r.snapshot["active"] for r in d.rows(schema.incident) if r.class_ == class_ and r.state == "open"]
-    return sorted(name for active in found for names in active.values() for name in names)
+    return sorted(n for active in found for who, names in active.items() if node in (None, who) for n in names)
 
 
 def purposes(d: Desk) -> list[str]:
@@ -37,12 +45,12 @@ def faults(d: Desk) -> list[tuple[str, bool]]:
     return [(r.subject, r.restored_ms is not None) for r in d.rows(schema.incident) if r.class_ == "fault"]
 
 
-def happen(d: Desk, number: int, kind: int, what: int) -> None:
-    """An event of node 0 arrives: `what` are phenomena, of a fault its code."""
+def happen(d: Desk, number: int, kind: int, what: int, node: int = 0) -> None:
+    """An event of a node arrives: `what` are phenomena, of a fault its code."""
     if kind in (FAULT, CLEAR):
-        d.event(0, number, kind, 0, detail=what)
+        d.event(node, number, kind, 0, detail=what)
     else:
-        d.event(0, number, kind, what)
+        d.event(node, number, kind, what)
 
 
 @contextmanager
@@ -109,11 +117,12 @@ STORIES: dict[str, tuple[str, Story, list[str]]] = {
 @pytest.mark.parametrize("name", STORIES)
 def test_what_stands_in_the_end_does_not_depend_on_the_order_of_arrival(tmp_path: Path, name: str) -> None:
     class_, story, stands = STORIES[name]
-    for i, order in enumerate(itertools.permutations(story)):
-        with desk(tmp_path / str(i)) as d:
+    orders_ = list(itertools.permutations(story))
+    with desk(tmp_path, units=len(orders_)) as d:
+        for i, order in enumerate(orders_):
             for event in order:
-                happen(d, *event)
-            assert standing(d, class_) == stands, order
+                happen(d, *event, node=i)
+            assert standing(d, class_, d.nodes[i].id) == stands, order
 
 
 def test_what_stands_is_known_again_after_a_restart(tmp_path: Path) -> None:
@@ -195,3 +204,68 @@ def test_blips_of_the_brokers_link_hide_no_dead_node(tmp_path: Path) -> None:
             d.pass_time(2_000)
             d.writer.turn([LinkChanged(True)])
         assert faults(d) == [("node:a0b1c2000000", False)]
+
+
+# ---- stations that hang
+
+
+class Stations:
+    """Webhooks. Who is called dead answers nobody; counts the requests that hang, waits for `wanted` jobs."""
+
+    def __init__(self, wanted: int) -> None:
+        self.hanging, self.most_hanging = 0, 0
+        self._wanted, self._done = wanted, list[Done]()
+        self.all_done = threading.Event()
+
+    async def send(self, m: Message) -> Outcome:
+        """Answer at once, or never."""
+        if "dead" not in m.target["url"]:
+            return Outcome("accepted", "HTTP 200")
+        self.hanging += 1
+        self.most_hanging = max(self.most_hanging, self.hanging)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def check(self, m: Message, ref: str) -> Outcome:
+        """Never asked."""
+        raise AssertionError
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+    def take(self, done: Done) -> None:
+        """A job's end."""
+        self._done.append(done)
+        if len(self._done) == self._wanted:
+            self.all_done.set()
+
+    def accepted(self) -> list[int]:
+        """Which deliveries were taken."""
+        return sorted(done.delivery_id for done in self._done if done.outcome.state == "accepted")
+
+
+def webhook(number: int, host: str) -> Job:
+    """A job for a station."""
+    return Job(
+        number, "webhook", SEND, Message(number, "key", "alarm", {"url": f"http://{host}/{number}", "secret": ""}, {})
+    )
+
+
+@pytest.mark.parametrize("dead_hosts", [1, 3])
+def test_stations_that_hang_delay_no_other(dead_hosts: int) -> None:
+    dead = [webhook(i, f"dead-{i % dead_hosts}") for i in range(120)]
+    well = [webhook(1000 + i, "centre") for i in range(120)]
+    stations, lease = Stations(len(well)), Lease(SystemClock(), 600_000)
+    lease.renew()
+    log = Log("json", io.StringIO())
+    relay = ChannelRelay({"webhook": stations}, stations.take, lease, log, 64)
+    relay.start()
+    try:
+        relay.take(dead)  # all of them first
+        relay.take(well)
+        assert stations.all_done.wait(DEADLINE_S / 4), "they wait for the dead"  # less than the relay's own patience
+        assert stations.accepted() == [job.delivery_id for job in well]
+        assert stations.most_hanging == 16 * dead_hosts
+    finally:
+        relay.close()
+        log.close()

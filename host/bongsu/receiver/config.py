@@ -75,7 +75,7 @@ class SupervisionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 class DispatchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[dispatch] lease_s, request_timeout_s, retry_cap_s: of one delivery; escalate_after_s: the next contact is told
-    if nobody was reached.
+    if nobody was reached; workers: requests at once, at most a quarter of them at one station or gateway.
     """
 
     lease_s: Annotated[float, msgspec.Meta(gt=0, le=60)] = 5.0
@@ -84,7 +84,7 @@ class DispatchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retry_cap_s: Annotated[float, msgspec.Meta(gt=0, le=60)] = 60.0
     escalate_after_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 60.0
     sms_receipt_s: Annotated[float, msgspec.Meta(gt=0, le=600)] = 120.0
-    workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 16
+    workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 64
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,4 +1,5 @@
-"""Carries out deliveries: an asyncio loop in a thread of its own, a bounded number of requests at once.
+"""Carries out deliveries: an asyncio loop in a thread of its own, a bounded number of requests at once, in all and
+at one other side, so that a station that answers nobody delays no other.
 
 It decides nothing. Jobs come from the writer after their commit; each ends as a Done that goes back to the writer.
 """
@@ -6,9 +7,10 @@ It decides nothing. Jobs come from the writer after their commit; each ends as a
 import asyncio
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 from bongsu.channels.base import Channel, Outcome, one_line
 from bongsu.receiver.log import Log
@@ -17,6 +19,8 @@ from bongsu.receiver.outbox import CHECK, Done, Job, Lease
 # A channel keeps its own time-out; this guards against one that does not.
 _PATIENCE_S = 10.0
 _LOOK_S = 1.0
+# So many sides may hang at once before others wait for them.
+_SIDES = 4
 
 ChannelMap = Mapping[str, Channel]
 
@@ -33,9 +37,9 @@ class ChannelRelay:
         workers: int,
     ) -> None:
         self._channels, self._put_done, self._lease, self._log = channels, put_done, lease, log
-        self._workers = workers
-        self._running = 0
-        self._waiting: deque[Job] = deque()
+        self._workers, self._workers_a_side = workers, max(1, workers // _SIDES)
+        self._running: Counter[str] = Counter()
+        self._waiting: dict[str, deque[Job]] = {}
         self._handed: deque[list[Job]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._begun: dict[asyncio.Task[None], float] = {}
@@ -78,23 +82,36 @@ class ChannelRelay:
 
     def _begin(self) -> None:
         while self._handed:
-            self._waiting.extend(self._handed.popleft())
-        while self._waiting and self._running < self._workers:
-            self._running += 1
-            task = self._loop.create_task(self._work(self._waiting.popleft()))
+            for job in self._handed.popleft():
+                self._waiting.setdefault(_side(job), deque()).append(job)
+        while self._running.total() < self._workers and (first := self._next()) is not None:
+            task = self._loop.create_task(self._work(first))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _work(self, job: Job) -> None:
+    def _next(self) -> Job | None:
+        """The next job, counted as running: of the sides with a worker to spare, one for whom the fewest run."""
+        free = [side for side in self._waiting if self._running[side] < self._workers_a_side]
+        if not free:
+            return None
+        side = min(free, key=self._running.__getitem__)
+        self._running[side] += 1
+        waiting = self._waiting[side]
+        job = waiting.popleft()
+        if not waiting:
+            del self._waiting[side]
+        return job
+
+    async def _work(self, first: Job) -> None:
         """One worker: its job, then whatever waits."""
-        try:
-            while True:
+        job: Job | None = first
+        while job is not None:
+            try:
                 await self._one(job)
-                if not self._waiting:
-                    return
-                job = self._waiting.popleft()
-        finally:
-            self._running -= 1
+            finally:
+                self._running[_side(job)] -= 1
+                self._running += Counter()  # forgets for whom nothing runs
+            job = self._next()
 
     async def _one(self, job: Job) -> None:
         started = time.monotonic_ns()
@@ -140,3 +157,9 @@ class ChannelRelay:
         self._watching = bool(self._begun)
         if self._watching:
             self._loop.call_later(_LOOK_S, self._look)
+
+
+def _side(job: Job) -> str:
+    """Who answers: the host of a webhook; of texts the one gateway."""
+    url = job.message.target.get("url")
+    return urlsplit(url).netloc if url is not None else job.channel
