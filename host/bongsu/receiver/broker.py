@@ -2,14 +2,17 @@
 
 Each node has a login bound to its own topics; the receiver's own login is made anew at every start. The broker ends
 with the receiver, however that ends (PR_SET_PDEATHSIG). It is trusted with nothing: a node keeps its alarm until the
-receipt, and the frames are sealed.
+receipt, and the frames are sealed. So its store is emptied at every start: nothing in it is needed, and one that a
+flood has filled, or a power cut has damaged, would keep everybody out for ever.
 """
 
+import errno
 import os
 import secrets
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -28,10 +31,12 @@ RECEIVER_USER = "receiver"
 # How many alarms may be with the receiver, not yet committed. The server allows 65,535 for all of a session.
 _MAX_ACK_PENDING = 8192
 _MAX_CONNECTIONS = 100_000
-# An MQTT packet of ours has at most 255 bytes of payload; the server's own session records need more.
 _SYNC_INTERVAL = '"1s"'
-_MAX_PAYLOAD = 64 * 1024
+# A frame has at most 255 bytes; the server's own session records need a little more. The smaller, the longer a login
+# that floods the broker takes to fill its store.
+_MAX_PAYLOAD = 4 * 1024
 _START_S = 10.0
+_PORT_S = 3.0
 _STOP_S = 5.0
 _LOOK_S = 0.01
 # Asks the kernel to end the broker with us, then becomes it. A preexec_fn would do the same, but not safely once the
@@ -110,7 +115,8 @@ mqtt {{
   host: {_quoted(config.host)}
   port: {port}
   ack_wait: "5s"
-  max_ack_pending: {_MAX_ACK_PENDING}{tls}
+  max_ack_pending: {_MAX_ACK_PENDING}
+  reject_qos2_publish: true{tls}
 }}
 authorization {{ users: [
 {receiver}{"".join(node_user(login) for login in logins)}] }}
@@ -155,10 +161,13 @@ class EmbeddedBroker:
 
     def start(self, logins: list[BrokerLogin]) -> None:
         """Start it and wait until it listens. Raises BrokerFault."""
+        self._check_certificate()
         self.port = self._choose_port()
         self._write(logins)
         command = [self._executable, "-c", str(self._conf)]
         end = time.monotonic() + _START_S
+        self._await_port(time.monotonic() + _PORT_S)
+        shutil.rmtree(self._data_dir / "broker" / "store", ignore_errors=True)
         while True:
             self._process = subprocess.Popen(
                 [sys.executable, "-ISc", _LAUNCH, str(os.getpid()), *command],
@@ -174,6 +183,37 @@ class EmbeddedBroker:
                 raise self._not_started()
         write_private(self._data_dir / PORT_FILE, f"{self.port}\n")
         self._log.info("broker.ready", port=self.port, tls=self._config.tls, users=len(logins))
+
+    def _check_certificate(self) -> None:
+        if not self._config.tls:
+            return
+        folder = self._data_dir / "ca"
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+                folder / "server.crt", folder / "server.key"
+            )
+        except OSError as err:  # ssl.SSLError is one
+            raise BrokerFault(
+                f"the broker's certificate {folder / 'server.crt'} and its key cannot be used: {err}",
+                "Restore the folder ca/ from the backup.",
+            ) from None
+
+    def _await_port(self, end_s: float) -> None:
+        """Until nobody else listens on the port: a broker just killed takes a moment, another program stays."""
+        while True:
+            family = socket.AF_INET6 if ":" in self._config.host else socket.AF_INET
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((self._config.host, self.port))
+                    return
+                except OSError as err:
+                    if time.monotonic() > end_s or err.errno != errno.EADDRINUSE:
+                        raise BrokerFault(
+                            f"the broker cannot listen on {self._config.host}:{self.port}: {err.strerror}",
+                            "End the program that has the port, or set another [broker] host or port.",
+                        ) from None
+            time.sleep(_LOOK_S)
 
     @property
     def _conf(self) -> Path:

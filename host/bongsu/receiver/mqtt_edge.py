@@ -7,6 +7,7 @@ answered is checked: a refused subscription (0x80) leaves a session that looks a
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,7 +145,8 @@ class MqttEdge:
             self._say("subscribe", "the broker refuses the subscription", _NEXT_STEPS["subscribe"])
             sock = client.socket()
             if isinstance(sock, socket.socket):  # paho comes back by itself, after its pause, and asks again
-                sock.shutdown(socket.SHUT_RDWR)
+                with suppress(OSError):  # the broker may be gone already
+                    sock.shutdown(socket.SHUT_RDWR)
             return
         self._seldom = Seldom()
         self._up = True

@@ -41,6 +41,9 @@ _SWITCH_S = 0.0005
 _GC_THRESHOLDS = (20_000, 20, 50)
 _TOPICS = ("registry", "outbox")
 _BROKER_PAUSE_S = (0.0, 1.0, 2.0, 5.0, 10.0)
+# A broker that is up restores the receiver's session within a second; paho's own pauses go up to 30 s.
+_HEAL_AFTER_S = 45.0
+_HEAL_LOOK_S = 5.0
 _MQTT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
@@ -115,6 +118,8 @@ class _Service:
         self._broker: EmbeddedBroker | None = None
         self._broker_fd: int | None = None
         self._broker_faults = 0
+        self._broker_again_s = 0.0
+        self._down_since_s: float | None = time.monotonic()
         self._ready = False
 
     def _identity(self) -> tuple[int, str]:
@@ -171,7 +176,10 @@ class _Service:
         """The writer's queue; the first time that the broker hears us is told in the log."""
 
         def put(item: object) -> None:
+            if isinstance(item, LinkChanged):
+                self._down_since_s = None if item.up else time.monotonic()
             if isinstance(item, LinkChanged) and item.up:
+                self._broker_faults = 0
                 if not self._ready:
                     self._ready = True
                     self._log.info("receiver.ready", sender=self._sender, port=self._login().port)
@@ -205,13 +213,21 @@ class _Service:
     def _loop(self, writer: Writer) -> None:
         """Wait for a signal, a hint from another command, or the broker's end."""
         while writer.failed is None:
-            ready = {key.fileobj for key, _ in self._selector.select()}
+            ready = {key.fileobj for key, _ in self._selector.select(self._look_s())}
             if self._signals.reader in ready and self._signals.stop_wanted():
                 return
             if self._control in ready:
                 self._take_hints(writer)
             if self._broker_fd in ready:
-                self._restart_broker()
+                self._lost_broker()
+            self._heal_broker()
+            self._try_broker()
+
+    def _look_s(self) -> float:
+        """How long the main thread may wait for something to happen."""
+        if self._broker is None or self._broker_fd is not None:
+            return _HEAL_LOOK_S
+        return max(0.0, self._broker_again_s - time.monotonic())
 
     def _take_hints(self, writer: Writer) -> None:
         hints = set()
@@ -223,18 +239,42 @@ class _Service:
         if "registry" in hints and self._broker is not None:
             self._broker.set_users(self._logins())
 
-    def _restart_broker(self) -> None:
-        """The broker ended without being asked to: start it again, each time a little later."""
+    def _heal_broker(self) -> None:
+        """A broker that runs and does not serve the receiver (frozen, its store full) is of no use: end it, so that it
+        starts anew. Nodes keep their alarms meanwhile.
+        """
+        now_s = time.monotonic()
+        if self._broker_fd is None or self._down_since_s is None or now_s - self._down_since_s < _HEAL_AFTER_S:
+            return
+        assert self._broker is not None
+        self._log.error("broker.stuck", after_s=round(now_s - self._down_since_s))
+        self._down_since_s = now_s
+        os.kill(self._broker.pid, signal.SIGKILL)
+
+    def _lost_broker(self) -> None:
+        """The broker ended without being asked to; the loop starts it again, each time a little later."""
         assert self._broker is not None and self._broker_fd is not None
         self._selector.unregister(self._broker_fd)
         os.close(self._broker_fd)
         self._broker_fd = None
         self._broker.stop()  # only reaps it
+        self._put_off_broker("broker.ended")
+
+    def _put_off_broker(self, line: str, **why: str) -> None:
         pause_s = _BROKER_PAUSE_S[min(self._broker_faults, len(_BROKER_PAUSE_S) - 1)]
         self._broker_faults += 1
-        self._log.error("broker.ended", again_s=pause_s)
-        time.sleep(pause_s)
-        self._broker.start(self._logins())
+        self._broker_again_s = time.monotonic() + pause_s
+        self._log.error(line, again_s=pause_s, **why)
+
+    def _try_broker(self) -> None:
+        """Start the broker again, if its pause is over."""
+        if self._broker is None or self._broker_fd is not None or time.monotonic() < self._broker_again_s:
+            return
+        try:
+            self._broker.start(self._logins())
+        except BongsuError as err:
+            self._put_off_broker("broker.not_started", what=err.message, next=err.next_step or "")
+            return
         self._watch_broker()
 
 
