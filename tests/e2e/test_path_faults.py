@@ -188,7 +188,9 @@ def _cut_round(t: Town, cut_at: dict[str, int], *, closed_before: int) -> None:
 def _close_all(t: Town) -> None:
     for incident in t.incidents():
         if incident["state"] == "open":
-            t.command("incident", "close", str(incident["id"]), "--disposition", "test", shown=None)
+            seen = str(incident["last_event"] or 0)
+            close = ("incident", "close", str(incident["id"]), "--seen", seen, "--disposition", "test")
+            t.command(*close, "--still-standing", shown=None)
 
 
 def test_orders_reach_the_node_and_its_answer_comes_back() -> None:

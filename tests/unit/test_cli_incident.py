@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import insert, select, update
@@ -104,7 +105,8 @@ def test_an_event_between_reading_and_writing_is_not_hidden(store: Store, monkey
         with pytest.raises(incidents.StaleAcknowledgement, match="this very moment"):
             desk.acknowledge(conn, incident_id, seen_event_id=7, by="x", now_ms=NOW_MS)
         with pytest.raises(incidents.StaleAcknowledgement):
-            desk.close(conn, incident_id, disposition="fire", note="", by="x", now_ms=NOW_MS, seen_event_id=7)
+            how: Any = {"disposition": "fire", "note": "", "by": "x", "now_ms": NOW_MS}
+            desk.close(conn, incident_id, **how, seen_event_id=7, still_standing=True)
 
 
 def test_closing_cancels_what_was_not_sent(store: Store, data: Path) -> None:
@@ -186,7 +188,8 @@ def test_node_with_an_open_alarm_stays_where_it_is(store: Store) -> None:
     with pytest.raises(RegistryError, match=f"open alarm .incident {incident_id}"), store.write() as conn:
         registry.assign_node(conn, node_id=NODE, unit=("hannae", "a-08"))
     with store.write() as conn:
-        desk.close(conn, incident_id, disposition="test", note="", by="x", now_ms=NOW_MS)
+        how: Any = {"disposition": "test", "note": "", "by": "x", "now_ms": NOW_MS}
+        desk.close(conn, incident_id, **how, seen_event_id=7, still_standing=True)
         registry.assign_node(conn, node_id=NODE, unit=("hannae", "a-08"))
 
 

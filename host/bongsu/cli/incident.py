@@ -6,6 +6,8 @@ from bongsu.cli import output
 from bongsu.cli.context import Installation, actor, data_option, json_option, now_ms, pass_installation
 
 DISPOSITIONS = ("fire", "cooking", "steam", "dust", "insect", "device_fault", "test", "unknown")
+# The largest number that the store holds.
+ID_MAX = 2**63 - 1
 _LIST = [
     "id",
     "class",
@@ -59,7 +61,7 @@ def list_(installation: Installation, only_open: bool, site_id: str | None, limi
 
 
 @incident.command()
-@click.argument("incident_id", metavar="ID", type=click.IntRange(1))
+@click.argument("incident_id", metavar="ID", type=click.IntRange(1, ID_MAX))
 @data_option
 @json_option
 @pass_installation
@@ -78,13 +80,15 @@ def show(installation: Installation, incident_id: int, json_wanted: bool) -> Non
     click.echo(output.record(row))
     if row["state"] == "open" and row["ack_ms"] is None:
         click.echo(f"\nAcknowledge: bongsu incident ack {incident_id} --seen {row['last_event'] or 0}")
+    if row["state"] == "open":
+        click.echo(f"Close: bongsu incident close {incident_id} --seen {row['last_event'] or 0} --disposition ...")
 
 
 @incident.command()
-@click.argument("incident_id", metavar="ID", type=click.IntRange(1))
+@click.argument("incident_id", metavar="ID", type=click.IntRange(1, ID_MAX))
 @click.option(
     "--seen",
-    type=click.IntRange(0),
+    type=click.IntRange(0, ID_MAX),
     required=True,
     help="The last event that you have seen (`incident show`); 0: it has none.",
 )
@@ -104,10 +108,16 @@ def ack(installation: Installation, incident_id: int, seen: int, by: str | None,
 
 
 @incident.command()
-@click.argument("incident_id", metavar="ID", type=click.IntRange(1))
+@click.argument("incident_id", metavar="ID", type=click.IntRange(1, ID_MAX))
 @click.option("--disposition", type=click.Choice(DISPOSITIONS), required=True, help="What it was.")
 @click.option("--note", default="", help="Anything else worth keeping.")
-@click.option("--seen", type=click.IntRange(0), help="Close only if this is still the newest event; 0: it has none.")
+@click.option(
+    "--seen",
+    type=click.IntRange(0, ID_MAX),
+    required=True,
+    help="The last event that you have seen (`incident show`); 0: it has none.",
+)
+@click.option("--still-standing", is_flag=True, help="Close it although its alarm or fault has not ended.")
 @click.option("--by", help="Who closes it (default: the user who runs this).")
 @data_option
 @json_option
@@ -117,11 +127,15 @@ def close(
     incident_id: int,
     disposition: str,
     note: str,
-    seen: int | None,
+    seen: int,
+    still_standing: bool,
     by: str | None,
     json_wanted: bool,
 ) -> None:
-    """End an incident and say what it was. Messages that have not been sent yet are cancelled."""
+    """End an incident and say what it was. Messages that have not been sent yet are cancelled.
+
+    Refused if a newer event came in since you looked, and while the alarm still stands.
+    """
     from bongsu.receiver import desk, fields
 
     who = fields.words("--by", by, 100) if by is not None else actor()
@@ -135,7 +149,7 @@ def close(
             by=who,
             now_ms=now_ms(),
             seen_event_id=seen or None,
-            check_seen=seen is not None,
+            still_standing=still_standing,
         )
     row = {"incident": incident_id, "disposition": disposition, "cancelled_deliveries": cancelled}
     text = f"Incident {incident_id} is closed: {disposition}" + (

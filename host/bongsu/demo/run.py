@@ -162,7 +162,7 @@ def _stay(say: Say, stage: Stage) -> None:
     for command in (
         "incident list",
         "incident show 1",
-        "incident close 1 --disposition fire",
+        "incident close 1 --seen EVENT --disposition fire   (EVENT: as `incident show 1` says)",
         "node list",
         "unit list",
     ):

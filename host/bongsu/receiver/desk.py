@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, update
 
+from bongsu.errors import BongsuError
 from bongsu.receiver import incidents, phone, registry
 from bongsu.receiver.registry import RegistryError, Row
 from bongsu.receiver.store import schema
@@ -149,6 +150,10 @@ def _shown_field(name: str, value: Any) -> Any:
     return phone.masked(value) if "phone" in name and isinstance(value, str) else without_secrets(value)
 
 
+class StillStanding(BongsuError):
+    """What the incident is about has not ended."""
+
+
 def acknowledge(conn: Connection, incident_id: int, *, seen_event_id: int | None, by: str, now_ms: int) -> None:
     """Take an incident on, having seen it up to `seen_event_id` (None: it has no event).
 
@@ -175,25 +180,42 @@ def close(
     note: str,
     by: str,
     now_ms: int,
-    seen_event_id: int | None = None,
-    check_seen: bool = False,
+    seen_event_id: int | None,
+    still_standing: bool = False,
 ) -> int:
-    """End an incident; returns how many deliveries were cancelled, because they had not been sent yet.
+    """End an incident, having seen it up to `seen_event_id` (None: it has no event); returns how many deliveries were
+    cancelled, because they had not been sent yet. `still_standing`: although its alarm or fault still stands.
 
-    With `check_seen` it is closed only if `seen_event_id` is still its newest event. Raises as `acknowledge`.
+    Raises as `acknowledge`, and StillStanding.
     """
     before = _load(conn, incident_id)
-    if check_seen and before.closed_ms is None and seen_event_id != before.last_event_id:
-        incidents.acknowledged(before, by=by, seen_event_id=seen_event_id, now_ms=now_ms)  # raises, and says why
+    if before.closed_ms is None:
+        incidents.acknowledged(before, by=by, seen_event_id=seen_event_id, now_ms=now_ms)  # raises what it is not
+        if before.active and before.restored_ms is None and not still_standing:
+            raise StillStanding(
+                f"incident {incident_id} still stands: {_standing(before)}",
+                "Wait for its restore, or reset the node: bongsu node order MAC reset. Once closed, nothing tells of "
+                "it any more; if you are sure: --still-standing.",
+            )
     after = incidents.closed(before, disposition=disposition, now_ms=now_ms, note=note)
     _save(conn, before, after)
-    table = schema.delivery
-    waiting = update(table).where(table.c.incident_id == incident_id, table.c.state == "pending")
-    cancelled = conn.execute(waiting.values(state="cancelled", lease_token=None, lease_until_ms=None)).rowcount
+    cancelled = _cancel_waiting(conn, incident_id, now_ms)
     registry.audit(
         conn, actor=by, action="incident.close", subject=f"incident:{incident_id}", detail=disposition, now_ms=now_ms
     )
     return cancelled
+
+
+def _standing(incident: incidents.Incident) -> str:
+    return ", ".join(f"{'+'.join(names)} of {source}" for source, names in incident.active.items())
+
+
+def _cancel_waiting(conn: Connection, incident_id: int, now_ms: int) -> int:
+    """Cancel what has not been sent. What is under way now keeps its lease, and gets the state that it ends in."""
+    table = schema.delivery
+    idle = table.c.lease_until_ms.is_(None) | (table.c.lease_until_ms < now_ms)
+    waiting = update(table).where(table.c.incident_id == incident_id, table.c.state == "pending", idle)
+    return conn.execute(waiting.values(state="cancelled", lease_token=None, lease_until_ms=None)).rowcount
 
 
 def _incident(row: Any) -> incidents.Incident:
