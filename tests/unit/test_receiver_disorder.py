@@ -10,18 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
 from bongsu.channels.base import Message, Outcome
+from bongsu.channels.webhook import signed_headers
 from bongsu.receiver import orders, registry
 from bongsu.receiver.clock import SystemClock
+from bongsu.receiver.keys import MASTER_KEY_NAME, KeyFault
 from bongsu.receiver.log import Log
 from bongsu.receiver.mqtt_edge import LinkChanged
 from bongsu.receiver.outbox import SEND, Done, Job, Lease
 from bongsu.receiver.relay import ChannelRelay
 from bongsu.receiver.store import schema
 from bongsu_wire import kinds, topics
-from tests.receiver_parts import DEADLINE_S, SITE, Desk, desk
+from tests.receiver_parts import DEADLINE_S, SITE, Desk, desk, make_market
 
 ALARM, RESTORE, FAULT, CLEAR = kinds.ALARM, kinds.RESTORE, kinds.FAULT, kinds.FAULT_CLEAR
 HEAT, SMOKE = kinds.HEAT, kinds.SMOKE
@@ -190,6 +193,60 @@ def test_a_command_does_not_take_the_counter_of_a_receipt(tmp_path: Path) -> Non
         d.event(0, 1)
         assert [r.numbers for r in d.receipts(0)][-1] == [1] and len(d.edge.acked) == 2
         assert [r.state for r in d.rows(schema.command)] == ["sent"]
+
+
+# ---- secrets that are damaged
+
+
+def spoil(d: Desk, table: Any, column: str, **where: Any) -> bytes:
+    """Damage a wrapped secret; returns what it was."""
+    mine = [table.c[name] == value for name, value in where.items()]
+    with d.store.write() as conn:
+        before: bytes = conn.execute(select(table.c[column]).where(*mine)).scalar_one()
+        conn.execute(update(table).where(*mine).values({column: b"\x01" + bytes(44)}))
+    return before
+
+
+def test_a_damaged_node_key_is_a_fault_and_stops_nobody_elses_alarm(tmp_path: Path) -> None:
+    with desk(tmp_path, units=2) as d:
+        key = {"node_id": d.nodes[1].id, "epoch": 1}
+        before = spoil(d, schema.node_key, "wrapped", **key)
+        d.event(1, 1)
+        d.event(0, 1)
+        assert standing(d) == ["heat"] and [r.numbers for r in d.receipts(0)] == [[1]] and d.receipts(1) == []
+        assert faults(d) == [("node:a0b1c2000001", False)] and standing(d, "fault") == ["key_damaged"]
+        d.log.close()
+        assert "secret.damaged" in d.lines.getvalue()
+        with d.store.write() as conn:
+            conn.execute(
+                update(schema.node_key).where(schema.node_key.c.node_id == key["node_id"]).values(wrapped=before)
+            )
+        d.event(1, 2)
+        assert faults(d) == [("node:a0b1c2000001", True)] and [r.numbers for r in d.receipts(1)] == [[2]]
+
+
+def test_a_damaged_responder_secret_is_a_fault_and_its_messages_are_refused_not_signed_with_nothing(
+    tmp_path: Path,
+) -> None:
+    urls = {"station-0": "http://127.0.0.1:9/s", "centre-0": "http://127.0.0.1:9/c", "sms": "http://127.0.0.1:9"}
+    with desk(tmp_path, urls=urls) as d:
+        spoil(d, schema.responder, "secret_wrapped", id="station-0")
+        d.event(0, 1)
+        assert standing(d, "fault") == ["secret_damaged"]
+        assert [s for s, _ in faults(d)] == [f"receiver:{d.rows(schema.receiver)[0].sender}"]
+        assert d.job("responder:centre-0").message.target["secret"].startswith("whsec_")
+        with pytest.raises(ValueError, match="damaged"):
+            signed_headers(d.job("responder:station-0").message.target["secret"], "key", 0, b"")
+        d.end(d.job("responder:station-0"), "refused")
+        d.end_all()
+        assert {r.recipient: r.state for r in d.rows(schema.delivery)}["responder:centre-0"] == "accepted"
+
+
+def test_with_the_wrong_master_key_the_receiver_does_not_begin(tmp_path: Path) -> None:
+    market = make_market(tmp_path / "data", 2)
+    (market.data / MASTER_KEY_NAME).write_bytes(bytes(32))
+    with pytest.raises(KeyFault, match="no stored secret opens"):
+        Desk(market)
 
 
 # ---- links that blink

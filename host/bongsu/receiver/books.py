@@ -12,8 +12,9 @@ from bongsu.receiver.casebook import Casebook
 from bongsu.receiver.clock import Clock
 from bongsu.receiver.config import Config
 from bongsu.receiver.delivery_policy import Policy
-from bongsu.receiver.directory import Directory
+from bongsu.receiver.directory import KEY_DAMAGED, SECRET_DAMAGED, Damage, Directory
 from bongsu.receiver.downlink import Downlink
+from bongsu.receiver.incidents import FAULT
 from bongsu.receiver.keys import MasterKey
 from bongsu.receiver.liveness import Liveness
 from bongsu.receiver.orders import Orders
@@ -22,6 +23,8 @@ from bongsu.receiver.sightings import Sightings
 from bongsu.receiver.store import schema
 
 _IN_SERVICE = ("active", "old")
+# Source of faults of stored secrets; the receiver's own incident names the responder.
+SECRETS = "secrets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class Books:
     def __init__(self, conn: Connection, settings: Settings, master: MasterKey, clock: Clock) -> None:
         self.settings, self._master, self.clock = settings, master, clock
         self.directory = Directory.load(conn, master, clock.now_ms())
+        self.directory.require_some()
         self.lease = Lease(clock, settings.lease_ms)
         self.casebook = Casebook(conn)
         self.outbox = Outbox(
@@ -77,6 +81,19 @@ class Books:
         self.liveness = Liveness(settings.silent_after_ms)
         self.liveness.link_down(clock.mono_ms())  # until the broker answers
         self._watch(conn)
+        self.look_for_damage()
+
+    def look_for_damage(self) -> None:
+        """Compare which secrets are damaged with which faults say so: `damage_begins`, `damage_ends`."""
+        told = {
+            Damage(name, subject.partition(":")[2] if name == KEY_DAMAGED else source.partition(":")[2])
+            for (subject, class_), case in self.casebook.cases.items()
+            if class_ == FAULT
+            for source, names in case.incident.active.items()
+            for name in names
+            if name in (KEY_DAMAGED, SECRET_DAMAGED)
+        }
+        self.damage_begins, self.damage_ends = self.directory.damaged - told, told - self.directory.damaged
 
     def _responder_secret(self, responder_id: str) -> str | None:
         return self.directory.responder_secret(responder_id)  # of the directory as it is then
@@ -103,6 +120,7 @@ class Books:
         if closed:
             self.outbox.give_up(conn, closed)
         self.orders.load(conn)
+        self.look_for_damage()
         return closed
 
     def reload(self, conn: Connection) -> None:
@@ -117,6 +135,7 @@ class Books:
         silent = set(conn.execute(select(live.node_id).where(live.silent)).scalars())
         self.liveness.unstored(silent, self.clock.mono_ms())
         self._watch(conn)
+        self.look_for_damage()
 
     def silent_snapshot(self, node_id: str) -> dict[str, Any]:
         """The snapshot of a node for a fault that the receiver found by itself."""

@@ -9,12 +9,22 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from bongsu.receiver.keys import MasterKey, usable_keys
+from bongsu.receiver.keys import KeyFault, MasterKey, usable_keys
 from bongsu.receiver.responders import secret_purpose
 from bongsu.receiver.store import schema
 from bongsu_wire.ccm import CcmKey
 
 Fields = dict[str, Any]
+
+KEY_DAMAGED, SECRET_DAMAGED = "key_damaged", "secret_damaged"
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A stored secret that does not open: `name` (KEY_DAMAGED, SECRET_DAMAGED) of a node, or of a responder."""
+
+    name: str
+    whose: str
 
 
 class KeyEntry:
@@ -77,16 +87,21 @@ class Directory:
         self._responders: list[Fields] = []
         self._covered: dict[str, set[str]] = {}
         self._secrets: dict[str, str] = {}
+        self.damaged: set[Damage] = set()
 
     @staticmethod
     def load(conn: Connection, master: MasterKey, now_ms: int) -> "Directory":
-        """Read the registry. Raises KeyFault if a key does not open with this master key."""
+        """Read the registry. A secret that does not open with this master key is left out, and named in `damaged`: one
+        spoiled row must not stop everybody's alarms.
+        """
         d = Directory()
+        spoiled: list[tuple[str, int]] = []
         for r in conn.execute(select(schema.node)):
             d.nodes[r.id] = NodeEntry(r.id, r.site_id, r.unit_id, r.label, r.state)
-        for key in usable_keys(conn, master, now_ms):
+        for key in usable_keys(conn, master, now_ms, damaged=spoiled):
             entry = KeyEntry(key.epoch, key.state, key.valid_until_ms, key.key)
             d.nodes[key.node_id].keys[key.epoch] = entry
+        d.damaged.update(Damage(KEY_DAMAGED, node_id) for node_id, _ in spoiled)
         for r in conn.execute(select(schema.site)):
             d._sites[r.id] = {"id": r.id, "name": r.name, "kind": r.kind, "address": r.address, "tz": r.tz}
         for r in conn.execute(select(schema.unit)):
@@ -111,10 +126,20 @@ class Directory:
         for r in conn.execute(select(table).order_by(table.c.rank, table.c.id)):
             one = {"id": r.id, "kind": r.kind, "name": r.name, "url": r.url, "rank": r.rank, "all_sites": r.all_sites}
             self._responders.append(one)
-            self._secrets[r.id] = master.unwrap(r.secret_wrapped, secret_purpose(r.id)).decode()
+            try:
+                self._secrets[r.id] = master.unwrap(r.secret_wrapped, secret_purpose(r.id)).decode()
+            except KeyFault:
+                self.damaged.add(Damage(SECRET_DAMAGED, r.id))
+
+    def require_some(self) -> None:
+        """Raises KeyFault if there are secrets and none of them opens: then it is the master key that is wrong."""
+        if self.damaged and not self._secrets and not any(node.keys for node in self.nodes.values()):
+            raise KeyFault(
+                "no stored secret opens with this master key", "Put back the master.key that belongs to this database."
+            )
 
     def responder_secret(self, responder_id: str) -> str | None:
-        """The secret that signs messages to a responder; None if it is not registered any more."""
+        """The secret that signs messages to a responder; None if it is not registered any more, or damaged."""
         return self._secrets.get(responder_id)
 
     def responders(self, site_id: str | None) -> list[Fields]:

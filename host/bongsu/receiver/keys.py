@@ -123,8 +123,17 @@ def make_node_key(conn: Connection, master: MasterKey, node_id: str, now_ms: int
     return NodeKey(node_id, epoch, "pending", None, key)
 
 
-def usable_keys(conn: Connection, master: MasterKey, now_ms: int, node_id: str | None = None) -> list[NodeKey]:
-    """Keys whose uplink frames may be accepted now, of one node or of all, newest epoch first per node."""
+def usable_keys(
+    conn: Connection,
+    master: MasterKey,
+    now_ms: int,
+    node_id: str | None = None,
+    damaged: list[tuple[str, int]] | None = None,
+) -> list[NodeKey]:
+    """Keys whose uplink frames may be accepted now, of one node or of all, newest epoch first per node.
+
+    With `damaged`, (node, epoch) of keys that do not open are put there. Raises KeyFault for them otherwise.
+    """
     table = schema.node_key
     query = (
         select(table)
@@ -135,10 +144,17 @@ def usable_keys(conn: Connection, master: MasterKey, now_ms: int, node_id: str |
     )
     if node_id is not None:
         query = query.where(table.c.node_id == node_id)
-    return [
-        NodeKey(r.node_id, r.epoch, r.state, r.valid_until_ms, master.unwrap(r.wrapped, _purpose(r.node_id, r.epoch)))
-        for r in conn.execute(query)
-    ]
+    found = []
+    for r in conn.execute(query):
+        try:
+            raw = master.unwrap(r.wrapped, _purpose(r.node_id, r.epoch))
+        except KeyFault:
+            if damaged is None:
+                raise
+            damaged.append((r.node_id, r.epoch))
+            continue
+        found.append(NodeKey(r.node_id, r.epoch, r.state, r.valid_until_ms, raw))
+    return found
 
 
 def activate(conn: Connection, node_id: str, epoch: int, now_ms: int) -> bool:

@@ -24,6 +24,8 @@ Fields = dict[str, Any]
 SEND, CHECK = "send", "check"
 _DETAIL_MAX = 300
 _CLAIM_AT_ONCE = 500
+# In place of a secret that there is not: no form of one, so the channel refuses to sign with it, and says why.
+_NO_SECRET = "-"
 # Of a message whose incident was closed: about ten minutes.
 _LAST_POLLS = 60
 _WAITING = ("pending", "sent")
@@ -260,7 +262,7 @@ class Outbox:
             self._renew_at_ms = self._clock.mono_ms() + self._lease.length_ms // 3
         d = one.delivery
         if d.channel == WEBHOOK:
-            secret = self._secret_of(d.recipient.removeprefix("responder:")) or ""
+            secret = self._secret_of(d.recipient.removeprefix("responder:")) or _NO_SECRET
             target = {"url": one.told.target["url"], "secret": secret}
         else:
             target = {"phone": one.told.target["phone"]}

@@ -11,9 +11,10 @@ from typing import Any
 from sqlalchemy import Connection, update
 
 from bongsu.receiver import events, incidents, ingest, keys
-from bongsu.receiver.books import Books
+from bongsu.receiver.books import SECRETS, Books
 from bongsu.receiver.casebook import Outcome, Page, Signal
 from bongsu.receiver.delivery_policy import ALARM, ESCALATION, RESTORE, SMS
+from bongsu.receiver.directory import KEY_DAMAGED, Damage
 from bongsu.receiver.ingest import Refused, Uplink
 from bongsu.receiver.liveness import echo_is_fresh
 from bongsu.receiver.log import Log
@@ -115,9 +116,9 @@ class Turn:
 
     def needs_store(self) -> bool:
         """Must any of what came in be written now?"""
-        return bool(self._events or self._answers or self._activated or self._back) or self._books.downlink.short_of(
-            len(self._receipts)
-        )
+        books = self._books
+        came = self._events or self._answers or self._activated or self._back
+        return bool(came or books.damage_begins or books.damage_ends) or books.downlink.short_of(len(self._receipts))
 
     # ---- in the transaction
 
@@ -232,6 +233,28 @@ class Turn:
             self._say_incident(books.casebook.stand(self._page, subject, incidents.FAULT, signal, dict))
         if link_back:
             self._say_incident(books.casebook.end(self._page, subject, incidents.FAULT, signal))
+        self._tell_damage()
+
+    def _tell_damage(self) -> None:
+        """Secrets that do not open stand as faults: of their node, or of the receiver."""
+        books = self._books
+        for damage in sorted(books.damage_begins, key=repr):
+            self._say("warn", "secret.damaged", what=damage.name, whose=damage.whose)
+            subject, source = self._damage_incident(damage)
+            signal = Signal(source, (damage.name,), self._now_ms)
+            snapshot = partial(books.silent_snapshot, damage.whose)
+            self._say_incident(books.casebook.stand(self._page, subject, incidents.FAULT, signal, snapshot))
+        for damage in sorted(books.damage_ends, key=repr):
+            subject, source = self._damage_incident(damage)
+            signal = Signal(source, (damage.name,), self._now_ms)
+            self._say_incident(books.casebook.end(self._page, subject, incidents.FAULT, signal))
+        books.damage_begins, books.damage_ends = set(), set()
+
+    def _damage_incident(self, damage: Damage) -> tuple[str, str]:
+        """(subject, source) of the fault that tells of it."""
+        if damage.name == KEY_DAMAGED:
+            return f"node:{damage.whose}", SECRETS
+        return f"receiver:{self._books.settings.sender}", f"responder:{damage.whose}"
 
     def save(self, conn: Connection) -> None:
         """Write the page, commands and due deliveries: the end of the transaction."""
