@@ -139,6 +139,19 @@ def test_what_stands_is_known_again_after_a_restart(tmp_path: Path) -> None:
         assert standing(d) == ["heat"] and standing(d, "fault") == ["heat_sensor"]
 
 
+def test_a_restore_between_two_alarms_of_one_group_is_told_to_nobody(tmp_path: Path) -> None:
+    with desk(tmp_path) as d:
+        node = d.nodes[0]
+        d.arrive(*((node.id, node.event(n, kind)) for n, kind in ((1, ALARM), (2, RESTORE), (3, ALARM))))
+        for _ in range(4):
+            d.end_all()
+            d.pass_time(1_000)
+        assert standing(d) == ["heat"] and "restore" not in purposes(d)
+        assert sorted(r.round for r in d.rows(schema.delivery)) == [1, 1, 2, 2]
+        d.event(0, 4, RESTORE)
+        assert [r.round for r in d.rows(schema.delivery) if r.purpose == "restore"] == [2, 2]
+
+
 # ---- transactions that fail
 
 

@@ -55,6 +55,10 @@ class Planned:
     body: Body
     leased: bool = False
 
+    def tells_restore_of(self, incident_id: int) -> bool:
+        """Does it say that this incident's alarm is over?"""
+        return self.delivery.incident_id == incident_id and self.delivery.purpose == RESTORE
+
 
 @dataclass(frozen=True, slots=True)
 class Signal:
@@ -201,6 +205,7 @@ class Casebook:
         if new_round:
             case.told.clear()
             page.renewed.add(after.id)
+            page.planned = [p for p in page.planned if not p.tells_restore_of(after.id)]  # it is no longer true
         return Outcome(after, new_round=new_round)
 
     def end(self, page: Page, subject: str, class_: str, signal: Signal) -> Outcome:
