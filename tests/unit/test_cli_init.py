@@ -43,6 +43,13 @@ def test_named_hosts_open_the_broker_to_the_network(tmp_path: Path) -> None:
     assert load(tmp_path / "d" / "receiver.toml").broker.host == "0.0.0.0"
 
 
+def test_the_next_command_can_be_pasted(tmp_path: Path) -> None:
+    folder = tmp_path / "my market"
+    missing = bongsu("site", "list", "--data", folder)
+    assert f"bongsu init --data '{folder}'" in missing.err
+    assert f"bongsu --data '{folder}' site add" in bongsu("init", "--data", folder).out
+
+
 @pytest.mark.parametrize("content", [["receiver.toml"], ["letter.txt"]])
 def test_overwrites_nothing(tmp_path: Path, content: list[str]) -> None:
     for name in content:

@@ -1,5 +1,6 @@
 """`bongsu init`."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -25,5 +26,5 @@ def init(installation: Installation, hosts: tuple[str, ...], json_wanted: bool) 
 
     init_data(installation.data, now_ms=now_ms(), hosts=hosts)
     folder = Path(installation.data).resolve()
-    text = f"Made {folder}\nNext: bongsu --data {installation.data} site add ID --name NAME"
+    text = f"Made {folder}\nNext: bongsu --data {shlex.quote(str(installation.data))} site add ID --name NAME"
     done(text, {"data": str(folder)}, json_wanted=json_wanted)
