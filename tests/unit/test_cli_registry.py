@@ -7,11 +7,13 @@ import socket
 import sqlite3
 import stat
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bongsu.install.bundle import Bundle, BundleError
+from bongsu.receiver import service
 from bongsu.receiver.keys import load_master, usable_keys
 from bongsu.receiver.store import engine
 from tests.registry_parts import NODE, NOW_MS, Ran, bongsu, bongsu_process, fill, new_store, open_incident
@@ -145,10 +147,71 @@ def test_missing_data_folder(tmp_path: Path) -> None:
     assert ran.code == 1 and f"bongsu init --data {tmp_path / 'none'}" in ran.err
 
 
-def test_missing_database_is_not_made_anew(data: Path) -> None:
+EVERY_KIND = [["site", "list"], ["receiver", "run"], ["receiver", "run", "--config", "{data}/receiver.toml"]]
+
+
+@pytest.fixture
+def no_receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """`receiver run` ends before it starts; the umask that it would have run under is kept."""
+    masks: list[int] = []
+
+    def run(_config: object, _log_format: str) -> int:
+        masks.append(os.umask(0o022))
+        return 0
+
+    monkeypatch.setattr(service, "run", run)
+    before = os.umask(0o022)
+    yield masks
+    os.umask(before)
+
+
+def _run_kind(data: Path, words: list[str]) -> Ran:
+    return bongsu("--data", data, *(w.replace("{data}", str(data)) for w in words))
+
+
+@pytest.mark.parametrize("words", EVERY_KIND)
+@pytest.mark.parametrize("empty", [False, True])
+def test_missing_database_is_not_made_anew(data: Path, no_receiver: list[int], words: list[str], empty: bool) -> None:
+    """A new one would be an empty registry: every node's alarm refused, and nobody the wiser."""
     (data / "bongsu.db").unlink()
-    ran = bongsu("site", "list", "--data", data)
-    assert ran.code == 1 and "is missing" in ran.err and not (data / "bongsu.db").exists()
+    if empty:
+        (data / "bongsu.db").write_bytes(b"")
+    ran = _run_kind(data, words)
+    assert ran.code == 1 and f"the database {data}/bongsu.db is missing" in ran.err and "Restore the backup" in ran.err
+    assert not no_receiver and (data / "bongsu.db").exists() == empty
+
+
+@pytest.mark.parametrize("words", EVERY_KIND)
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("sqlite:///bongus.db", "bongus.db is missing"),
+        ("sqlite:///bongsu.db/x", "cannot be opened"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
+        ("nonsense", "not usable"),
+        ("postgresql://h/d", "postgresql is not supported yet, only sqlite"),
+        ("postgresql+psycopg://h/d", "only sqlite"),
+    ],
+)
+def test_mistyped_store_url(data: Path, no_receiver: list[int], words: list[str], url: str, says: str) -> None:
+    (data / "receiver.toml").write_text(f'[store]\nurl = "{url}"\n')
+    ran = _run_kind(data, words)
+    assert ran.code == 1 and says in ran.err and "[store] url" in ran.err
+    assert not no_receiver and not (data / "bongus.db").exists()
+
+
+@pytest.mark.parametrize("words", EVERY_KIND)
+@pytest.mark.parametrize("mode", [0o755, 0o710, 0o701])
+def test_data_folder_open_to_others(data: Path, no_receiver: list[int], words: list[str], mode: int) -> None:
+    data.chmod(mode)
+    ran = _run_kind(data, words)
+    assert ran.code == 1 and "open to other users" in ran.err and f"chmod 700 {data}" in ran.err
+    assert not no_receiver
+
+
+def test_what_the_receiver_writes_is_for_its_user_only(data: Path, no_receiver: list[int]) -> None:
+    assert bongsu("receiver", "run", "--data", data).code == 0 and no_receiver == [0o077]
 
 
 def test_broken_settings_are_named(data: Path) -> None:
@@ -249,7 +312,7 @@ def test_node_with_an_open_alarm_is_retired_and_its_incident_stays(data: Path) -
     assert ran.code == 0 and f"Incident {incident_id} stays open" in ran.out, ran.err
     row = _json(bongsu("node", "show", NODE, "--json", "--data", data))
     assert isinstance(row, dict) and row["state"] == "retired"
-    assert bongsu("incident", "close", incident_id, "--disposition", "test", "--data", data).code == 0
+    assert [i["state"] for i in _json(bongsu("incident", "list", "--json", "--data", data))] == ["open"]  # type: ignore[attr-defined]
     assert "is retired" in bongsu("node", "retire", NODE, "--data", data).err
 
 

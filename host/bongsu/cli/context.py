@@ -4,6 +4,8 @@ shared options.
 
 import getpass
 import os
+import shlex
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,16 +42,15 @@ class Installation:
     data: Path
 
     def config(self) -> "Config":
-        """Its settings. Raises ConfigError."""
-        from bongsu.receiver.config import CONFIG_NAME, load
+        """Its settings, as `checked_config` has them."""
+        from bongsu.receiver.config import CONFIG_NAME
 
-        path = self.data / CONFIG_NAME
         if not self.data.is_dir():
             raise BongsuError(
                 f"there is no data folder {self.data}",
-                f"Make it: bongsu init --data {self.data}, or name another by --data.",
+                f"Make it: bongsu init --data {shlex.quote(str(self.data))}, or name another by --data.",
             )
-        return load(path)
+        return checked_config(self.data / CONFIG_NAME)
 
     def master(self) -> "MasterKey":
         """Its master key. Raises KeyFault."""
@@ -62,9 +63,7 @@ class Installation:
         """Its store, closed at the end. Raises ConfigError, StoreError."""
         from bongsu.receiver.store import open_store
 
-        url = self.config().store_url
-        self._require_database(url)
-        store = open_store(url)
+        store = open_store(self.config().store_url)
         try:
             yield store
         finally:
@@ -87,16 +86,26 @@ class Installation:
             yield conn
         notify(self.data, topic)
 
-    @staticmethod
-    def _require_database(url: str) -> None:
-        """SQLite would make a missing file anew: an empty registry is not what a command was meant for."""
-        from sqlalchemy.engine import make_url
 
-        made = make_url(url)
-        if made.get_backend_name() == "sqlite" and made.database and not Path(made.database).exists():
-            raise BongsuError(
-                f"the database {made.database} is missing", "Correct [store] url in receiver.toml, or restore a backup."
-            )
+def checked_config(path: Path) -> "Config":
+    """Settings of an installation that is fit to be worked on. Raises ConfigError, StoreError, and BongsuError if other
+    users can look into its folder.
+    """
+    from bongsu.receiver.config import load
+    from bongsu.receiver.store import require_database
+
+    config = load(path)
+    require_private(config.data_dir)
+    require_database(config.store_url)
+    return config
+
+
+def require_private(folder: Path) -> None:
+    """Refuse a data folder that other users may enter, as an open master.key is refused: names and phone numbers are in
+    its database, keys and passwords in its files.
+    """
+    if stat.S_IMODE(folder.stat().st_mode) & 0o077:
+        raise BongsuError(f"{folder} is open to other users", f"Run: chmod 700 {shlex.quote(str(folder))}")
 
 
 pass_installation = click.make_pass_decorator(Installation)

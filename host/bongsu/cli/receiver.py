@@ -1,10 +1,11 @@
 """`bongsu receiver`."""
 
+import os
 from pathlib import Path
 
 import click
 
-from bongsu.cli.context import Installation, data_option, pass_installation
+from bongsu.cli.context import Installation, checked_config, data_option, pass_installation
 
 
 @click.group()
@@ -27,6 +28,6 @@ def receiver() -> None:
 def run(installation: Installation, config: Path | None, log_format: str) -> int:
     """Run the receiver until it is told to stop (SIGTERM, or Ctrl-C)."""
     from bongsu.receiver import service
-    from bongsu.receiver.config import load
 
-    return service.run(load(config) if config is not None else installation.config(), log_format)
+    os.umask(0o077)  # logs, sockets and the broker's store are for this user only, as the whole data folder is
+    return service.run(checked_config(config) if config is not None else installation.config(), log_format)

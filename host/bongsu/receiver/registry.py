@@ -289,8 +289,8 @@ def assign_node(conn: Connection, *, node_id: str, unit: tuple[str, str] | None)
 def retire_node(conn: Connection, *, node_id: str) -> list[int]:
     """The node leaves service: its keys and broker login end, its unit is free for another.
 
-    Returns the open alarm incidents of it and its unit. They stay open and hinder nothing: a stolen node could else ward
-    off its end by alarming on and on.
+    Returns the open alarm incidents of it and its unit. They stay open, and hinder nothing: a stolen node could else
+    ward off its end by alarming on and on.
     """
     still_open = _open_alarms(conn, _in_service(conn, node_id))
     _place(conn, node_id, None)

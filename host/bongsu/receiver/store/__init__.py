@@ -1,5 +1,5 @@
 """The store: tables (schema.py), engine and transactions (engine.py), migrations (Alembic)."""
 
-from bongsu.receiver.store.engine import Store, StoreError, open_store
+from bongsu.receiver.store.engine import Store, StoreError, open_store, require_database
 
-__all__ = ["Store", "StoreError", "open_store"]
+__all__ = ["Store", "StoreError", "open_store", "require_database"]

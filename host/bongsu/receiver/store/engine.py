@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
@@ -20,6 +20,7 @@ SCHEMA_HEAD = "0001"
 # How long a transaction waits for another process's. The receiver's own transactions take milliseconds.
 BUSY_TIMEOUT_MS = 5000
 _READ_OPTION = "bongsu_read"
+_ENGINE_OPTIONS = {"connect_args": {"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}}
 
 
 class StoreError(BongsuError):
@@ -60,15 +61,12 @@ def open_store(url: str, *, migrate: bool = True) -> Store:
     With `migrate` False the store must be at this version's schema already. Raises StoreError: unknown engine,
     unreadable or foreign file, newer schema.
     """
+    made = _parsed(url)
     try:
-        made = make_url(url)
-        engine = create_engine(made, hide_parameters=True, **_engine_options(made.drivername))
+        engine = create_engine(made, hide_parameters=True, **_ENGINE_OPTIONS)
     except (ArgumentError, ImportError) as err:
-        raise StoreError(
-            f"store URL is not usable: {err}", "Set [store] url in receiver.toml, for example sqlite:///bongsu.db."
-        ) from None
-    if made.get_backend_name() == "sqlite":
-        _prepare_sqlite(engine)
+        raise _unusable(str(err)) from None
+    _prepare_sqlite(engine)
     store = Store(engine)
     try:
         _bring_to_head(store, migrate)
@@ -78,10 +76,44 @@ def open_store(url: str, *, migrate: bool = True) -> Store:
     return store
 
 
-def _engine_options(driver: str) -> dict[str, Any]:
-    if driver.startswith("sqlite"):
-        return {"connect_args": {"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}}
-    return {"pool_pre_ping": True}
+def require_database(url: str) -> None:
+    """Refuse a database that is not there: SQLite would make it anew, and an empty registry knows no node.
+
+    Only `bongsu init` makes one. Raises StoreError; also for one in memory, and for a URL that is no store's.
+    """
+    name = (_parsed(url).database or "").removeprefix("file:").partition("?")[0]
+    if name in ("", ":memory:"):
+        raise _unusable("it names no file")
+    try:
+        there = Path(name).stat().st_size > 0
+    except FileNotFoundError:
+        there = False
+    except OSError as err:
+        raise StoreError(
+            f"the database {name} cannot be opened: {err.strerror}",
+            "Correct [store] url in receiver.toml, or its rights.",
+        ) from None
+    if not there:
+        raise StoreError(
+            f"the database {name} is missing or empty",
+            "Restore the backup, or correct [store] url in receiver.toml; only `bongsu init` makes a new one.",
+        )
+
+
+def _parsed(url: str) -> URL:
+    try:
+        made = make_url(url)
+    except ArgumentError as err:
+        raise _unusable(str(err)) from None
+    if made.drivername not in ("sqlite", "sqlite+pysqlite"):
+        raise _unusable(f"{made.drivername} is not supported yet, only sqlite")
+    return made
+
+
+def _unusable(why: str) -> StoreError:
+    return StoreError(
+        f"store URL is not usable: {why}", "Set [store] url in receiver.toml, for example sqlite:///bongsu.db."
+    )
 
 
 def _prepare_sqlite(engine: Engine) -> None:
