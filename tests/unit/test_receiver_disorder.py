@@ -15,16 +15,16 @@ from sqlalchemy.exc import OperationalError
 
 from bongsu.channels.base import Message, Outcome
 from bongsu.channels.webhook import signed_headers
-from bongsu.receiver import orders, registry
+from bongsu.receiver import orders, registry, responders
 from bongsu.receiver.clock import SystemClock
-from bongsu.receiver.keys import MASTER_KEY_NAME, KeyFault
+from bongsu.receiver.keys import MASTER_KEY_NAME, KeyFault, load_master
 from bongsu.receiver.log import Log
 from bongsu.receiver.mqtt_edge import LinkChanged
 from bongsu.receiver.outbox import SEND, Done, Job, Lease
 from bongsu.receiver.relay import ChannelRelay
 from bongsu.receiver.store import schema
 from bongsu_wire import kinds, topics
-from tests.receiver_parts import DEADLINE_S, SITE, Desk, desk, make_market
+from tests.receiver_parts import DEADLINE_S, SECRET, SITE, Desk, desk, make_market
 
 ALARM, RESTORE, FAULT, CLEAR = kinds.ALARM, kinds.RESTORE, kinds.FAULT, kinds.FAULT_CLEAR
 HEAT, SMOKE = kinds.HEAT, kinds.SMOKE
@@ -206,6 +206,38 @@ def test_a_command_does_not_take_the_counter_of_a_receipt(tmp_path: Path) -> Non
         d.event(0, 1)
         assert [r.numbers for r in d.receipts(0)][-1] == [1] and len(d.edge.acked) == 2
         assert [r.state for r in d.rows(schema.command)] == ["sent"]
+
+
+# ---- nobody to tell
+
+
+def test_an_alarm_that_nobody_can_be_told_of_is_a_fault_until_somebody_is_told(tmp_path: Path) -> None:
+    with desk(tmp_path, urls={}) as d:
+        d.event(0, 1)
+        assert d.jobs == [] and standing(d, "fault") == ["nobody_told"] and faults(d) == [("unit:hannae/u-0", False)]
+        d.event(0, 2, RESTORE)
+        assert standing(d, "fault") == ["nobody_told"]
+        with d.store.write() as conn:
+            registered = {"responder_id": "station-1", "kind": "station", "name": "S", "url": "http://127.0.0.1:9/s"}
+            rank: dict[str, Any] = {"secret": SECRET, "sites": (), "rank": 0, "now_ms": d.clock.now_ms()}
+            responders.add_responder(conn, load_master(d.data / MASTER_KEY_NAME), **registered, **rank)
+        d.event(0, 3)
+        assert [r.recipient for r in d.rows(schema.delivery)] == [] and standing(d, "fault") == ["nobody_told"]
+        with d.store.write() as conn:
+            table = schema.incident
+            closed = {"state": "closed", "closed_ms": d.clock.now_ms()}
+            conn.execute(update(table).where(table.c.class_ == "fire").values(**closed))
+        d.event(0, 4)
+        assert [r.recipient for r in d.rows(schema.delivery)] == ["responder:station-1"]
+        assert faults(d) == [("unit:hannae/u-0", True)]
+        d.log.close()
+        assert d.lines.getvalue().count("alarm.nobody_told") == 2
+
+
+def test_an_alarm_of_a_unit_with_somebody_to_tell_is_no_fault(tmp_path: Path) -> None:
+    with desk(tmp_path) as d:
+        d.event(0, 1)
+        assert faults(d) == []
 
 
 # ---- secrets that are damaged

@@ -75,12 +75,13 @@ class Signal:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a signal did to an incident."""
+    """What a signal did to an incident. `fault`: what it did to the fault that nobody could be told."""
 
     incident: Incident | None = None
     opened: bool = False
     new_round: bool = False
     restored: bool = False
+    fault: "Outcome | None" = None
 
 
 @dataclass(slots=True)

@@ -19,6 +19,8 @@ Fields = dict[str, Any]
 
 # A known event key with other content: the node's numbers went back, or somebody has its key (DESIGN section 5).
 NUMBER_REUSED = "event_number_reused"
+# The site has no responder, and there is nobody to be texted.
+NOBODY_TOLD = "nobody_told"
 _TOLD_AT_ONCE = ("station", "centre")
 
 
@@ -70,7 +72,9 @@ def _alarm(book: Casebook, page: Page, h: Happening) -> Outcome:
     names = _note_standing(book, h)
     done = book.stand(page, h.node.subject, class_, h.signal(names), h.snapshot)
     if done.new_round:
-        _tell(book, page, book.cases[h.node.subject, class_], h)
+        case = book.cases[h.node.subject, class_]
+        _tell(book, page, case, h)
+        done.fault = _is_anybody_told(book, page, case, h)
     over = book.alarms.over(h.sender, names)
     if over:
         _end_alarm(book, page, h, class_, done, over)  # its restore overtook it on the way
@@ -173,6 +177,15 @@ def _tell(book: Casebook, page: Page, case: Case, h: Happening) -> None:
         book.tell(page, case, ALARM, responder, body)
     for contact in first_told(snapshot["contacts"]) if h.texted else ():
         book.tell(page, case, ALARM, contact, texts.sms_text(report, contact["lang"]))
+
+
+def _is_anybody_told(book: Casebook, page: Page, case: Case, h: Happening) -> Outcome:
+    """An alarm that reaches nobody, for want of a responder and of somebody to text, must at least be seen."""
+    incident = case.incident
+    signal = Signal(f"dispatch:{incident.class_}", (NOBODY_TOLD,), h.received_ms)
+    if case.told:
+        return book.end(page, incident.subject, incidents.FAULT, signal)
+    return book.stand(page, incident.subject, incidents.FAULT, signal, h.snapshot)
 
 
 def _report(incident: Incident, purpose: str, h: Happening, names: tuple[str, ...]) -> texts.Report:

@@ -310,6 +310,10 @@ class Turn:
             incident=done.incident.id if done.incident is not None else None,
         )
         self._say_incident(done)
+        if done.fault is not None and done.fault.incident is not None:
+            if not done.fault.restored:
+                self._say("warn", "alarm.nobody_told", node=h.node.id, event=e.number)
+            self._say_incident(done.fault)
 
     def _say_incident(self, done: Outcome) -> None:
         incident = done.incident
