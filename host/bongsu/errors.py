@@ -12,3 +12,7 @@ class BongsuError(Exception):
         super().__init__(message)
         self.message = message
         self.next_step = next_step
+
+
+class UsageFault(BongsuError):
+    """What was typed can never be right, whatever is stored; the command line's exit code is that of wrong usage."""

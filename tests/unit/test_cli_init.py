@@ -72,7 +72,7 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
 
 def test_wrong_host_leaves_nothing(tmp_path: Path) -> None:
     ran = bongsu("init", "--data", tmp_path / "d", "--host", "not a host")
-    assert ran.code == 1 and "neither a name nor an IP address" in ran.err
+    assert ran.code == 2 and "neither a name nor an IP address" in ran.err
     assert list(tmp_path.iterdir()) == []
 
 

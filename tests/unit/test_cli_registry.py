@@ -79,18 +79,13 @@ def test_empty_lists(tmp_path: Path, group: str) -> None:
     ("words", "says"),
     [
         (["site", "add", "hannae", "--name", "x"], "site hannae is already registered"),
-        (["site", "add", "한내", "--name", "x"], "is no id"),
-        (["site", "add", "x", "--name", " "], "name is empty"),
-        (["site", "add", "x", "--name", "x", "--tz", "KST"], "time zone"),
         (["site", "show", "nowhere"], "there is no site"),
         (["unit", "add", "hannae/a-07", "--name", "x"], "hannae/a-07 is already registered"),
         (["unit", "add", "nowhere/a-07", "--name", "x"], "there is no site"),
-        (["unit", "add", "a-07", "--name", "x"], "names no site"),
         (["unit", "show", "hannae/zz"], "there is no unit hannae/zz"),
         (["unit", "list", "--site", "nowhere"], "there is no site"),
         (["contact", "add", "kim", "--name", "x", "--phone", "010-2222-3333"], "contact kim is already registered"),
         (["contact", "add", "lee", "--name", "x", "--phone", "010-1234-5678"], "already that of contact kim"),
-        (["contact", "add", "lee", "--name", "x", "--phone", "12345"], "phone number"),
         (
             ["contact", "add", "lee", "--name", "x", "--phone", "010-2222-3333", "--unit", "hannae/a-07"],
             "has an owner already",
@@ -99,10 +94,8 @@ def test_empty_lists(tmp_path: Path, group: str) -> None:
         (["contact", "assign", "nobody", "hannae/a-08"], "there is no contact"),
         (["contact", "show", "nobody"], "there is no contact"),
         (["node", "add", NODE], f"node {NODE} is already registered"),
-        (["node", "add", "xyz"], "is not 12 hex digits"),
-        (["node", "show", "ffffffffffff"], "is not registered"),
+        (["node", "show", "fefefefefefe"], "is not registered"),
         (["node", "assign", NODE, "hannae/zz"], "there is no unit"),
-        (["responder", "add", "x", "--kind", "centre", "--name", "x", "--url", "x"], "not a web address"),
         (
             ["responder", "add", "x", "--kind", "centre", "--name", "x", "--url", "https://x", "--site", "zz"],
             "there is no site",
@@ -117,6 +110,34 @@ def test_failures(data: Path, words: list[str], says: str) -> None:
     assert ran.code == 1 and says in ran.err and "next:" in ran.err and ran.out == ""
     assert [_count(data, t) for t in ("site", "unit", "contact", "unit_contact", "node", "responder")] == before
     assert not list((data / "secrets").glob("*")) if (data / "secrets").exists() else True
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["site", "add", "한내", "--name", "x"], "is no id"),
+        (["site", "add", "x", "--name", " "], "name is empty"),
+        (["site", "add", "x", "--name", "x", "--tz", "KST"], "time zone"),
+        (["unit", "add", "a-07", "--name", "x"], "names no site"),
+        (["unit", "show", "a-07"], "names no site"),
+        (["contact", "add", "lee", "--name", "x", "--phone", "12345"], "phone number"),
+        (["node", "add", "xyz"], "is not 12 hex digits"),
+        (["node", "add", "ffffffffffff"], "no board's MAC"),
+        (["node", "add", "000000000000"], "no board's MAC"),
+        (["node", "add", "01005e000001"], "no board's MAC"),
+        (["node", "retire", "xyz"], "is not 12 hex digits"),
+        (["node", "provision", "xyz", "--out", "x"], "is not 12 hex digits"),
+        (["node", "order", "xyz", "test"], "is not 12 hex digits"),
+        (["responder", "add", "x", "--kind", "centre", "--name", "x", "--url", "x"], "not a web address"),
+        (["responder", "add", "x", "--kind", "centre", "--name", "x", "--url", "http://a.example/"], "plain http"),
+    ],
+)
+def test_values_that_can_never_be_right(data: Path, words: list[str], says: str) -> None:
+    """Wrong usage, like an unknown option: a script that repeats such a command will not succeed."""
+    before = (data / "bongsu.db").read_bytes()
+    ran = bongsu(*words, "--data", data)
+    assert ran.code == 2 and says in ran.err and "next:" in ran.err and ran.out == ""
+    assert (data / "bongsu.db").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -136,7 +157,7 @@ def test_usage_errors(data: Path, words: list[str]) -> None:
 
 def test_help_and_version() -> None:
     ran = bongsu("--help")
-    assert ran.code == 0 and "Examples:" in ran.out and "incident" in ran.out
+    assert ran.code == 0 and "Examples:" in ran.out and "incident" in ran.out and "2 wrong usage" in ran.out
     assert bongsu("--version").out.startswith("bongsu")
     for group in LISTS:
         assert bongsu(group, "--help").code == 0
@@ -270,9 +291,9 @@ def test_provisioning_again_makes_a_new_epoch_and_keeps_the_login(data: Path, tm
 @pytest.mark.parametrize(
     ("words", "says", "code"),
     [
-        (["--broker-ip", "broker.example"], "is no IP address", 1),
-        (["--broker-ip", "0.0.0.0"], "cannot connect", 1),
-        (["--board", "nonsense"], "no board", 1),
+        (["--broker-ip", "broker.example"], "is no IP address", 2),
+        (["--broker-ip", "0.0.0.0"], "cannot connect", 2),
+        (["--board", "nonsense"], "no board", 2),
         (["--wifi", "market"], "SSID=FILE", 2),
         (["--wifi", "market=/no/such"], "cannot read the Wi-Fi passphrase", 1),
         (["--out", "{full}"], "is there already", 1),
@@ -314,6 +335,18 @@ def test_node_with_an_open_alarm_is_retired_and_its_incident_stays(data: Path) -
     assert isinstance(row, dict) and row["state"] == "retired"
     assert [i["state"] for i in _json(bongsu("incident", "list", "--json", "--data", data))] == ["open"]  # type: ignore[attr-defined]
     assert "is retired" in bongsu("node", "retire", NODE, "--data", data).err
+
+
+@pytest.mark.parametrize("peer", ["station", "phone"])
+def test_peer_on_a_taken_port(tmp_path: Path, peer: str) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("whsec_" + base64.b64encode(b"k" * 24).decode())
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        more = ["--secret-file", secret] if peer == "station" else []
+        ran = bongsu("sim", peer, "--port", taken.getsockname()[1], *more)
+    assert ran.code == 1 and "in use" in ran.err and "next:" in ran.err and "another port" in ran.err
 
 
 def test_responder_secrets(data: Path, tmp_path: Path) -> None:

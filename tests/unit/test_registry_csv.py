@@ -133,10 +133,10 @@ def test_retired_node(store: Store) -> None:
 
 def test_registered_node_without_a_unit_is_placed(store: Store) -> None:
     with store.write() as conn:
-        registry.add_node(conn, node_id="0000000000aa", unit=None, label="", now_ms=NOW_MS)
-    _import(store, HEADER + GOOD.replace(",,,,", ",,,,0000000000aa"))
+        registry.add_node(conn, node_id="0200000000aa", unit=None, label="", now_ms=NOW_MS)
+    _import(store, HEADER + GOOD.replace(",,,,", ",,,,0200000000aa"))
     with store.read() as conn:
-        assert registry.show_unit(conn, "hannae", "b-01")["nodes"] == ["0000000000aa"]
+        assert registry.show_unit(conn, "hannae", "b-01")["nodes"] == ["0200000000aa"]
 
 
 def test_known_person_is_the_same_contact(store: Store) -> None:

@@ -59,9 +59,17 @@ def test_node_ids(typed: str, stored: str) -> None:
     assert fields.node_id(typed) == stored
 
 
-@pytest.mark.parametrize("typed", ["", "a0b1", "a0b1c2d3e4g5", "a0:b1:c2:d3:e4", "a0b1c2d3e4f5f6"])
+@pytest.mark.parametrize(
+    "typed", ["", "a0b1", "a0b1c2d3e4g5", "a0:b1:c2:d3:e4", "a0b1c2d3e4f5f6", "0" * 12, "f" * 12, "01:00:5e:00:00:01"]
+)
 def test_wrong_node_ids(typed: str) -> None:
     with pytest.raises(fields.FieldError):
+        fields.node_id(typed)
+
+
+@pytest.mark.parametrize("typed", ["0" * 12, "f" * 12, "01:00:5e:00:00:01"])
+def test_group_addresses_are_no_boards(typed: str) -> None:
+    with pytest.raises(fields.FieldError, match="no board's MAC"):
         fields.node_id(typed)
 
 

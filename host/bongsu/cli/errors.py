@@ -1,4 +1,7 @@
-"""The one place where errors become text and an exit code: 0 ok, 1 failed, 2 usage, 130 interrupted."""
+"""The one place where errors become text and an exit code: 0 ok, 1 failed, 2 usage, 130 interrupted.
+
+Usage is what can never be right, whatever is stored and whatever is in files: a word, an option, a value typed wrong.
+"""
 
 import errno
 import os
@@ -8,7 +11,7 @@ from collections.abc import Callable
 
 import click
 
-from bongsu.errors import BongsuError
+from bongsu.errors import BongsuError, UsageFault
 
 __all__ = ["BongsuError", "run"]
 
@@ -22,7 +25,7 @@ def run(command: Callable[[], object]) -> int:
         sys.stdout.flush()
         return result if isinstance(result, int) else OK
     except BongsuError as err:
-        return _say(err.message, err.next_step)
+        return _say(err.message, err.next_step, USAGE if isinstance(err, UsageFault) else FAILED)
     except click.UsageError as err:
         err.show()
         return USAGE
@@ -42,11 +45,11 @@ def run(command: Callable[[], object]) -> int:
         return _unexpected(err)
 
 
-def _say(message: str, next_step: str) -> int:
+def _say(message: str, next_step: str, code: int = FAILED) -> int:
     click.echo(f"bongsu: {message}", err=True)
     if next_step:
         click.echo(f"  next: {next_step}", err=True)
-    return FAILED
+    return code
 
 
 def _os_error(err: OSError) -> int:
@@ -55,6 +58,7 @@ def _os_error(err: OSError) -> int:
         errno.ENOSPC: "Free some space and run it again; nothing half-written was kept.",
         errno.EACCES: "Run it as the user who owns the data folder, or correct its rights.",
         errno.EROFS: "Name a folder that can be written.",
+        errno.EADDRINUSE: "Another program listens there: stop it, or name another port.",
     }
     return _say(f"{where}{err.strerror or err}", steps.get(err.errno or 0, ""))
 

@@ -35,6 +35,10 @@ Examples:
   bongsu --data market node provision a0b1c2d3e4f5 --out bundle
   bongsu --data market receiver run
   bongsu --data market incident list --json
+
+\b
+Exit codes: 0 done; 1 failed (the last line says what to do next); 2 wrong usage: a
+command, option or value that can never be right; 130 interrupted.
 """
 
 

@@ -10,7 +10,7 @@ import click
 from bongsu.cli import order
 from bongsu.cli.context import Installation, actor, data_option, json_option, now_ms, pass_installation
 from bongsu.cli.output import done, show_list, show_one
-from bongsu.errors import BongsuError
+from bongsu.errors import BongsuError, UsageFault
 
 if TYPE_CHECKING:
     from bongsu.receiver.config import BrokerConfig
@@ -27,6 +27,14 @@ def node() -> None:
 
 
 node.add_command(order.order)
+
+
+def _known_board(_ctx: click.Context, _param: click.Parameter, name: str) -> str:
+    from bongsu.install.boards import board_names
+
+    if name not in board_names():
+        raise UsageFault(f"there is no board {name!r}", "Known boards: " + ", ".join(board_names()))
+    return name
 
 
 @node.command()
@@ -115,7 +123,7 @@ def retire(installation: Installation, node_id: str, json_wanted: bool) -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A new folder for the bundle.")
 @click.option("--broker-ip", help="The broker's IP address as nodes see it (default: [broker] in receiver.toml).")
 @click.option("--broker-port", type=click.IntRange(1, 65535), help="Its port (default: [broker] in receiver.toml).")
-@click.option("--board", "board_name", default="esp32-devkitc", show_default=True)
+@click.option("--board", "board_name", default="esp32-devkitc", show_default=True, callback=_known_board)
 @click.option(
     "--wifi", metavar="SSID=FILE", multiple=True, help="A Wi-Fi network and the file that holds its passphrase."
 )
@@ -141,6 +149,7 @@ def provision(
     from bongsu.receiver import fields
     from bongsu.receiver.provision import provision_node
 
+    provisioned = fields.node_id(node_id)
     config = installation.config()
     broker = _broker_address(installation, config.broker, broker_ip, broker_port)
     networks = [_network(text) for text in wifi]
@@ -151,7 +160,7 @@ def provision(
         bundle = provision_node(
             conn,
             installation.master(),
-            node_id=fields.node_id(node_id),
+            node_id=provisioned,
             broker=broker,
             board=load_board(board_name),
             wifi=networks,
@@ -182,14 +191,13 @@ def _broker_address(
         host, known_port = url.hostname or "", url.port or (8883 if tls else 1883)
     elif known_port == 0 and port is None:
         known_port = _running_port(installation)
+    fault = BongsuError if ip is None else UsageFault  # a name in receiver.toml is right, but not for nodes
     try:
         found = ipaddress.ip_address(ip if ip is not None else host)
     except ValueError:
-        raise BongsuError(
-            f"the broker's address {ip or host} is no IP address", "Name it: --broker-ip 192.0.2.10"
-        ) from None
+        raise fault(f"the broker's address {ip or host} is no IP address", "Name it: --broker-ip 192.0.2.10") from None
     if found.is_unspecified:
-        raise BongsuError(f"nodes cannot connect to {found}", "Name this machine's address: --broker-ip 192.0.2.10")
+        raise fault(f"nodes cannot connect to {found}", "Name this machine's address: --broker-ip 192.0.2.10")
     return BrokerAddress(str(found), port if port is not None else known_port, tls)
 
 

@@ -8,7 +8,7 @@ import unicodedata
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
-from bongsu.errors import BongsuError
+from bongsu.errors import UsageFault
 
 SLUG_MAX = 32
 _SLUG = re.compile(r"[a-z0-9-]{1,32}")
@@ -18,7 +18,7 @@ _NODE_ID = re.compile(r"[0-9a-f]{12}")
 _BAD_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 
 
-class FieldError(BongsuError):
+class FieldError(UsageFault):
     """A typed value is not acceptable. `code`: the kind of fault, for scripts."""
 
     def __init__(self, code: str, message: str, next_step: str) -> None:
@@ -80,6 +80,11 @@ def node_id(text: str) -> str:
     if not _NODE_ID.fullmatch(value):
         raise FieldError(
             "bad_node", f"node id {shown(text)} is not 12 hex digits", "Use the board's MAC, for example a0b1c2d3e4f5."
+        )
+    # IEEE 802: the lowest bit of the first byte marks a group (all ones: everybody); none is given to a board.
+    if value == "0" * 12 or int(value[:2], 16) & 1:
+        raise FieldError(
+            "bad_node", f"node id {shown(text)} is no board's MAC", "Read it off the board, for example a0b1c2d3e4f5."
         )
     return value
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select
 
 from bongsu.channels.address import url_problem
+from bongsu.errors import BongsuError
 from bongsu.receiver import fields
 from bongsu.receiver.keys import MasterKey
 from bongsu.receiver.registry import NAME_MAX, RegistryError, Row, require_site
@@ -20,21 +21,24 @@ SECRET_PREFIX = "whsec_"
 SECRET_MIN_LEN, SECRET_MAX_LEN = 24, 64
 
 
+class SecretFault(BongsuError):
+    """A file holds no signing secret."""
+
+
 def new_secret() -> str:
     """A new signing secret in the form of Standard Webhooks: "whsec_" + base64 of 32 random bytes."""
     return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def checked_secret(text: str) -> str:
-    """The secret as stored. Raises FieldError, which does not repeat it."""
+    """The secret as stored. Raises SecretFault, which does not repeat it."""
     value = text.strip()
     try:
         raw = base64.b64decode(value.removeprefix(SECRET_PREFIX), validate=True)
     except (binascii.Error, ValueError):
         raw = b""
     if not value.startswith(SECRET_PREFIX) or not SECRET_MIN_LEN <= len(raw) <= SECRET_MAX_LEN:
-        raise fields.FieldError(
-            "bad_secret",
+        raise SecretFault(
             "the secret is not of the form whsec_ + base64 of 24 to 64 bytes",
             "Leave --secret-file out: a new secret is made and written to a file.",
         )
