@@ -22,7 +22,7 @@ from bongsu.receiver.log import Log
 from bongsu.receiver.mqtt_edge import LinkChanged
 from bongsu.receiver.outbox import SEND, Done, Job, Lease
 from bongsu.receiver.relay import ChannelRelay
-from bongsu.receiver.store import schema
+from bongsu.receiver.store import open_store, schema
 from bongsu_wire import kinds, topics
 from tests.receiver_parts import DEADLINE_S, SECRET, SITE, Desk, desk, make_market
 
@@ -292,6 +292,37 @@ def test_with_the_wrong_master_key_the_receiver_does_not_begin(tmp_path: Path) -
     (market.data / MASTER_KEY_NAME).write_bytes(bytes(32))
     with pytest.raises(KeyFault, match="no stored secret opens"):
         Desk(market)
+
+
+# ---- counters that are used up
+
+
+def test_used_up_counters_give_a_fresh_sender_number_and_cost_no_alarm(tmp_path: Path) -> None:
+    market = make_market(tmp_path / "data", 1)
+    store = open_store(f"sqlite:///{market.data / 'bongsu.db'}")
+    with store.write() as conn:
+        conn.execute(update(schema.receiver).values(counter_ceiling=2**32 - 2000))
+    store.close()
+    d = Desk(market)
+    try:
+        (old,) = d.rows(schema.receiver)
+        with failing_once(d) as tried:
+            d.event(0, 1)
+            assert [r.sender for r in d.rows(schema.receiver)] == [old.sender] and d.jobs == []
+            d.event(0, 1)  # the node sends it again
+        assert tried[0] == 2 and len(d.jobs) == 2 and [r.numbers for r in d.receipts(0)] == [[1]]
+        rows = {r.sender: r for r in d.rows(schema.receiver)}
+        retired = rows.pop(old.sender)
+        (new,) = rows.values()
+        assert retired.retired_ms is not None and new.retired_ms is None
+        assert new.mqtt_client_id == old.mqtt_client_id and new.counter_ceiling < 10_000
+        d.event(0, 2)
+        headers = [d.nodes[0].open(data)[0] for _, data in d.edge.published]
+        assert [(h.sender, h.counter) for h in headers] == [(new.sender, 1), (new.sender, 2)]
+        d.log.close()
+        assert d.lines.getvalue().count("receiver.new_sender") == 1
+    finally:
+        d.close()
 
 
 # ---- links that blink

@@ -1,10 +1,10 @@
 """What goes down to nodes: receipts and commands, each under a counter that this sender never used before.
 
 Counters are reserved in blocks in the store, in the transaction that needs them, so a crash skips some and repeats
-none (DESIGN section 5).
+none (DESIGN section 5). A sender number whose counters are used up is retired, and a fresh one begins.
 """
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from bongsu.errors import BongsuError
 from bongsu.receiver.directory import KeyEntry, NodeEntry
@@ -15,41 +15,58 @@ _BLOCK = 4096
 
 
 class CountersUsedUp(BongsuError):
-    """This sender number has no counters left."""
+    """No counter was reserved for a frame."""
 
 
 class Downlink:
     """The counters of this receiver's sender number, and the frames made with them."""
 
     def __init__(self, conn: Connection, sender: int) -> None:
-        self.sender = sender
+        self.sender = self._before = sender
         self._next = 0
         self._ceiling = 0
         self.load(conn)
 
     def load(self, conn: Connection) -> None:
         """Begin behind everything that was ever reserved."""
-        query = select(schema.receiver.c.counter_ceiling).where(schema.receiver.c.sender == self.sender)
+        table = schema.receiver
+        ceilings = {r.sender: r.counter_ceiling for r in conn.execute(select(table.c.sender, table.c.counter_ceiling))}
+        if self.sender not in ceilings:  # a fresh sender number that was lost with its transaction
+            self.sender, self._ceiling = self._before, 0
         # What this process reserved itself stays behind it even if the store lost it with a transaction.
-        self._next = max(conn.execute(query).scalar_one(), self._ceiling, 1)
+        self._next = max(ceilings[self.sender], self._ceiling, 1)
         self._ceiling = self._next
 
     def short_of(self, wanted: int) -> bool:
         """True if `wanted` more frames need a new block."""
         return self._next + wanted > self._ceiling
 
-    def reserve(self, conn: Connection, wanted: int) -> None:
-        """Have counters for `wanted` more frames and a block besides. Raises CountersUsedUp."""
+    def reserve(self, conn: Connection, wanted: int, now_ms: int) -> None:
+        """Have counters for `wanted` more frames and a block besides."""
         if not self.short_of(wanted):
             return
+        if self._next + wanted + _BLOCK > frame.COUNTER_MAX:
+            self._begin_anew(conn, now_ms)
         ceiling = self._next + wanted + _BLOCK
-        if ceiling > frame.COUNTER_MAX:
-            raise CountersUsedUp(
-                f"sender {self.sender} has used all its counters", "Give the receiver a new sender number: bongsu init"
-            )
         table = schema.receiver
         conn.execute(update(table).where(table.c.sender == self.sender).values(counter_ceiling=ceiling))
         self._ceiling = ceiling
+
+    def _begin_anew(self, conn: Connection, now_ms: int) -> None:
+        """A fresh sender number in place of this one; the session at the broker stays."""
+        from bongsu.receiver.init_data import new_receiver  # it brings the making of certificates with it
+
+        table = schema.receiver
+        taken = set(conn.execute(select(table.c.sender)).scalars())
+        row = new_receiver(now_ms)
+        while row["sender"] in taken:
+            row = new_receiver(now_ms)
+        mine = table.c.sender == self.sender
+        row["mqtt_client_id"] = conn.execute(select(table.c.mqtt_client_id).where(mine)).scalar_one()
+        conn.execute(update(table).where(mine).values(retired_ms=now_ms))
+        conn.execute(insert(table).values(row))
+        self._before, self.sender = self.sender, int(str(row["sender"]))
+        self._next = self._ceiling = 1
 
     def _counter(self) -> int:
         if self._next >= self._ceiling:

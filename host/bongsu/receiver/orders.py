@@ -107,7 +107,7 @@ class Orders:
             key = node.keys.get(epoch) if node is not None else None
             for order in self._waiting.pop(node_id) if node is not None and key is not None else ():
                 assert node is not None and key is not None
-                downlink.reserve(conn, 1 + spare)
+                downlink.reserve(conn, 1 + spare, now_ms)
                 made, counter = downlink.command(node, key, order.code, quotes, order.args)
                 values: dict[str, Any] = {"state": "sent", "counter": counter, "sender": downlink.sender}
                 conn.execute(update(table).where(table.c.id == order.id).values(**values, sent_ms=now_ms))

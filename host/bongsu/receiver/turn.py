@@ -56,6 +56,7 @@ class Turn:
         self._books, self._log = books, log
         self._now_ms = books.clock.now_ms()
         self._page = Page()
+        self._sender = books.downlink.sender
         self._events: list[tuple[Uplink, int]] = []
         self._answers: list[tuple[Uplink, payload.Answer]] = []
         self._activated: dict[tuple[str, int], Uplink] = {}
@@ -134,7 +135,7 @@ class Turn:
                           result=kinds.ANSWER_NAMES[answer.result])  # fmt: skip
         for node_id, received_ms in self._back.items():
             self._node_back(conn, node_id, received_ms)
-        self._books.downlink.reserve(conn, self._frames_wanted())
+        self._books.downlink.reserve(conn, self._frames_wanted(), self._now_ms)
 
     def _frames_wanted(self) -> int:
         return sum(1 + len(r.numbers) // payload.RECEIPT_MAX_EVENTS for r in self._receipts.values())
@@ -268,6 +269,8 @@ class Turn:
             self.after.frames += books.orders.send(
                 conn, books.directory, books.downlink, self._now_ms, books.clock.mono_ms(), self._frames_wanted()
             )
+        if books.downlink.sender != self._sender:
+            self._say("warn", "receiver.new_sender", sender=books.downlink.sender, used_up=self._sender)
 
     # ---- after the commit
 
