@@ -47,6 +47,7 @@ def test_commented_settings_are_true_ones(tmp_path: Path) -> None:
         ("[broker]\nmode = 'external'\nurl = 'mqtts://u:pw@x'", r"holds a password"),
         ("[broker]\nmode = 'external'\nurl = 'mqtt://far.example'", r"without TLS"),
         ("[supervision]\nsilent_after_s = 300", r"\[supervision\] silent_after_s"),
+        ("[supervision]\nstartup_grace_s = 181", r"\[supervision\] startup_grace_s"),
         ("[dispatch]\nretry_cap_s = 0", r"\[dispatch\] retry_cap_s"),
         ("[sms]", r"missing required field url"),
         ("[sms]\nurl = 'ftp://x'", r"\[sms\] url: must begin with http"),

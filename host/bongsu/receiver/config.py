@@ -67,10 +67,12 @@ class SmsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SupervisionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[supervision] silent_after_s: a node that was not seen for so long is a fault; promise 5 wants it under 200 s."""
+    """[supervision] silent_after_s: a node that was not seen for so long is a fault; promise 5 wants it under 200 s,
+    after a start as well: startup_grace_s is how long nodes then have to be seen.
+    """
 
     silent_after_s: Annotated[int, msgspec.Meta(ge=60, le=190)] = 180
-    startup_grace_s: Annotated[int, msgspec.Meta(ge=0, le=600)] = 180
+    startup_grace_s: Annotated[int, msgspec.Meta(ge=0, le=180)] = 180
 
 
 class DispatchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
