@@ -51,7 +51,7 @@ def test_list_and_show(store: Store, data: Path) -> None:
                 detail=0,
                 count=1,
                 sustained_ms=5000,
-                readings={"temp_dk": 3402},
+                readings={"temp_dk": 3402, "gas": 65535, "humidity_half": 255},
                 content=b"x",
                 incident_id=incident_id,
             )
@@ -61,6 +61,7 @@ def test_list_and_show(store: Store, data: Path) -> None:
     shown = bongsu("incident", "show", incident_id, "--data", data).out
     assert "010-****-5678" in shown and "heat_fixed" in shown and "responder:119" in shown
     assert f"incident ack {incident_id} --seen 7" in shown
+    assert "temperature=67 degC" in shown and "65535" not in shown and "255" not in shown  # unknown values
     row = json.loads(bongsu("incident", "show", incident_id, "--json", "--data", data).out)
     assert row["events"][0]["phenomena"] == "heat" and len(row["deliveries"]) == 2 and row["deliveries_waiting"] == 1
     for text in (shown, json.dumps(row)):

@@ -213,6 +213,11 @@ _READINGS = {
 _KELVIN_DK = 2732  # 0 degC in the wire's 0.1 K, as the node rounds it
 
 
+def readings_shown(readings: Mapping[str, int | None]) -> dict[str, str]:
+    """The known readings by name, each with its unit, as a person reads them: {"temperature": "67.0 degC"}."""
+    return {v.name: f"{v.value:.10g} {v.unit}".removesuffix(" 1") for v in _values(readings)}
+
+
 def _values(readings: Mapping[str, int | None]) -> list[wire.Value]:
     found = []
     for name, (shown, unit, steps, unknown) in _READINGS.items():

@@ -67,6 +67,7 @@ def list_(installation: Installation, only_open: bool, site_id: str | None, limi
 @pass_installation
 def show(installation: Installation, incident_id: int, json_wanted: bool) -> None:
     """Show an incident with its contacts, events and deliveries."""
+    from bongsu.channels import texts
     from bongsu.receiver import desk
 
     with installation.reading() as conn:
@@ -74,6 +75,8 @@ def show(installation: Installation, incident_id: int, json_wanted: bool) -> Non
     if json_wanted:
         click.echo(output.as_json(row))
         return
+    for event in row["events"]:
+        event["readings"] = texts.readings_shown(event["readings"])
     wanted = {"events": _EVENTS, "deliveries": _DELIVERIES}
     for name, columns in wanted.items():
         row[name] = [{c: thing[c] for c in columns} for thing in row[name]]
