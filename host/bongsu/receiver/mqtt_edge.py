@@ -22,8 +22,8 @@ from bongsu_wire import topics
 
 # A frame has at most 255 bytes; what is longer is no frame, and not worth a place in the queue.
 PAYLOAD_MAX = 1024
-_KEEPALIVE_S = 20
-_BACKOFF_MIN_S, _BACKOFF_MAX_S = 1, 30
+_KEEPALIVE_S = 10
+_BACKOFF_MIN_S, _BACKOFF_MAX_S = 1, 5
 _REFUSED = 0x80
 
 

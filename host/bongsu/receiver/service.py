@@ -41,9 +41,9 @@ _SWITCH_S = 0.0005
 _GC_THRESHOLDS = (20_000, 20, 50)
 _TOPICS = ("registry", "outbox")
 _BROKER_PAUSE_S = (0.0, 1.0, 2.0, 5.0, 10.0)
-# A broker that is up restores the receiver's session within a second; paho's own pauses go up to 30 s.
-_HEAL_AFTER_S = 45.0
-_HEAL_LOOK_S = 5.0
+# A broker that is up restores the receiver's session within a second; the pauses between tries go up to 5 s.
+_HEAL_AFTER_S = 15.0
+_HEAL_LOOK_S = 2.0
 _MQTT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
