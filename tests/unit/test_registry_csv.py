@@ -102,10 +102,13 @@ def test_every_fault_is_named(store: Store) -> None:
         (HEADER.replace("place", "plaice").encode(), (1, "plaice", "unknown_column")),
         (HEADER.replace("node", "unit").encode(), (1, "unit", "double_column")),
         ((HEADER + GOOD).encode("utf-16"), (0, "", "bad_encoding")),
-        (HEADER.encode() + b"b-01,\xff\xff\xff,x,y,010-1234-0001,,,,\n", (2, "", "bad_encoding")),
-        ((HEADER + GOOD + "b\0").encode(), (3, "", "nul_byte")),
-        ((HEADER + 'b-01,"Open,x,y,z,,,,\n').encode(), (2, "", "bad_csv")),
-        ((HEADER + 'b-01,"a"b,x,y,z,,,,\n').encode(), (2, "", "bad_csv")),
+        (HEADER.encode() + b"b-01,\xff\xff\xff,x,y,010-1234-0001,,,,\n", (2, "name", "no_text")),
+        ((HEADER + GOOD + GOOD.replace("Noodles", "Noo\0dles")).encode(), (3, "name", "no_text")),
+        ((HEADER + GOOD.replace("b-01", "b\0-01")).encode(), (2, "unit", "no_text")),
+        (b"PK\x03\x04\0\0 a spreadsheet\n", (1, "", "no_text")),
+        (b'unit,"name,place\n', (1, "", "bad_csv")),
+        ((HEADER + 'b-01,"Open,x,y,z,,,,\n').encode(), (2, "name", "bad_csv")),
+        ((HEADER + 'b-01,"a"b,x,y,z,,,,\n').encode(), (2, "name", "bad_csv")),
         ((HEADER + 'b-01,"two\nlines",x,Owner,010-1234-0001,,,,\n').encode(), (2, "name", "control_character")),
         ((HEADER + "b-01,Be\u0007ll,x,Owner,010-1234-0001,,,,\n").encode(), (2, "name", "control_character")),
         (b"x" * (csv_file.MAX_BYTES + 1), (0, "", "too_large")),
@@ -122,6 +125,36 @@ def test_single_faults(store: Store, data: bytes, fault: tuple[int, str, str]) -
     plan = _plan(store, data)
     assert fault in _codes(plan)
     assert all(f.message for f in plan.faults)
+
+
+def test_one_bad_character_hides_no_other_fault(store: Store) -> None:
+    """Every line is read, whatever the one before it holds: nobody mends a list of 400 shops one fault a run."""
+    lines = [
+        'b-02,"Open,Row 1,Owner,010-1234-0002,,,,',  # never closed
+        "b-03,Nu\0l,Row 1,Owner,010-1234-0003,,,,",
+        'b-04,"a"b,Row 1,Owner,12345,,,,',
+        "b-05,Be\u0007ll,Row 1,Owner,010-1234-0005,,,xx,",
+        '"b-06,Last,Row 1,Owner,010-1234-0006',
+        "b-07,,Row 1,Owner,010-1234-0007,,,,",
+    ]
+    text = (HEADER + GOOD + "\r\n".join(lines) + "\n").encode() + b"b-08,\xff\xfe,,Owner,010-1234-0008,,,,\n"
+    assert _codes(_plan(store, text)) == {
+        (3, "name", "bad_csv"),
+        (4, "name", "no_text"),
+        (5, "name", "bad_csv"),
+        (5, "owner_phone", "bad_phone"),
+        (6, "name", "control_character"),
+        (6, "lang", "bad_lang"),
+        (7, "", "bad_csv"),
+        (8, "name", "empty"),
+        (9, "name", "no_text"),
+        (9, "place", "empty"),
+    }
+
+
+def test_bytes_of_no_encoding_in_a_korean_list(store: Store) -> None:
+    text = (HEADER + GOOD.replace("Noodles", "떡집") + "b-02,,Row 2,Owner,010-1234-0002,,,,\n").encode("cp949")
+    assert _codes(_plan(store, text.replace(b"Row 1", b"Row \xff"))) == {(2, "place", "no_text"), (3, "name", "empty")}
 
 
 def test_retired_node(store: Store) -> None:

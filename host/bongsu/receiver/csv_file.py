@@ -6,13 +6,10 @@ tab; headers in English or Korean.
 
 import csv
 import io
+import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from bongsu.receiver import fields
-
-if TYPE_CHECKING:
-    from _csv import Reader
 
 # Column -> what else its header may be called.
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -29,6 +26,10 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 REQUIRED = ("unit", "name", "place", "owner", "owner_phone")
 MAX_BYTES = 8_000_000
 MAX_ROWS = 20_000
+# A quoted field may go over several rows; one that goes over more was never closed.
+_RECORD_ROWS = 20
+_QUOTED = re.compile(r'"([^"]|"")*"')
+_NO_TEXT = re.compile("[\\x00\\ud800-\\udfff]")
 
 
 @dataclass(frozen=True)
@@ -54,58 +55,52 @@ class Line:
 
 
 def parse(data: bytes) -> tuple[list[Line], list[Fault]]:
-    """(lines, faults) of a file. With a fault of the whole file or its header there are no lines; lines of a wrong form
-    are left out, and named.
+    """(lines, faults) of a file. With a fault of the whole file or its header there are no lines.
+
+    One bad line hides no other: a stray quotation mark is named and reading goes on with the next line; what is no text
+    stays in its field (`is_text`), for the checks of the fields to name.
     """
-    text, fault = _decoded(data)
-    if fault is not None:
-        return [], [fault]
-    if not text.strip():
+    if len(data) > MAX_BYTES:
+        return [], [Fault(0, "", "too_large", f"the file has {len(data)} bytes, at most {MAX_BYTES} are read")]
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return [], [Fault(0, "", "bad_encoding", "the file is UTF-16; save it as CSV UTF-8")]
+    rows = list(io.StringIO(_decoded(data), newline=""))
+    if not any(row.strip() for row in rows):
         return [], [Fault(0, "", "empty_file", "the file is empty")]
-    first = text.splitlines()[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(first), strict=True)
     faults: list[Fault] = []
-    try:
-        header = next(reader)
-        columns = _columns(header, faults)
-        lines = [] if faults else _lines(reader, columns, faults)
-    except csv.Error as err:
-        faults.append(
-            Fault(
-                max(1, reader.line_num), "", "bad_csv", f"not readable as CSV: {err}; look for a stray quotation mark"
-            )
-        )
-        return [], faults
+    delimiter = _delimiter(rows[0])
+    columns = _header(rows[0], delimiter, faults)
+    lines = [] if faults else _lines(rows, delimiter, columns, faults)
     if not faults and not lines:
         faults.append(Fault(0, "", "no_rows", "the file has a header but no shop"))
     return lines, faults
 
 
-def _decoded(data: bytes) -> tuple[str, Fault | None]:
-    if len(data) > MAX_BYTES:
-        return "", Fault(0, "", "too_large", f"the file has {len(data)} bytes, at most {MAX_BYTES} are read")
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "", Fault(0, "", "bad_encoding", "the file is UTF-16; save it as CSV UTF-8")
-    if b"\0" in data:
-        return "", Fault(
-            data.count(b"\n", 0, data.index(b"\0")) + 1,
-            "",
-            "nul_byte",
-            "the line holds a NUL byte; is this really a CSV file?",
-        )
-    utf8_error = 0
+def _decoded(data: bytes) -> str:
+    """The text, in that of two encodings which fits better; bytes that are neither become lone surrogates."""
+    texts = []
     for encoding in ("utf-8-sig", "cp949"):
         try:
-            return data.decode(encoding), None
-        except UnicodeDecodeError as err:
-            utf8_error = utf8_error or err.start
-    line = data.count(b"\n", 0, utf8_error) + 1
-    return "", Fault(
-        line,
-        "",
-        "bad_encoding",
-        f"byte {utf8_error + 1} of the file is neither UTF-8 nor CP949 text; save it as CSV UTF-8",
-    )
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            texts.append(data.decode(encoding, "surrogateescape"))
+    return min(texts, key=lambda text: len(_NO_TEXT.findall(text)))
+
+
+def is_text(value: str) -> bool:
+    """False if the field holds a NUL, or bytes of another encoding."""
+    return _NO_TEXT.search(value) is None
+
+
+def _header(row: str, delimiter: str, faults: list[Fault]) -> list[str]:
+    if not is_text(row):
+        faults.append(Fault(1, "", "no_text", "the line is no text; is this really a CSV file? Save it as CSV UTF-8"))
+        return []
+    try:
+        return _columns(next(csv.reader([row], delimiter=delimiter, strict=True)), faults)
+    except (csv.Error, StopIteration) as err:
+        faults.append(Fault(1, "", "bad_csv", f"not readable as CSV: {err}; look for a stray quotation mark"))
+        return []
 
 
 def _delimiter(first_line: str) -> str:
@@ -136,20 +131,43 @@ def _columns(header: list[str], faults: list[Fault]) -> list[str]:
     return found
 
 
-def _lines(reader: "Reader", columns: list[str], faults: list[Fault]) -> list[Line]:
+def _lines(rows: list[str], delimiter: str, columns: list[str], faults: list[Fault]) -> list[Line]:
     out: list[Line] = []
-    before = reader.line_num
-    for cells in reader:
-        number, before = before + 1, reader.line_num
-        if not any(cell.strip() for cell in cells):
+    at, shops = 1, 0
+    while at < len(rows):
+        number, (cells, used) = at + 1, _record(rows, at, delimiter)
+        at += used
+        if cells is not None and not any(cell.strip() for cell in cells):
             continue
-        if len(out) >= MAX_ROWS:
+        shops += 1
+        if shops > MAX_ROWS:
             faults.append(Fault(number, "", "too_many_rows", f"more than {MAX_ROWS} shops; split the file"))
             break
-        if len(cells) != len(columns):
-            faults.append(
-                Fault(number, "", "field_count", f"the line has {len(cells)} fields, the header {len(columns)}")
-            )
-            continue
-        out.append(Line(number, {**dict.fromkeys(COLUMNS, ""), **dict(zip(columns, cells, strict=True))}))
+        if cells is None:
+            cells = rows[number - 1].rstrip("\r\n").split(delimiter)
+            faults.append(_quote_fault(number, cells, columns))
+        elif len(cells) != len(columns):
+            said = f"the line has {len(cells)} fields, the header {len(columns)}"
+            faults.append(Fault(number, "", "field_count", said))
+        if len(cells) == len(columns):
+            out.append(Line(number, {**dict.fromkeys(COLUMNS, ""), **dict(zip(columns, cells, strict=True))}))
     return out
+
+
+def _record(rows: list[str], at: int, delimiter: str) -> tuple[list[str] | None, int]:
+    """(cells, rows used) of the shop that begins at `at`; (None, 1) if its quotation marks are wrong."""
+    if not rows[at].strip():
+        return [], 1
+    reader = csv.reader(rows[at : at + _RECORD_ROWS], delimiter=delimiter, strict=True)
+    try:
+        return next(reader), reader.line_num
+    except csv.Error:
+        return None, 1
+
+
+def _quote_fault(number: int, cells: list[str], columns: list[str]) -> Fault:
+    """The fault of a line that is not readable, with its column as far as that can be told."""
+    stray = next((i for i, cell in enumerate(cells) if cell.startswith('"') and not _QUOTED.fullmatch(cell)), None)
+    column = columns[stray] if stray is not None and len(cells) == len(columns) else ""
+    said = "a quotation mark is out of place: a field that begins with one ends with one, and doubles those inside it"
+    return Fault(number, column, "bad_csv", said)

@@ -166,6 +166,8 @@ class _Check:
         )
 
     def _fault(self, line: Line, column: str, code: str, message: str) -> None:
+        if not csv_file.is_text(line.values[column]):
+            code, message = "no_text", "the field holds bytes that are no text. Type it again, and save as CSV UTF-8."
         self._plan.faults.append(Fault(line.number, column, code, message))
 
     def _field(self, line: Line, column: str, check: Callable[[], str]) -> str:
