@@ -22,7 +22,7 @@ from bongsu.sim.board import VirtualBoard
 from bongsu.sim.link import LinkProxy
 
 UNITS = tuple(shop.address for shop in market.SHOPS)
-SPEED = 10.0
+SPEED = 16.0
 FIRE = {"temp_c": 30.0, "smoke_od": 0.2}
 CLEAR = {"temp_c": 21.0, "smoke_od": 0.001}
 _LOOK_S = 0.05
