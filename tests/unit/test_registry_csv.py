@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from bongsu.receiver import csv_file, csv_import, registry
+from bongsu.receiver import csv_file, csv_import, fields, registry, shop_number
 from bongsu.receiver.store import Store, schema
 from tests.registry_parts import NODE, NOW_MS, fill, new_store
 
@@ -155,6 +155,45 @@ def test_one_bad_character_hides_no_other_fault(store: Store) -> None:
 def test_bytes_of_no_encoding_in_a_korean_list(store: Store) -> None:
     text = (HEADER + GOOD.replace("Noodles", "떡집") + "b-02,,Row 2,Owner,010-1234-0002,,,,\n").encode("cp949")
     assert _codes(_plan(store, text.replace(b"Row 1", b"Row \xff"))) == {(2, "place", "no_text"), (3, "name", "empty")}
+
+
+@pytest.mark.parametrize(
+    ("number", "unit"),
+    [
+        ("A-07", "a-07"),
+        ("1-가", "1-ga"),
+        ("가동 12호", "gadong-12ho"),
+        ("ㄱ-3", "g-3"),
+        ("ㅇ-3", "ng-3"),
+        ("왕십리 (2층)", "wangsipri-2cheung"),
+        ("Ａ－１０１", "a-101"),
+        ("12/3", "12-3"),
+        ("\u1100\u1161-1", "ga-1"),  # decomposed, as macOS writes it
+    ],
+)
+def test_shop_numbers(number: str, unit: str) -> None:
+    assert shop_number.unit_id(number) == unit
+    assert shop_number.unit_id(unit) == unit
+
+
+@pytest.mark.parametrize("number", ["", " ", "-", "%", "é", "漢", "a\u200b1", "가" * 17])
+def test_numbers_of_which_no_id_can_be_made(number: str) -> None:
+    with pytest.raises(fields.FieldError):
+        shop_number.unit_id(number)
+
+
+def test_korean_shop_numbers_are_kept_before_the_place(store: Store) -> None:
+    text = HEADER + GOOD.replace("b-01", "1-가") + "나동 2호,Two,나동 2호,Owner,010-1234-0001,,,,\n"
+    plan = _import(store, text)
+    assert [(w.line, w.code) for w in plan.warnings] == [(2, "unit_named"), (3, "unit_named")]
+    with store.read() as conn:
+        assert registry.show_unit(conn, "hannae", "1-ga")["place"] == "1-가, Row 1"
+        assert registry.show_unit(conn, "hannae", "nadong-2ho")["place"] == "나동 2호"
+
+
+def test_two_numbers_with_one_id(store: Store) -> None:
+    plan = _plan(store, HEADER + GOOD.replace("b-01", "1-가") + GOOD.replace("b-01", "1-ga"))
+    assert _codes(plan) == {(3, "unit", "duplicate_unit")}
 
 
 def test_retired_node(store: Store) -> None:

@@ -28,7 +28,8 @@ def import_shops(installation: Installation, file: Path, site_id: str, dry_run: 
     """Read a market's shop list from a CSV file: all of it, or nothing if anything in it is wrong.
 
     Columns: unit, name, place, owner, owner_phone, and if wanted deputy, deputy_phone, lang, node. Korean headers
-    (호수, 상호, 위치, 대표자, 연락처) and CP949 files are understood too.
+    (호수, 상호, 위치, 대표자, 연락처) and CP949 files are understood too. A shop number such as 1-가 becomes the
+    unit 1-ga, and the number stands before its place.
     """
     from bongsu.receiver import csv_import
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, select
 
-from bongsu.receiver import csv_file, fields, phone, registry
+from bongsu.receiver import csv_file, fields, phone, registry, shop_number
 from bongsu.receiver.csv_file import Fault, Line
 from bongsu.receiver.store import schema
 
@@ -110,6 +110,14 @@ def _place_node(conn: Connection, site_id: str, shop: Shop, now_ms: int) -> None
         registry.assign_node(conn, node_id=shop.node, unit=(site_id, shop.unit))
 
 
+def _place(line: Line, unit: str) -> str:
+    """The place; a shop number that is no id comes first, because people look for the number on the door."""
+    number, place = line.values["unit"].strip(), line.values["place"].strip()
+    if not unit or not place or number.lower() == unit or number in place:
+        return place
+    return f"{number}, {place}"
+
+
 @dataclass(frozen=True)
 class _Known:
     """What the registry holds, as far as an import can collide with it."""
@@ -148,9 +156,9 @@ class _Check:
         """The line as a shop, or None; every fault of it goes into the plan."""
         before = len(self._plan.faults)
         values = line.values
-        unit = self._field(line, "unit", lambda: fields.slug("unit", values["unit"]))
+        unit = self._field(line, "unit", lambda: shop_number.unit_id(values["unit"]))
         name = self._field(line, "name", lambda: fields.words("name", values["name"], registry.NAME_MAX))
-        place = self._field(line, "place", lambda: fields.words("place", values["place"], registry.PLACE_MAX))
+        place = self._field(line, "place", lambda: fields.words("place", _place(line, unit), registry.PLACE_MAX))
         lang = self._lang(line)
         owner = self._person(line, "owner", lang)
         deputy = self._deputy(line, lang)
@@ -182,6 +190,9 @@ class _Check:
         first = self._units.setdefault(unit, line.number)
         if first != line.number:
             self._fault(line, "unit", "duplicate_unit", f"unit {unit} is in line {first} already")
+        if (number := line.values["unit"].strip()).lower() != unit:
+            note = f"shop number {fields.shown(number)} becomes unit {unit}; its place begins with the number"
+            self._plan.warnings.append(Fault(line.number, "unit", "unit_named", note))
         if unit in self._known.units:
             self._fault(line, "unit", "existing_unit", f"unit {unit} is registered already; an import only adds")
 
