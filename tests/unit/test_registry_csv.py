@@ -168,6 +168,7 @@ def test_bytes_of_no_encoding_in_a_korean_list(store: Store) -> None:
         ("왕십리 (2층)", "wangsipri-2cheung"),
         ("Ａ－１０１", "a-101"),
         ("12/3", "12-3"),
+        ("a--7-", "a--7-"),  # an id, as `bongsu unit add` takes it
         ("\u1100\u1161-1", "ga-1"),  # decomposed, as macOS writes it
     ],
 )
@@ -176,7 +177,7 @@ def test_shop_numbers(number: str, unit: str) -> None:
     assert shop_number.unit_id(unit) == unit
 
 
-@pytest.mark.parametrize("number", ["", " ", "-", "%", "é", "漢", "a\u200b1", "가" * 17])
+@pytest.mark.parametrize("number", ["", " ", ".", "%", "é", "漢", "a\u200b1", "가" * 17])
 def test_numbers_of_which_no_id_can_be_made(number: str) -> None:
     with pytest.raises(fields.FieldError):
         shop_number.unit_id(number)

@@ -28,6 +28,7 @@ _FINALS = (
 # fmt: on
 _SYLLABLES = range(0xAC00, 0xD7A4)
 _SINGLE = {chr(0x1100 + i): letters or "ng" for i, letters in enumerate(_INITIALS)}
+_ID = re.compile(r"[a-z0-9-]+")
 _BETWEEN = re.compile(r"[\s\-_./,()#~·‐-―]+")
 
 
@@ -35,6 +36,8 @@ def unit_id(text: str) -> str:
     """The id for a shop number; an id stays as it is. Raises FieldError if none can be made of it."""
     typed = fields.words("unit", text, fields.SLUG_MAX)
     plain = unicodedata.normalize("NFKC", typed).lower()  # full-width letters and digits, single jamo
+    if _ID.fullmatch(plain):
+        return fields.slug("unit", plain)
     return fields.slug("unit", _BETWEEN.sub("-", "".join(_latin(c) for c in plain)).strip("-"))
 
 
