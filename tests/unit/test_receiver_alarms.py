@@ -1,6 +1,7 @@
 """From frame to incident and deliveries: the writer over a real store, with a clock that stands."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,9 @@ from bongsu.receiver.keys import MASTER_KEY_NAME, load_master, make_node_key
 from bongsu.receiver.store import schema
 from bongsu_wire import kinds, payload
 from tests.receiver_parts import Desk, FrameMaker, desk
+
+# How the operator closes an incident in these tests.
+BY: Any = {"note": "", "by": "operator", "now_ms": 1, "still_standing": True}
 
 
 def incidents_of(d: Desk, class_: str = "fire") -> list[tuple[str, str, int, bool]]:
@@ -159,7 +163,7 @@ def test_after_closing_an_alarm_opens_another_incident(tmp_path: Path) -> None:
     with desk(tmp_path) as d:
         d.event(0, 1)
         with d.store.write() as conn:
-            operator.close(conn, 1, disposition="cooking", note="", by="kim", now_ms=1)
+            operator.close(conn, 1, **BY, disposition="cooking", seen_event_id=1)
         d.event(0, 2)
         assert [(i.id, i.state) for i in d.rows(schema.incident)] == [(1, "closed"), (2, "open")]
         d.log.close()

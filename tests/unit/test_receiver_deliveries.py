@@ -16,6 +16,8 @@ URLS = {
     "centre-0": "http://127.0.0.1:9/c",
     "sms": "http://127.0.0.1:9",
 }
+# How the operator closes an incident in these tests.
+BY: Any = {"note": "", "by": "operator", "now_ms": 1, "still_standing": True}
 
 
 def delivery(d: Desk, recipient: str, purpose: str | None = None) -> Any:
@@ -146,7 +148,9 @@ def test_closing_the_incident_ends_what_waits(tmp_path: Path) -> None:
         d.event(0, 1)
         d.end(d.job("contact:owner-0"), "retry")
         with d.store.write() as conn:
-            assert operator.close(conn, 1, disposition="dust", note="", by="kim", now_ms=1) == 2
+            assert operator.close(conn, 1, **BY, disposition="dust", seen_event_id=1) == 1, (
+                "the report under way gets its own end"
+            )
         d.end(d.job("responder:station-0"), "retry")  # was under way
         d.pass_time(120_000)
         assert d.jobs == []
@@ -159,7 +163,7 @@ def test_what_was_sent_is_asked_about_after_the_closing_but_never_sent_again(tmp
         d.event(0, 2, kinds.RESTORE)
         d.end(d.job("contact:owner-0"), "sent", "1")
         with d.store.write() as conn:
-            operator.close(conn, 1, disposition="dust", note="", by="kim", now_ms=1)
+            operator.close(conn, 1, **BY, disposition="dust", seen_event_id=2)
         d.pass_time(1_000)
         d.end(d.job("contact:owner-0", "check"), "sent")
         d.pass_time(10_000)
