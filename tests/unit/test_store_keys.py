@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from bongsu.receiver import keys
+from bongsu.receiver import keys, registry
 from bongsu.receiver.store import Store, schema
 from tests.registry_parts import NODE, NOW_MS, fill, new_store
 
@@ -134,3 +134,16 @@ def test_master_key_file(tmp_path: Path, data: bytes | None, mode: int, says: st
         path.chmod(mode)
     with pytest.raises(keys.KeyFault, match=says):
         keys.load_master(path)
+
+
+def test_one_damaged_broker_login_keeps_no_other_out(store: Store) -> None:
+    other = "a0b1c2d3e4f0"
+    with store.write() as conn:
+        registry.add_node(conn, node_id=other, unit=None, label="", now_ms=NOW_MS)
+        for node in (NODE, other):
+            keys.ensure_broker_login(conn, MASTER, node, NOW_MS)
+        bad = schema.node_broker.c.node_id == NODE
+        conn.execute(update(schema.node_broker).where(bad).values(password_wrapped=b"damaged"))
+        assert [login.node_id for login in keys.broker_logins(conn, MASTER)] == [other]
+        with pytest.raises(keys.KeyFault):
+            keys.broker_logins(conn, MASTER, NODE)

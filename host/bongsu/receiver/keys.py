@@ -226,17 +226,21 @@ def ensure_broker_login(conn: Connection, master: MasterKey, node_id: str, now_m
 
 
 def broker_logins(conn: Connection, master: MasterKey, node_id: str | None = None) -> list[BrokerLogin]:
-    """Logins of one node or of all, for the broker's configuration."""
+    """Logins of one node or of all, for the broker's configuration. Of all, one that is damaged is left out: its node
+    falls silent, which is a fault, and the others go on. Raises KeyFault for one node's.
+    """
     table = schema.node_broker
     query = select(table).order_by(table.c.node_id)
     if node_id is not None:
         query = query.where(table.c.node_id == node_id)
-    return [
-        BrokerLogin(
-            r.node_id,
-            r.username,
-            master.unwrap(r.password_wrapped, f"broker-password:{r.node_id}").decode(),
-            master.unwrap(r.client_id_wrapped, f"broker-client:{r.node_id}").decode(),
-        )
-        for r in conn.execute(query)
-    ]
+    logins = []
+    for r in conn.execute(query):
+        try:
+            password = master.unwrap(r.password_wrapped, f"broker-password:{r.node_id}").decode()
+            client_id = master.unwrap(r.client_id_wrapped, f"broker-client:{r.node_id}").decode()
+        except KeyFault:
+            if node_id is not None:
+                raise
+            continue
+        logins.append(BrokerLogin(r.node_id, r.username, password, client_id))
+    return logins

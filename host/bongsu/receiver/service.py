@@ -119,6 +119,7 @@ class _Service:
         self._broker_fd: int | None = None
         self._broker_faults = 0
         self._broker_again_s = 0.0
+        self._users_stale = False
         self._down_since_s: float | None = time.monotonic()
         self._ready = False
 
@@ -222,6 +223,7 @@ class _Service:
                 self._lost_broker()
             self._heal_broker()
             self._try_broker()
+            self._let_users_in()
 
     def _look_s(self) -> float:
         """How long the main thread may wait for something to happen."""
@@ -236,8 +238,18 @@ class _Service:
                 hints.add(self._control.recv(64).decode("ascii", "replace"))
         for topic in hints.intersection(_TOPICS):
             writer.put(Wake(topic))
-        if "registry" in hints and self._broker is not None:
+        self._users_stale = self._users_stale or "registry" in hints
+
+    def _let_users_in(self) -> None:
+        """Give the broker the registry's logins; if the store cannot be read now, at the next look."""
+        if not self._users_stale or self._broker is None or self._broker_fd is None:
+            return
+        try:
             self._broker.set_users(self._logins())
+        except BongsuError as err:
+            self._log.warning("broker.users", what=err.message, next=err.next_step)
+            return
+        self._users_stale = False
 
     def _heal_broker(self) -> None:
         """A broker that runs and does not serve the receiver (frozen, its store full) is of no use: end it, so that it
