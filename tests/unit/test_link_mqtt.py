@@ -14,6 +14,7 @@ from tests import mpy
 DATA = Path(__file__).parents[1] / "data"
 
 HEAD = """
+import link_world
 from link_world import *
 from link_world import asyncio, kinds, random, sleep_ms, vtime, Node, Trouble, world
 broker, receiver, flash = world(1)
@@ -458,6 +459,28 @@ def test_the_queue_is_bounded_and_alarms_go_first() -> None:
     """)
     assert taken == 16
     assert sent == [b"alarm"] + [b"%d" % i for i in range(15)]
+
+
+def test_what_the_queue_does_not_take_costs_no_counter() -> None:
+    """A broker that holds back its PUBACKs, more alarms than the queue takes: each counter used is a frame queued."""
+    sent, spent, refused = play("""
+        node = Node(flash, broker, receiver)
+        node.power_on()
+        await sleep_ms(2_000)
+        link_world.packets.puback = lambda packet_id: b""
+        before, logged_before = node.uplink._identity._next, len(logged(node, "sent", "event="))
+        for _ in range(24):
+            node.event(kinds.ALARM)
+        broker.on_publish = None
+        await sleep_ms(8_000)
+        for _ in range(3):
+            node.uplink._send(kinds.UP_ANSWER, "t", b"answer", 1, vtime.now_ms)
+        print(len(logged(node, "sent", "event=")) - logged_before)
+        print(node.uplink._identity._next - before)
+        print(node.uplink.refused)
+    """)
+    assert (sent, spent) == (16, 16)
+    assert refused == {"queue-full": 3}
 
 
 def test_run_ends_only_when_cancelled_and_leaves_no_connection() -> None:

@@ -123,10 +123,9 @@ class MqttClient:
 
     # -- what the node uses
 
-    @property
-    def free(self) -> int:
-        """Messages that publish() still takes."""
-        return self._queue.free
+    def takes(self, urgent: bool) -> bool:
+        """Whether publish() takes a message now."""
+        return self._queue.takes(urgent)
 
     def publish(self, topic: str, payload: bytes, qos: int = 1, urgent: bool = False) -> Ticket:
         """Queue a message; it goes at once if connected. QoS 1 is kept until the PUBACK, over reconnects; QoS 0 is

@@ -59,12 +59,16 @@ class SendQueue:
         """Places left."""
         return self._capacity - len(self)
 
+    def takes(self, urgent: bool) -> bool:
+        """Whether add() takes a message now."""
+        return self.free > 0 or (urgent and bool(self._normal))
+
     def add(self, ticket: Ticket) -> None:
         """Queue a message. An urgent one takes the place of the newest that is neither urgent nor sent. Raises
         QueueFull."""
+        if not self.takes(ticket.urgent):
+            raise QueueFull
         if self.free <= 0:
-            if not ticket.urgent or not self._normal:
-                raise QueueFull
             self._normal.pop().dropped = True
         (self._urgent if ticket.urgent else self._normal).append(ticket)
 

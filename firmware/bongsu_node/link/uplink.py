@@ -9,7 +9,6 @@ messages that the broker's rules throw away, and for messages that a broker lose
 import asyncio
 
 from bongsu_node.link.receipts import RepeatSchedule, SentCounters, ticks_diff
-from bongsu_node.link.sendqueue import QueueFull
 from bongsu_wire import frame, kinds, payload, topics
 
 HEARTBEAT_MS = 45_000
@@ -167,7 +166,7 @@ class Uplink:
         """Send one event in a fresh frame; return the ms until it is due again."""
         entry = self._journal.entry(number)
         urgent = _event_kind(entry) == kinds.ALARM
-        if self._mqtt.free <= 0 and not urgent:
+        if not self._mqtt.takes(urgent):  # asked before a counter is spent: NVS pays for each
             return _FULL_MS
         older = self._tickets.pop(number, None)
         if older is not None:
@@ -176,10 +175,7 @@ class Uplink:
         data = frame.seal_up(
             self._identity.key, kinds.UP_EVENT, self._identity.epoch, self._identity.node, counter, entry
         )
-        try:
-            self._tickets[number] = self._mqtt.publish(self._up_topic, data, 1, urgent)
-        except QueueFull:
-            return _FULL_MS
+        self._tickets[number] = self._mqtt.publish(self._up_topic, data, 1, urgent)
         self._sent.add(counter, now)
         self._schedule.sent(number, now)
         self._log("I", "sent", "event=%d counter=%d" % (number, counter))
@@ -196,13 +192,13 @@ class Uplink:
     def _send(self, kind: int, topic: str, body: bytes, qos: int, now: int) -> None:
         """Seal and publish a heartbeat or an answer. A full queue loses it: the next heartbeat comes, the sender asks
         again."""
+        if not self._mqtt.takes(False):
+            self._refuse("queue-full")
+            return
         counter = self._identity.next_counter()
         data = frame.seal_up(self._identity.key, kind, self._identity.epoch, self._identity.node, counter, body)
-        try:
-            self._mqtt.publish(topic, data, qos)
-            self._sent.add(counter, now)
-        except QueueFull:
-            self._refuse("queue-full")
+        self._mqtt.publish(topic, data, qos)
+        self._sent.add(counter, now)
 
     # -- down
 
