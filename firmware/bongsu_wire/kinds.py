@@ -12,14 +12,6 @@ UP_ANSWER = 3
 DOWN_RECEIPT = 16
 DOWN_COMMAND = 17
 
-FRAME_NAMES = {
-    UP_EVENT: "event",
-    UP_HEARTBEAT: "heartbeat",
-    UP_ANSWER: "answer",
-    DOWN_RECEIPT: "receipt",
-    DOWN_COMMAND: "command",
-}
-
 # Event kinds, 4 bits.
 ALARM = 1
 PREALARM = 2
