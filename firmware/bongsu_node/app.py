@@ -19,6 +19,7 @@ from bongsu_node.clock import Clock
 from bongsu_node.sensing.detector import Detector
 from bongsu_node.sensing.probe import Probe
 from bongsu_node.sensing.watch import Watch
+from bongsu_node.settings import Config
 from bongsu_node.supervisor import Supervisor
 from bongsu_node.upkeep import health
 from bongsu_node.upkeep.button import LONG, SHORT, Button
@@ -47,15 +48,16 @@ class Node:
         self.log = log.make(ticks_ms)
         self.cause = machine.reset_cause()
         mac = machine.unique_id()
-        nvs = _nvs()
+        self.part_failed = False
+        nvs = self._part("nvs", _nvs)
         self.boots = board.BootRecord(nvs, self.cause)
         self.safe_mode = self.boots.unclean >= _SAFE_AFTER
         self.log("I", "boot", self._boot_text())
-        self._make_folders()
-        self.config = _load_config(node_text(mac))
+        self._part("flash", lambda: flashfile.make_folder(_STATE))
+        self.config = self._part("config", lambda: _load_config(node_text(mac))) or Config()
         for error in self.config.errors:
             self.log("E", "config", "last_good=%d err=%s" % (self.config.last_good, error.replace(" ", "_")))
-        self.identity = self._identity(nvs, mac)
+        self.identity = self._part("identity", lambda: self._identity(nvs, mac))
         self.clock = Clock(
             ticks_ms, ticks_diff, board.set_rtc, _STATE + "/clock", version.BUILD_S, self.config.provisioned_s
         )
@@ -71,11 +73,14 @@ class Node:
         cause = kinds.RESET_NAMES.get(self.cause, "unknown")
         return "cause=%s fw=%s boots=%d safe=%d" % (cause, version.TEXT, self.boots.count, self.safe_mode)
 
-    def _make_folders(self) -> None:
+    def _part(self, tag: str, make):
+        """make(); None if that fails: a node without this part still senses and sounds, and says FAULT_STORAGE."""
         try:
-            flashfile.make_folder(_STATE)
-        except OSError as e:
-            self.log("E", "flash", "err=%r" % e)
+            return make()
+        except Exception as e:
+            self.part_failed = True
+            self.log("E", tag, "state=failed err=%s" % repr(e).replace(" ", "_"))
+            return None
 
     def _identity(self, nvs, mac: bytes):
         try:
@@ -95,8 +100,7 @@ class Node:
             self.siren.alarm()
         self.journal = None
         if self.identity is not None:
-            identity = self.identity
-            self.journal = Journal(_JOURNAL, identity.epoch, identity.next_event_number, self.clock.uptime_ms, self.log)
+            self.journal = self._part("journal", self._make_journal)
         told = self.alarms.resume(saved, self.journal.events() if self.journal else ())
         self.response = Response(
             self.alarms, self.siren, self.identity, self.journal, self.save_state, ticks_ms, self.log
@@ -107,6 +111,10 @@ class Node:
             self.siren.alarm()
             phenomena = kinds.phenomena_text(self.alarms.active)
             self.log("W", "resume", "event=%d phen=%s" % (self.alarms.newest_event, phenomena))
+
+    def _make_journal(self):
+        identity = self.identity
+        return Journal(_JOURNAL, identity.epoch, identity.next_event_number, self.clock.uptime_ms, self.log)
 
     def _make_sensing(self) -> None:
         """Sensors, detectors, watch."""
@@ -131,7 +139,7 @@ class Node:
         try:
             flashfile.write(_ALARM_FILE, self.alarms.pack(self.faults.bits))
             self.state_failed = False
-        except OSError as e:
+        except Exception as e:
             self.state_failed = True
             self.log("E", "flash", "err=%r" % e)
 
@@ -200,8 +208,8 @@ class Node:
             self.log("E", "link", "state=off err=%s" % repr(e).replace(" ", "_"))
 
     def _start_link(self) -> None:
-        if self.identity is None or self.config.broker is None:
-            self.log("E", "link", "state=off why=%s" % ("config" if self.identity else "unprovisioned"))
+        if self.journal is None or self.config.broker is None:
+            self.log("E", "link", "state=off why=%s" % ("config" if self.journal else "unprovisioned"))
             return
         from bongsu_node.centre import Centre
 
@@ -237,10 +245,9 @@ class Node:
     def _look_after(self) -> None:
         up_ms = self.clock.uptime_ms()
         self.clock.save()
-        if self.journal:
-            self.journal.retry()
         if self.identity and self.identity.failed:
             self.identity.reserve()
+        self.response.look_after()
         if self.state_failed:
             self.save_state()
         if up_ms >= _LASTING_MS:
@@ -256,7 +263,7 @@ class Node:
         broken, self.response.broken = self.response.broken, False
         kept = self.journal is None or not (self.journal.failed or self.journal.damaged)
         promised = self.identity is None or not self.identity.failed
-        return broken or self.state_failed or self.clock.failed or not kept or not promised
+        return broken or self.part_failed or self.state_failed or self.clock.failed or not kept or not promised
 
     def _task_failed(self, name: str) -> None:
         self.faults.set(kinds.FAULT_TASK, True)

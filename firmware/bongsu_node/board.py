@@ -76,7 +76,10 @@ def rssi(wlan) -> int:
 
 
 class BootRecord:
-    """Counts of boots in NVS. count: all so far; unclean: restarts in a row, not by power, that did not last."""
+    """Counts of boots in `nvs` (None if it cannot be opened).
+
+    count: all so far; unclean: restarts in a row, not by power, that did not last.
+    """
 
     def __init__(self, nvs, cause: int) -> None:
         self._nvs = nvs
@@ -97,17 +100,17 @@ class BootRecord:
     def _get(self, key: str) -> int:
         try:
             return self._nvs.get_i32(key)
-        except OSError:
+        except Exception:
             return 0
 
     def _put(self, key: str, value: int) -> None:
         try:
             self._nvs.set_i32(key, value)
-        except OSError:
+        except Exception:
             pass
 
     def _commit(self) -> None:
         try:
             self._nvs.commit()
-        except OSError:  # the identity's reservation will report it
+        except Exception:  # the identity's reservation will report it
             pass

@@ -18,7 +18,7 @@ _RTC_STEP_S = 2
 
 class Clock:
     """`ticks_ms`, `ticks_diff`; `set_rtc(unix_s)`; `path`: file of the saved time; `build_s`, `provisioned_s`:
-    seconds since 1970.
+    seconds since 1970. A chip or a flash that refuses costs the right time, nothing else.
     """
 
     def __init__(self, ticks_ms, ticks_diff, set_rtc, path: str, build_s: int, provisioned_s: int) -> None:
@@ -35,7 +35,7 @@ class Clock:
         self._saved_s = struct.unpack("<I", saved)[0] if saved and len(saved) == 4 else 0
         self._base_s = max(build_s, provisioned_s, self._saved_s)
         self._base_at_ms = 0
-        set_rtc(self._base_s)
+        self._set_chip()
 
     def uptime_ms(self) -> int:
         """ms since boot; never wraps if it is called at least once a day."""
@@ -57,8 +57,14 @@ class Clock:
         self._base_s = server_ms // 1000
         self._base_at_ms = up - server_ms % 1000
         if abs(error_s) >= _RTC_STEP_S:
-            self._set_rtc(self._base_s)
+            self._set_chip()
         self.save()
+
+    def _set_chip(self) -> None:
+        try:
+            self._set_rtc(self._base_s)
+        except Exception:
+            self.failed = True
 
     def echo(self):
         """(newest server time in ms, ms since it came); (0, AGE_UNKNOWN) if none came since boot."""
@@ -73,7 +79,7 @@ class Clock:
             return
         try:
             flashfile.write(self._path, struct.pack("<I", now_s))
-        except OSError:
+        except Exception:
             self.failed = True
             return
         self.failed = False

@@ -41,11 +41,11 @@ class Exhausted(Exception):
 
 
 def _blob(nvs, key: str, size: int) -> bytes:
-    """A blob of at most `size` bytes; b"" if it is missing."""
+    """A blob of at most `size` bytes; b"" if it is missing, or NVS is (None)."""
     buffer = bytearray(size)
     try:
         length = nvs.get_blob(key, buffer)
-    except OSError:
+    except Exception:
         return b""
     return bytes(buffer[:length])
 
@@ -100,7 +100,7 @@ class Identity:
         try:
             self._nvs.set_blob("ctr", struct.pack(_CEILINGS, _VERSION, self.epoch, ceilings[0], ceilings[1]))
             self._nvs.commit()
-        except OSError:
+        except Exception:
             self.failed = True
             return
         self.failed = False
@@ -139,7 +139,9 @@ def _senders(data: bytes):
 
 
 def load(nvs, node: bytes) -> Identity:
-    """The identity in `nvs` (esp32.NVS of the namespace) of the node with MAC `node`. Raises Unprovisioned."""
+    """The identity in `nvs` (esp32.NVS of the namespace; None if it cannot be opened) of the node with MAC `node`.
+    Raises Unprovisioned.
+    """
     ident = _blob(nvs, "ident", 18)
     ctr = _blob(nvs, "ctr", 10)
     if len(ident) != 18:

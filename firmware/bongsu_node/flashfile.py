@@ -23,7 +23,7 @@ def read(path: str):
     try:
         with open(path, "rb") as file:
             data = file.read()
-    except OSError:
+    except Exception:  # a file system in a bad way raises more than OSError
         return None
     if len(data) < 4 or struct.unpack("<I", data[-4:])[0] != crc32(data[:-4]) & 0xFFFFFFFF:
         return None

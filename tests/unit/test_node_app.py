@@ -3,6 +3,7 @@
 Board time jumps, so an hour takes a second or so.
 """
 
+import binascii
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import pytest
 from bongsu.install.bundle import Bundle
 from bongsu.sim.board import VirtualBoard
 from bongsu.sim.serial_log import LogLine
-from bongsu_wire import kinds
+from bongsu_wire import kinds, payload
 from tests import mpy
 
 NODE = "a0b1c2d3e4f5"
@@ -245,6 +246,75 @@ def test_without_a_file_system_it_still_senses_and_sounds(make: Make) -> None:
     assert len(tagged(board, "alarm")) == 1 and board.pins()[SIREN] == 1
     assert "storage" in [line.fields["code"] for line in tagged(board, "fault")]
     assert not tagged(board, "task")
+
+
+def broken(board: VirtualBoard, file: str, code: str) -> None:
+    """Put `code` behind a module of the node."""
+    path = f"bongsu_node/{file}"
+    board.write_files({f"/lib/{path}": (mpy.FIRMWARE / path).read_bytes() + b"\n" + code.encode()})
+
+
+_RAISE = "raise RuntimeError('broken by the test')"
+_FLASH = "".join(f"def {name}(*_):\n    {_RAISE}\n" for name in ("open", "make_folder"))
+_NVS = "class _Nvs:\n    def __getattr__(self, name):\n        {0}\ndef _nvs():\n    {1}\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "code"),
+    [
+        pytest.param("flashfile.py", _FLASH, id="flash raises"),
+        pytest.param(
+            "flashfile.py", f"class os:\n    def __getattr__(self, name):\n        {_RAISE}\nos = os()\n", id="os"
+        ),
+        pytest.param("app.py", _NVS.format(_RAISE, _RAISE), id="NVS cannot be opened"),
+        pytest.param("app.py", _NVS.format("raise OSError(-4357)", "return _Nvs()"), id="NVS refuses"),
+        pytest.param("app.py", _NVS.format(_RAISE, "return _Nvs()"), id="NVS raises"),
+        pytest.param("app.py", f"def _load_config(node):\n    {_RAISE}\n", id="settings"),
+        pytest.param("app.py", f"def Journal(*_):\n    {_RAISE}\n", id="journal"),
+        pytest.param("counters.py", f"def load(nvs, mac):\n    {_RAISE}\n", id="identity"),
+        pytest.param("counters.py", "def _take(*_):\n    raise Exhausted\nIdentity._take = _take\n", id="no numbers"),
+        pytest.param("board.py", f"def set_rtc(unix_s):\n    {_RAISE}\n", id="clock of the chip"),
+    ],
+)
+def test_whatever_memory_fails_it_senses_and_sounds(make: Make, file: str, code: str) -> None:
+    board = make()
+    board.write_files({"/journal/07-00000001": journal_file(7)})  # of an earlier key
+    broken(board, file, code)
+    board.set_values(temp_c=HOT_C)
+    board.power_on()
+    board.run_for(25)
+    assert len(tagged(board, "alarm")) == 1 and board.pins()[SIREN] == 1
+    assert not tagged(board, "task") and board.reset_causes == ["power_on"]
+
+
+def journal_file(epoch: int) -> bytes:
+    """What the journal keeps of a test."""
+    data = bytes((1, epoch)) + payload.encode_event(payload.Event(1, kinds.TEST))
+    return data + binascii.crc32(data).to_bytes(4, "little")
+
+
+def test_an_alarm_that_nvs_has_no_number_for_is_reported_when_it_has(make: Make) -> None:
+    board = make()
+    refuse = "_give = Identity._take\ndef _take(self, numbers):\n    import time\n    if time.ticks_ms() < 40_000:\n"
+    refuse += (
+        "        self.failed = True\n        raise Exhausted\n    return _give(self, numbers)\nIdentity._take = _take\n"
+    )
+    broken(board, "counters.py", refuse)
+    board.set_values(temp_c=HOT_C)
+    board.power_on()
+    board.run_for(30)
+    (alarm,) = tagged(board, "alarm")
+    assert alarm.fields["event"] == "0"
+    assert [line.fields["code"] for line in tagged(board, "fault")] == ["storage"]
+    assert board.pins()[SIREN] == 1
+    board.run_for(30)
+    late = [line.fields["event"] for line in tagged(board, "journal") if line.text.endswith(" late")]
+    assert len(late) == 2  # the alarm, and the fault
+    assert len(tagged(board, "alarm")) == 1
+    mark = restart(board)
+    board.run_for(4)
+    (resume,) = tagged(board, "resume", since=mark)
+    assert resume.fields["event"] == late[0]
 
 
 def test_days_of_quiet_over_the_wrap_of_the_ticks(make: Make) -> None:

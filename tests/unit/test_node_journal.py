@@ -14,6 +14,10 @@ from tests import mpy
 PROGRAM = Path(__file__).resolve().parents[1] / "data" / "node_flash.py"
 
 
+class NoNumber(Exception):
+    """What an NVS that refuses ends in."""
+
+
 class Node:
     """Numbers, uptime and log for a journal in a folder."""
 
@@ -21,9 +25,12 @@ class Node:
         self.folder = str(folder / "journal")
         self.now_ms = 0
         self.number = 0
+        self.refuses = False
         self.lines: list[str] = []
 
     def next_number(self) -> int:
+        if self.refuses:
+            raise NoNumber
         self.number += 1
         return self.number
 
@@ -179,6 +186,90 @@ def test_events_of_an_earlier_key_epoch_take_fresh_numbers(node: Node) -> None:
     assert [(e.number, e.temp_dk) for e in again.events()] == [(2, 3301), (3, 3302), (4, 3303)]
     assert node.files() == ["02-00000002", "02-00000003", "02-00000004"]
     assert node.journal(epoch=2).pending() == [2, 3, 4]
+
+
+def test_events_of_an_earlier_epoch_wait_while_nvs_has_no_numbers(node: Node) -> None:
+    node.journal(epoch=1).add(node.event(kinds.ALARM, kinds.HEAT))
+    node.refuses = True
+    again = node.journal(epoch=2)
+    assert again.failed and again.pending() == [] and again.holds_alarm()
+    assert node.files() == ["01-00000001"]
+    again.retry()
+    assert again.failed and node.files() == ["01-00000001"]
+    node.refuses = False
+    assert [e.number for e in again.retry()] == [2]
+    assert not again.failed and again.pending() == [2]
+    assert payload.decode_event(again.entry(2)).age_ms == payload.AGE_UNKNOWN
+    assert node.files() == ["02-00000002"]
+
+
+def test_an_event_without_a_number_waits_on_flash_and_keeps_its_age(node: Node) -> None:
+    journal = node.journal()
+    node.refuses = True
+    node.now_ms = 1_000
+    for kind in (kinds.FAULT, kinds.ALARM, kinds.RESTORE):
+        journal.add(payload.Event(0, kind, kinds.HEAT))
+    assert journal.depth == 3 and journal.pending() == []
+    assert node.files() == ["00-00000001", "00-00000002", "00-00000003"]
+    assert node.journal().depth == 3  # a restart finds them, still without numbers
+    node.refuses = False
+    node.number = 40
+    node.now_ms = 9_000
+    assert [(e.number, e.kind) for e in journal.retry()] == [
+        (41, kinds.FAULT),
+        (42, kinds.ALARM),
+        (43, kinds.RESTORE),
+    ]
+    assert journal.pending() == [42, 41, 43]
+    assert payload.decode_event(journal.entry(42)).age_ms == 8_000
+    assert node.files() == ["01-00000029", "01-0000002a", "01-0000002b"]
+
+
+def test_waiting_events_are_bounded_and_no_alarm_is_lost(node: Node) -> None:
+    journal = node.journal(capacity=6)
+    node.refuses = True
+    for _ in range(50):
+        for kind in (kinds.ALARM, kinds.RESTORE):
+            for phenomenon in (kinds.HEAT, kinds.SMOKE):
+                journal.add(payload.Event(0, kind, phenomenon))
+    assert journal.depth == len(node.files()) == 6
+    node.refuses = False
+    events = journal.retry()
+    assert sum(e.count for e in events if e.kind == kinds.ALARM) == 100
+    assert [e.kind for e in events][-2:] == [kinds.RESTORE] * 2
+    assert len(node.files()) == 6
+
+
+def test_a_full_journal_that_gets_no_number_to_merge_under_holds_one_more(node: Node) -> None:
+    journal = node.journal(capacity=2)
+    events = [node.event(kinds.ALARM, kinds.HEAT) for _ in range(4)]
+    node.refuses = True
+    for event in events[:3]:
+        journal.add(event)
+    assert journal.pending() == [1, 2, 3] and journal.failed
+    assert len(node.files()) == 3
+    node.refuses = False
+    journal.retry()
+    journal.add(events[3])
+    assert [(e.number, e.count) for e in journal.events()] == [(5, 4)]
+
+
+@pytest.mark.parametrize("error", [OSError(5), RuntimeError("flash"), MemoryError()])
+def test_a_file_system_in_a_bad_way_never_raises(node: Node, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    node.journal(epoch=1).add(node.event(kinds.ALARM, kinds.HEAT))
+
+    def refuse(*_: object) -> Any:
+        raise error
+
+    for place, name in ((os, "listdir"), (os, "remove"), (flashfile, "open"), (flashfile, "make_folder")):
+        with monkeypatch.context() as broken:
+            broken.setattr(place, name, refuse, raising=False)
+            journal = node.journal(epoch=2)
+            number = node.next_number()
+            journal.add(payload.Event(number, kinds.ALARM, kinds.SMOKE))
+            assert number in journal.pending()
+            journal.remove(number)
+            journal.retry()
 
 
 def test_a_failing_flash_keeps_the_event_in_ram_and_is_tried_again(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

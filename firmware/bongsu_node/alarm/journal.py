@@ -2,6 +2,9 @@
 
 One small file an event, written whole (see flashfile.py). A write that fails costs nothing at once: the event stays
 in RAM, is sent all the same, and is written again by retry().
+
+An event that can have no number now (NVS refuses, or it is of an earlier key epoch) waits for one, on flash too; it is
+not sent before.
 """
 
 import os
@@ -19,13 +22,15 @@ _VERSION = 1
 _EXPENDABLE = (kinds.TEST, kinds.PREALARM, kinds.RESTORE)
 _FAULTS = (kinds.FAULT, kinds.FAULT_CLEAR)
 _COUNT_MAX = 255
+_NO_EPOCH = 0  # of an event that waits for its first number; key epochs begin at 1
 
 
 class _Entry:
-    """at_ms: uptime at the event, None if it is of an earlier boot; stored: it is on flash."""
+    """epoch: the key epoch of its number; at_ms: uptime at the event, None if of an earlier boot; stored: on flash."""
 
-    def __init__(self, data: bytes, at_ms) -> None:
+    def __init__(self, data: bytes, epoch: int, at_ms) -> None:
         self.data = data
+        self.epoch = epoch
         self.at_ms = at_ms
         self.stored = False
         self.event = payload.decode_event(data)
@@ -49,14 +54,16 @@ class Journal:
         self._log = log
         self._capacity = capacity
         self._entries = {}
+        self._waiting = []  # for a number of this epoch
         self._load()
+        self._number_waiting()
 
     # -- what the link uses
 
     @property
     def depth(self) -> int:
         """Events that await their receipt."""
-        return len(self._entries)
+        return len(self._entries) + len(self._waiting)
 
     def pending(self):
         """Their numbers in sending order: alarms first, then by number."""
@@ -74,22 +81,21 @@ class Journal:
     def remove(self, number: int) -> None:
         """The receipt came (or the entry gave way)."""
         entry = self._entries.pop(number, None)
-        if entry is None or not entry.stored:
-            return
-        try:
-            os.remove(self._path(number))
-        except OSError as e:  # it comes back at the next boot, is sent again, and receipted again
-            self.failed = True
-            self._log("E", "journal", "event=%d err=%r" % (number, e))
+        if entry is not None:
+            self._delete(entry)
 
     # -- what the node uses
 
     def add(self, event) -> bytes:
-        """Keep an event that happens now; returns its 27 bytes. Raises ValueError for an event that is not valid."""
+        """Keep an event that happens now; number 0: it waits for one. Returns its 27 bytes. Raises ValueError for an
+        event that is not valid.
+        """
+        if not event.number:
+            return self._add_waiting(event)
         data = payload.encode_event(event)
-        self._entries[event.number] = _Entry(data, self._uptime_ms())
+        entry = self._entries[event.number] = _Entry(data, self._epoch, self._uptime_ms())
         self._shrink()
-        if event.number in self._entries and self._store(event.number):
+        if event.number in self._entries and self._store(entry):
             self._log("I", "journal", "event=%d stored" % event.number)
         return data
 
@@ -99,47 +105,61 @@ class Journal:
 
     def holds_alarm(self) -> bool:
         """True while the centre has not receipted every alarm."""
-        return any([entry.event.kind == kinds.ALARM for entry in self._entries.values()])
+        return any([entry.event.kind == kinds.ALARM for entry in self._all()])
 
-    def retry(self) -> None:
-        """Write again what could not be written."""
+    def retry(self):
+        """Write again what could not be written, number what waits; returns the events that have their number now."""
         if not self.failed:
-            return
+            return ()
         self.failed = False
-        for number in sorted(self._entries):
-            if not self._entries[number].stored:
-                self._store(number)
+        for entry in self._all():
+            if not entry.stored:
+                self._store(entry)
+        return self._number_waiting()
+
+    def _all(self):
+        return list(self._entries.values()) + self._waiting
 
     # -- flash
 
-    def _path(self, number: int) -> str:
+    def _path(self, entry) -> str:
         # The epoch keeps an event of an earlier one from being overwritten before it has its fresh number.
-        return "%s/%02x-%08x" % (self._folder, self._epoch, number)
+        return "%s/%02x-%08x" % (self._folder, entry.epoch, entry.event.number)
 
-    def _store(self, number: int) -> bool:
-        entry = self._entries[number]
+    def _fail(self, number: int, error) -> None:
+        self.failed = True
+        self._log("E", "journal", "event=%d err=%r" % (number, error))
+
+    def _store(self, entry) -> bool:
         try:
             flashfile.make_folder(self._folder)
-            flashfile.write(self._path(number), struct.pack(_FILE, _VERSION, self._epoch, entry.data))
-        except OSError as e:
-            self.failed = True
-            self._log("E", "journal", "event=%d err=%r" % (number, e))
+            flashfile.write(self._path(entry), struct.pack(_FILE, _VERSION, entry.epoch, entry.data))
+        except Exception as e:
+            self._fail(entry.event.number, e)
             return False
         entry.stored = True
         return True
 
+    def _delete(self, entry) -> None:
+        if not entry.stored:
+            return
+        try:
+            os.remove(self._path(entry))
+        except Exception as e:  # it comes back at the next boot, is sent again, and receipted again
+            self._fail(entry.event.number, e)
+
     def _load(self) -> None:
         try:
             names = sorted(os.listdir(self._folder))
-        except OSError:  # the first boot, or a file system that is gone: the first write will tell
+        except Exception:  # the first boot, or a file system that is gone: the first write will tell
             return
         for name in names:
             path = self._folder + "/" + name
             try:
                 if name.endswith(flashfile.TEMPORARY) or not self._take(path):
                     os.remove(path)
-            except OSError:
-                self.failed = True
+            except Exception as e:
+                self._fail(0, e)
 
     def _take(self, path: str) -> bool:
         """Take one file over from before the restart; False if it is to be deleted."""
@@ -147,24 +167,65 @@ class Journal:
         try:
             if content is None or len(content) != _FILE_LEN or content[0] != _VERSION:
                 raise payload.PayloadError("file")
-            entry = _Entry(content[2:], None)
+            entry = _Entry(content[2:], content[1], None)
         except payload.PayloadError:
             self.damaged += 1
             self._log("E", "journal", "damaged=%s" % path)
             return False
-        if content[1] == self._epoch:
-            entry.stored = True
+        entry.stored = True
+        if entry.epoch == self._epoch:
             self._entries[entry.event.number] = entry
-            return True
-        # Provisioned anew: under the new key its old number may come up again for another event.
-        return not self._renumber(entry)
+        else:  # provisioned anew: under the new key its old number may come up again for another event
+            self._waiting.append(entry)
+        return True
 
-    def _renumber(self, entry) -> bool:
-        """Keep an event under a fresh number; True if that is on flash, so that the old file may go."""
-        event = entry.event
-        event.number = self._next_number()
-        self._entries[event.number] = _Entry(payload.encode_event(event), entry.at_ms)
-        return self._store(event.number)
+    # -- waiting for a number
+
+    def _add_waiting(self, event) -> bytes:
+        # Of its own, behind all that wait: it orders them and names the file.
+        event.number = 1 + max([entry.event.number for entry in self._waiting], default=0)
+        same = self._same(event) if len(self._waiting) >= self._capacity else None
+        if same is not None and event.kind == kinds.ALARM:
+            event.count = min(same.event.count + 1, _COUNT_MAX)
+        data = payload.encode_event(event)
+        entry = _Entry(data, _NO_EPOCH, self._uptime_ms())
+        self._waiting.append(entry)
+        self.failed = True  # so that retry() looks at it
+        self._store(entry)
+        if same is not None:
+            self._waiting.remove(same)
+            self._delete(same)
+        return data
+
+    def _same(self, event):
+        """The oldest that waits and says what `event` says, None without one."""
+        for entry in self._waiting:
+            e = entry.event
+            if (e.kind, e.phenomena, e.detail) == (event.kind, event.phenomena, event.detail):
+                return entry
+        return None
+
+    def _number_waiting(self):
+        """Give those that wait a fresh number, as long as there is one; returns their events.
+
+        Each is on flash under its new number before the old file goes: a power cut between them counts it twice rather
+        than not at all.
+        """
+        done = []
+        try:
+            while self._waiting:
+                old = self._waiting[0]
+                event = payload.decode_event(old.data)
+                event.number = self._next_number()
+                entry = self._entries[event.number] = _Entry(payload.encode_event(event), self._epoch, old.at_ms)
+                self._waiting.pop(0)
+                done.append(event)
+                self._log("I", "journal", "event=%d late" % event.number)
+                if self._store(entry):
+                    self._delete(old)
+        except Exception as e:  # NVS has none to give: retry() asks again
+            self._fail(0, e)
+        return done
 
     # -- full
 
@@ -215,10 +276,14 @@ class Journal:
         newest = self._entries[largest[-1]]
         count = sum([self._entries[n].event.count for n in largest])
         merged = payload.decode_event(newest.data)
-        merged.number = self._next_number()
+        try:
+            merged.number = self._next_number()
+        except Exception as e:  # then one more is held
+            self._fail(0, e)
+            return False
         merged.count = min(count, _COUNT_MAX)
-        self._entries[merged.number] = _Entry(payload.encode_event(merged), newest.at_ms)
-        self._store(merged.number)
+        entry = self._entries[merged.number] = _Entry(payload.encode_event(merged), self._epoch, newest.at_ms)
+        self._store(entry)
         self._log("W", "journal", "event=%d merges=%d" % (merged.number, count))
         for n in largest:
             self.remove(n)

@@ -1,6 +1,7 @@
 """What the node does about a decision: siren first, then the event into the journal, then the link (DESIGN section 6).
 
-Nothing in here can stop the siren or the sensing: flash and NVS may fail, and then the event is still sent from RAM.
+Nothing in here can stop the siren or the sensing. If flash fails the event is still sent, from RAM; if NVS has no
+number for it, it waits in the journal until look_after() finds one.
 """
 
 from bongsu_node.upkeep.faults import Faults
@@ -27,7 +28,6 @@ class Response:
         self._save = save
         self._ticks_ms = ticks_ms
         self._log = log
-        self._local = 0
 
     # -- decisions
 
@@ -36,22 +36,21 @@ class Response:
         self._siren.alarm()
         self._alarms.end_silence()
         state.criterion = detector.criterion
-        state.event = self._number()
+        number = self._number()
         held_ms = detector.hold.held_ms
-        values = self.readings()
+        values = self._readings()
         text = " ".join(["%s=%d" % (name, values[name]) for name in ("temp_dk", "smoke_e4") if name in values])
         criterion = kinds.CRITERION_NAMES[state.criterion]
         phenomenon = kinds.phenomena_text(state.bit)
-        head = "event=%d phen=%s criterion=%s held_ms=%d " % (state.event, phenomenon, criterion, held_ms)
+        head = "event=%d phen=%s criterion=%s held_ms=%d " % (number, phenomenon, criterion, held_ms)
         self._log("W", "alarm", head + text)
-        self._keep(state.event, kinds.ALARM, state.bit, state.criterion, held_ms)
+        self._keep_change(number, kinds.ALARM, state, held_ms)
 
     def restored(self, state) -> None:
         """`state` has been quiet for long enough: the alarm is over, the incident is not."""
         number = self._number()
         self._log("I", "restore", "event=%d phen=%s" % (number, kinds.phenomena_text(state.bit)))
-        state.event = number
-        self._keep(number, kinds.RESTORE, state.bit, state.criterion)
+        self._keep_change(number, kinds.RESTORE, state)
 
     def sensor_fault(self, kind: int, probe) -> None:
         """A sensor has failed for long enough, or works again."""
@@ -100,17 +99,37 @@ class Response:
 
     # -- events
 
+    def look_after(self) -> None:
+        """Try again what flash or NVS refused; to be called now and then."""
+        late = self._journal.retry() if self._journal is not None else ()
+        if late:
+            self._alarms.numbered(late)
+            self._save()
+            self._wake()
+
     def _number(self) -> int:
-        """A fresh event number, 0 if NVS has none to give; an unprovisioned node counts for itself."""
+        """A fresh event number, 0 if there is none: NVS refuses, or the node is not provisioned."""
         if self._identity is None:
-            self._local += 1
-            return self._local
+            return 0
         try:
             return self._identity.next_event_number()
         except Exception as e:
             self.broken = True
             self._log("E", "journal", "event=0 err=%r" % e)
             return 0
+
+    def _readings(self):
+        try:
+            return self.readings()
+        except Exception as e:  # an event without values is better than none
+            self.broken = True
+            self._log("E", "readings", "err=%r" % e)
+            return {}
+
+    def _keep_change(self, number: int, kind: int, state, held_ms: int = 0) -> None:
+        """Keep an alarm or restore. Its number, if it waits for one, is set by look_after()."""
+        state.event = number or state.event
+        self._keep(number, kind, state.bit, state.criterion, held_ms)
 
     def _keep(
         self, number: int, kind: int, phenomena: int = 0, criterion: int = 0, held_ms: int = 0, detail: int = 0
@@ -119,7 +138,7 @@ class Response:
         try:
             if self._journal is not None:
                 event = payload.Event(
-                    number, kind, phenomena, criterion, sustained_ms=held_ms, detail=detail, **self.readings()
+                    number, kind, phenomena, criterion, sustained_ms=held_ms, detail=detail, **self._readings()
                 )
                 self._journal.add(event)
             if phenomena:
@@ -127,5 +146,8 @@ class Response:
         except Exception as e:
             self.broken = True
             self._log("E", "journal", "event=%d err=%r" % (number, e))
+        self._wake()
+
+    def _wake(self) -> None:
         if self.wake is not None:
             self.wake()

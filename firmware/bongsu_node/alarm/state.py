@@ -76,6 +76,13 @@ class AlarmState:
                 bits |= p.bit
         return bits
 
+    def numbered(self, events) -> None:
+        """`events` have got their numbers only now, in order."""
+        for e in events:
+            for p in self.phenomena:
+                if e.phenomena & p.bit:
+                    p.event = e.number
+
     @property
     def newest_event(self) -> int:
         """Number of the newest event whose alarm still stands; 0 without one."""
