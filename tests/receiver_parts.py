@@ -181,7 +181,12 @@ class Desk:
         settings = Settings.of(config, sender)
         self.edge, self.jobs = SilentEdge(), list[Job]()
         master = load_master(market.data / MASTER_KEY_NAME)
-        self.writer = Writer(self.store, settings, master, self.clock, self.log)
+        try:
+            self.writer = Writer(self.store, settings, master, self.clock, self.log)
+        except BaseException:
+            self.log.close()
+            self.store.close()
+            raise
         self.writer.edge = self.edge
         self.writer.take_jobs = self.jobs.extend
         self.nodes = [FrameMaker.of(bundle) for bundle in market.bundles]

@@ -78,9 +78,13 @@ class Writer:
         self._stale = False
         self._was_up = False
         self._known_nodes: set[str] = set()
-        with self._transaction() as conn:
-            self._data_version = self._version()
-            self.books = Books(conn, settings, master, clock)
+        try:
+            with self._transaction() as conn:
+                self._data_version = self._version()
+                self.books = Books(conn, settings, master, clock)
+        except BaseException:
+            self._conn.close()
+            raise
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self.failed: BaseException | None = None
         self.on_failure: Callable[[], None] = lambda: None
