@@ -69,8 +69,8 @@ def fill(store: Store) -> None:
         )
         registry.add_unit(conn, site_id="hannae", unit_id="a-07", name="봉수 떡집", place="A동 7호", now_ms=NOW_MS)
         registry.add_unit(conn, site_id="hannae", unit_id="a-08", name="Fish", place="A 8", now_ms=NOW_MS)
-        registry.add_contact(conn, contact_id="kim", name="Kim", number="010-1234-5678", lang="ko", now_ms=NOW_MS)
-        registry.assign_contact(conn, contact_id="kim", site_id="hannae", unit_id="a-07", role="owner")
+        registry.add_contact(conn, contact_id="owner-1", name="Owner", number="010-1234-5678", lang="ko", now_ms=NOW_MS)
+        registry.assign_contact(conn, contact_id="owner-1", site_id="hannae", unit_id="a-07", role="owner")
         registry.add_node(conn, node_id=NODE, unit=("hannae", "a-07"), label="", now_ms=NOW_MS)
 
 
@@ -90,7 +90,7 @@ def open_incident(
                 last_event_id=last_event,
                 snapshot={
                     "unit": {"name": "봉수 떡집", "place": "A동 7호"},
-                    "contacts": [{"name": "Kim", "phone": "+821012345678", "role": "owner"}],
+                    "contacts": [{"name": "Owner", "phone": "+821012345678", "role": "owner"}],
                     "active": {NODE: ["heat"]},
                 },
             )

@@ -49,9 +49,9 @@ def test_whole_registry_by_hand(tmp_path: Path) -> None:
         ("init",),
         ("site", "add", "hannae", "--name", "한내시장", "--address", "한내로 12"),
         ("unit", "add", "hannae/A-07", "--name", "봉수 떡집", "--place", "A동 7호"),
-        ("contact", "add", "kim", "--name", "김", "--phone", "010-1234-5678", "--unit", "hannae/a-07"),
-        ("contact", "add", "lee", "--name", "Lee", "--phone", "01098765432", "--lang", "en"),
-        ("contact", "assign", "lee", "hannae/a-07", "--role", "deputy"),
+        ("contact", "add", "owner-1", "--name", "점주", "--phone", "010-1234-5678", "--unit", "hannae/a-07"),
+        ("contact", "add", "dep-1", "--name", "Deputy", "--phone", "01098765432", "--lang", "en"),
+        ("contact", "assign", "dep-1", "hannae/a-07", "--role", "deputy"),
         ("node", "add", "A0:B1:C2:D3:E4:F5", "--unit", "hannae/a-07", "--label", "above the oven"),
         ("responder", "add", "119", "--kind", "station", "--name", "한내소방서", "--url", "https://119.example/in"),
     ):
@@ -84,13 +84,16 @@ def test_empty_lists(tmp_path: Path, group: str) -> None:
         (["unit", "add", "nowhere/a-07", "--name", "x"], "there is no site"),
         (["unit", "show", "hannae/zz"], "there is no unit hannae/zz"),
         (["unit", "list", "--site", "nowhere"], "there is no site"),
-        (["contact", "add", "kim", "--name", "x", "--phone", "010-2222-3333"], "contact kim is already registered"),
-        (["contact", "add", "lee", "--name", "x", "--phone", "010-1234-5678"], "already that of contact kim"),
         (
-            ["contact", "add", "lee", "--name", "x", "--phone", "010-2222-3333", "--unit", "hannae/a-07"],
+            ["contact", "add", "owner-1", "--name", "x", "--phone", "010-2222-3333"],
+            "contact owner-1 is already registered",
+        ),
+        (["contact", "add", "dep-1", "--name", "x", "--phone", "010-1234-5678"], "already that of contact owner-1"),
+        (
+            ["contact", "add", "dep-1", "--name", "x", "--phone", "010-2222-3333", "--unit", "hannae/a-07"],
             "has an owner already",
         ),
-        (["contact", "assign", "kim", "hannae/a-07"], "belongs to hannae/a-07 already"),
+        (["contact", "assign", "owner-1", "hannae/a-07"], "belongs to hannae/a-07 already"),
         (["contact", "assign", "nobody", "hannae/a-08"], "there is no contact"),
         (["contact", "show", "nobody"], "there is no contact"),
         (["node", "add", NODE], f"node {NODE} is already registered"),
@@ -120,7 +123,7 @@ def test_failures(data: Path, words: list[str], says: str) -> None:
         (["site", "add", "x", "--name", "x", "--tz", "KST"], "time zone"),
         (["unit", "add", "a-07", "--name", "x"], "names no site"),
         (["unit", "show", "a-07"], "names no site"),
-        (["contact", "add", "lee", "--name", "x", "--phone", "12345"], "phone number"),
+        (["contact", "add", "dep-1", "--name", "x", "--phone", "12345"], "phone number"),
         (["node", "add", "xyz"], "is not 12 hex digits"),
         (["node", "add", "ffffffffffff"], "no board's MAC"),
         (["node", "add", "000000000000"], "no board's MAC"),
@@ -247,11 +250,11 @@ def test_data_folder_by_environment(data: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_unmasking_is_audited(data: Path) -> None:
-    assert "010-****-5678" in bongsu("contact", "show", "kim", "--data", data).out
+    assert "010-****-5678" in bongsu("contact", "show", "owner-1", "--data", data).out
     assert _count(data, "audit") == 0
-    assert "+821012345678" in bongsu("contact", "show", "kim", "--unmask", "--data", data).out
+    assert "+821012345678" in bongsu("contact", "show", "owner-1", "--unmask", "--data", data).out
     conn = sqlite3.connect(data / "bongsu.db")
-    assert conn.execute("SELECT action, subject FROM audit").fetchall() == [("phone.unmasked", "contact:kim")]
+    assert conn.execute("SELECT action, subject FROM audit").fetchall() == [("phone.unmasked", "contact:owner-1")]
     conn.close()
 
 

@@ -139,10 +139,10 @@ def test_an_alarm_after_the_restore_is_a_new_round_that_clears_the_acknowledgeme
         d.end_all()
         (incident,) = d.rows(schema.incident)
         with d.store.write() as conn:
-            operator.acknowledge(conn, incident.id, seen_event_id=incident.last_event_id, by="kim", now_ms=1)
+            operator.acknowledge(conn, incident.id, seen_event_id=incident.last_event_id, by="owner-1", now_ms=1)
         d.event(0, 2, kinds.RESTORE)
         (incident,) = d.rows(schema.incident)
-        assert incident.ack_by == "kim" and incident.restored_ms
+        assert incident.ack_by == "owner-1" and incident.restored_ms
         d.event(0, 3)
         (incident,) = d.rows(schema.incident)
         assert (incident.round, incident.ack_by, incident.restored_ms) == (2, None, None)

@@ -20,7 +20,7 @@ def make(phase: Phase) -> incidents.Incident:
     if phase in (Phase.RESTORED, Phase.RESTORED_ACKNOWLEDGED):
         one, _ = incidents.restored(one, source="n1", names=None, now_ms=NOW_MS, event_id=2)
     if phase in (Phase.ACKNOWLEDGED, Phase.RESTORED_ACKNOWLEDGED):
-        one = incidents.acknowledged(one, by="kim", seen_event_id=one.last_event_id, now_ms=NOW_MS)
+        one = incidents.acknowledged(one, by="owner-1", seen_event_id=one.last_event_id, now_ms=NOW_MS)
     if phase is Phase.CLOSED:
         one = incidents.closed(one, disposition="fire", now_ms=NOW_MS)
     assert incidents.phase(one) is phase
@@ -33,7 +33,7 @@ def move(one: incidents.Incident, what: Move) -> incidents.Incident:
     if what is Move.RESTORE:
         return incidents.restored(one, source="n1", names=None, now_ms=NOW_MS, event_id=9)[0]
     if what is Move.ACKNOWLEDGE:
-        return incidents.acknowledged(one, by="lee", seen_event_id=one.last_event_id, now_ms=NOW_MS)
+        return incidents.acknowledged(one, by="dep-1", seen_event_id=one.last_event_id, now_ms=NOW_MS)
     return incidents.closed(one, disposition="cooking", now_ms=NOW_MS)
 
 
@@ -84,7 +84,7 @@ def test_it_is_restored_when_the_last_thing_that_stood_has_ended_and_stays_open(
 def test_an_acknowledgement_of_something_older_is_refused() -> None:
     one, _ = incidents.signalled(standing(), source="n1", names=("smoke",), now_ms=NOW_MS, event_id=8)
     with pytest.raises(StaleAcknowledgement, match="newest event 8, you saw 7"):
-        incidents.acknowledged(one, by="kim", seen_event_id=7, now_ms=NOW_MS)
+        incidents.acknowledged(one, by="owner-1", seen_event_id=7, now_ms=NOW_MS)
 
 
 def test_a_closing_needs_a_known_disposition() -> None:

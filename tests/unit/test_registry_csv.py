@@ -213,10 +213,10 @@ def test_registered_node_without_a_unit_is_placed(store: Store) -> None:
 
 
 def test_known_person_is_the_same_contact(store: Store) -> None:
-    plan = _import(store, HEADER + "b-01,Noodles,Row 1,Kim,01012345678,,,en,\n")
+    plan = _import(store, HEADER + "b-01,Noodles,Row 1,Owner,01012345678,,,en,\n")
     assert plan.counts["new_contacts"] == 0
     with store.read() as conn:
-        assert registry.show_unit(conn, "hannae", "b-01")["contacts"][0]["id"] == "kim"
+        assert registry.show_unit(conn, "hannae", "b-01")["contacts"][0]["id"] == "owner-1"
 
 
 def test_faults_mask_phone_numbers(store: Store) -> None:

@@ -95,7 +95,13 @@ def test_errors_do_not_repeat_phone_numbers(tmp_path: Path) -> None:
     with new_store(tmp_path) as store:
         fill(store)
         with pytest.raises(Exception, match="UNIQUE") as caught, store.write() as conn:
-            values = {"id": "lee", "name": "Lee", "phone": "+821012345678", "lang": "ko", "created_ms": NOW_MS}
+            values = {
+                "id": "dep-1",
+                "name": "Deputy",
+                "phone": "+821012345678",
+                "lang": "ko",
+                "created_ms": NOW_MS,
+            }
             conn.execute(insert(schema.contact).values(values))
     assert "12345678" not in str(caught.value)
 
