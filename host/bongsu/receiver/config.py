@@ -85,7 +85,6 @@ class DispatchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retry_first_s: Annotated[float, msgspec.Meta(gt=0, le=60)] = 1.0
     retry_cap_s: Annotated[float, msgspec.Meta(gt=0, le=60)] = 60.0
     escalate_after_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 60.0
-    sms_receipt_s: Annotated[float, msgspec.Meta(gt=0, le=600)] = 120.0
     workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 64
 
 
