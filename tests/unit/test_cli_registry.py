@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import sqlite3
+import ssl
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -496,3 +497,19 @@ def test_entry_point_runs_as_a_module(data: Path) -> None:
     _, err = process.communicate(timeout=30)
     assert process.returncode == 2 and "No such command" in err
     assert isinstance(process, subprocess.Popen)
+
+
+def test_provisioning_for_an_external_broker_takes_its_name_and_ca(data: Path, tmp_path: Path) -> None:
+    assert bongsu("init", "--data", tmp_path / "other").code == 0  # another CA
+    (data / "their.crt").write_bytes((tmp_path / "other" / "ca" / "ca.crt").read_bytes())
+    (data / "receiver.toml").write_text(
+        '[broker]\nmode = "external"\nurl = "mqtts://192.0.2.7"\n'
+        'server_hostname = "broker.example"\nca_file = "their.crt"\n'
+    )
+    assert bongsu("node", "add", "a0b1c2d3e4f0", "--data", data).code == 0
+    out = tmp_path / "bundle"
+    assert bongsu("node", "provision", "a0b1c2d3e4f0", "--out", out, "--data", data).code == 0
+    made = Bundle.load(out)
+    broker = made.node_json["broker"]
+    assert (broker["ip"], broker["port"], broker["server_hostname"]) == ("192.0.2.7", 8883, "broker.example")
+    assert made.ca_der == ssl.PEM_cert_to_DER_cert((data / "their.crt").read_text())

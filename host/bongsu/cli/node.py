@@ -164,7 +164,7 @@ def provision(
             broker=broker,
             board=load_board(board_name),
             wifi=networks,
-            ca_der=_ca_der(installation),
+            ca_der=_ca_der(installation, config.broker),
             actor=actor(),
             now_ms=now_ms(),
         )
@@ -182,13 +182,15 @@ def _broker_address(
     installation: Installation, broker: "BrokerConfig", ip: str | None, port: int | None
 ) -> "BrokerAddress":
     """Where nodes find the broker: as named, else as receiver.toml has it, if that is an address that nodes can use."""
+    from bongsu.receiver.certificates import BROKER_NAME
     from bongsu.receiver.provision import BrokerAddress
 
-    host, known_port, tls = broker.host, broker.port, broker.tls
+    host, known_port, tls, name = broker.host, broker.port, broker.tls, BROKER_NAME
     if broker.mode == "external" and broker.url is not None:
         url = urlsplit(broker.url)
         tls = url.scheme == "mqtts"
         host, known_port = url.hostname or "", url.port or (8883 if tls else 1883)
+        name = broker.server_hostname or (host if broker.ca_file else BROKER_NAME)
     elif known_port == 0 and port is None:
         known_port = _running_port(installation)
     fault = BongsuError if ip is None else UsageFault  # a name in receiver.toml is right, but not for nodes
@@ -198,7 +200,7 @@ def _broker_address(
         raise fault(f"the broker's address {ip or host} is no IP address", "Name it: --broker-ip 192.0.2.10") from None
     if found.is_unspecified:
         raise fault(f"nodes cannot connect to {found}", "Name this machine's address: --broker-ip 192.0.2.10")
-    return BrokerAddress(str(found), port if port is not None else known_port, tls)
+    return BrokerAddress(str(found), port if port is not None else known_port, tls, name)
 
 
 def _running_port(installation: Installation) -> int:
@@ -227,11 +229,14 @@ def _network(text: str) -> dict[str, str]:
     return {"ssid": ssid, "psk": psk}
 
 
-def _ca_der(installation: Installation) -> bytes:
+def _ca_der(installation: Installation, broker: "BrokerConfig") -> bytes:
+    """The CA that the node trusts: of an external broker the one that [broker] ca_file names, else our own."""
     from bongsu.receiver.certificates import der_of_pem
 
-    path = installation.data / "ca" / "ca.crt"
+    path, step = installation.data / "ca" / "ca.crt", "Restore the folder ca/ from the backup."
+    if broker.mode == "external" and broker.ca_file is not None:
+        path, step = installation.data / broker.ca_file, "Name the broker's CA by [broker] ca_file, in PEM form."
     try:
         return der_of_pem(path.read_bytes())
     except (OSError, ValueError):
-        raise BongsuError(f"cannot read the CA certificate {path}", "Restore the folder ca/ from the backup.") from None
+        raise BongsuError(f"cannot read the CA certificate {path}", step) from None

@@ -21,11 +21,14 @@ HEARTBEAT_S = 45
 
 @dataclass(frozen=True)
 class BrokerAddress:
-    """Where the node finds the broker: by IP address, because a name look-up blocks an ESP32."""
+    """Where the node finds the broker: by IP address, because a name look-up blocks an ESP32. server_hostname: the name
+    that the broker's certificate must bear.
+    """
 
     ip: str
     port: int
     tls: bool = True
+    server_hostname: str = BROKER_NAME
 
 
 def provision_node(
@@ -77,7 +80,7 @@ def _node_json(
             "ip": broker.ip,
             "port": broker.port,
             "tls": broker.tls,
-            "server_hostname": BROKER_NAME,
+            "server_hostname": broker.server_hostname,
             "user": login.username,
             "password": login.password,
             "client_id": login.client_id,
