@@ -1,14 +1,14 @@
 """The store's schema: the migration makes what schema.py says, and the constraints hold."""
 
-import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, insert, select, update
+from sqlalchemy import create_engine, insert, inspect, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -24,16 +24,37 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield made
 
 
-def _structure(path: Path) -> dict[str, set[str]]:
-    """Name -> clauses of each table and index, in any order."""
+def _structure(url: str) -> dict[str, dict[str, set[str]]]:
+    """What each table consists of, in any order: columns, keys, checks, indexes."""
+    made = create_engine(url)
+    found: dict[str, dict[str, set[str]]] = {}
+    looker = inspect(made)
+    for table in looker.get_table_names():
+        if table == "alembic_version":
+            continue
+        columns = {f"{c['name']} {c['type']} {c['nullable']} {c['default']}" for c in looker.get_columns(table)}
+        found[table] = {
+            "columns": {c.replace("'", "") for c in columns},
+            "primary": {str(looker.get_pk_constraint(table))},
+            "foreign": {str(sorted(k.items(), key=str)) for k in looker.get_foreign_keys(table)},
+            "unique": {f"{u['name']} {u['column_names']}" for u in looker.get_unique_constraints(table)},
+            "checks": {f"{c['name']} {c['sqltext']}" for c in looker.get_check_constraints(table)},
+            "indexes": {_index(i) for i in looker.get_indexes(table)},
+        }
+    made.dispose()
+    return found
+
+
+def _index(found: Any) -> str:
+    where = {name: str(value) for name, value in found.get("dialect_options", {}).items()}
+    return f"{found['name']} {found['column_names']} {found['unique']} {where}"
+
+
+def _autoincrements(path: Path) -> set[str]:
     conn = sqlite3.connect(path)
-    rows = conn.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    rows = conn.execute("SELECT name FROM sqlite_master WHERE sql LIKE '%AUTOINCREMENT%'").fetchall()
     conn.close()
-    return {
-        name: {re.sub(r"\s+", " ", line).strip().rstrip(",") for line in sql.split("\n")}
-        for name, sql in rows
-        if not name.startswith(("alembic", "sqlite_"))
-    }
+    return {name for (name,) in rows}
 
 
 def test_migrations_make_the_schema(tmp_path: Path) -> None:
@@ -42,7 +63,8 @@ def test_migrations_make_the_schema(tmp_path: Path) -> None:
     direct = create_engine(f"sqlite:///{tmp_path / 'direct.db'}")
     schema.metadata.create_all(direct)
     direct.dispose()
-    assert _structure(tmp_path / "bongsu.db") == _structure(tmp_path / "direct.db")
+    assert _structure(f"sqlite:///{tmp_path / 'bongsu.db'}") == _structure(f"sqlite:///{tmp_path / 'direct.db'}")
+    assert _autoincrements(tmp_path / "bongsu.db") == _autoincrements(tmp_path / "direct.db")
 
 
 def test_head_is_the_newest_migration() -> None:

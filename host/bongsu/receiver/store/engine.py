@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from bongsu.errors import BongsuError
 
-SCHEMA_HEAD = "0001"
+SCHEMA_HEAD = "0002"
 # How long a transaction waits for another process's. The receiver's own transactions take milliseconds.
 BUSY_TIMEOUT_MS = 5000
 _READ_OPTION = "bongsu_read"

@@ -1,4 +1,4 @@
-"""Tables of the store, for SQLite now and PostgreSQL later (SQLAlchemy Core).
+"""Tables of the store, for SQLite and PostgreSQL (SQLAlchemy Core).
 
 Times are UTC milliseconds since 1970 (columns ``*_ms``). Enumerations are text with a CHECK, built from the tuples
 below, which are the one list of their values. The migration in migrations/versions holds the frozen form; a test
@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Float,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -38,6 +39,8 @@ DISPOSITIONS = ("fire", "cooking", "steam", "dust", "insect", "device_fault", "t
 SUBJECT_KINDS = ("unit", "node", "site", "receiver")
 DELIVERY_PURPOSES = ("alarm", "restore", "fault", "fault_clear", "prealarm", "test", "escalation", "closed")
 DELIVERY_STATES = ("pending", "sent", "accepted", "delivered", "failed", "cancelled")
+DISPATCH_POLICIES = ("on_alarm", "on_verified")
+OPERATOR_ROLES = ("viewer", "operator", "admin")
 COMMAND_STATES = ("pending", "sent", "answered", "failed", "expired")
 
 NAMING = {
@@ -67,7 +70,11 @@ site = Table(
     Column("address", String(200), nullable=False),
     Column("tz", String(64), nullable=False),
     Column("created_ms", BigInteger, nullable=False),
+    Column("area", String(64), nullable=False, server_default=""),  # whose responders cover it (responder_area)
+    Column("dispatch_policy", String(12), nullable=False, server_default="on_alarm"),
+    Column("unverified_after_s", Integer, nullable=False, server_default="15"),  # of on_verified: it goes out anyway
     _one_of("kind", SITE_KINDS),
+    _one_of("dispatch_policy", DISPATCH_POLICIES),
 )
 
 unit = Table(
@@ -78,6 +85,11 @@ unit = Table(
     Column("name", String(100), nullable=False),
     Column("place", String(200), nullable=False),
     Column("created_ms", BigInteger, nullable=False),
+    Column("floor", String(20), nullable=False, server_default=""),
+    Column("stall", String(20), nullable=False, server_default=""),
+    Column("hours", String(200), nullable=False, server_default=""),  # opening hours, as fields.py writes them
+    Column("lat", Float),  # degrees, WGS 84
+    Column("lon", Float),
 )
 
 contact = Table(
@@ -123,6 +135,31 @@ responder_site = Table(
     metadata,
     Column("responder_id", String(32), ForeignKey("responder.id"), primary_key=True),
     Column("site_id", String(32), ForeignKey("site.id"), primary_key=True),
+)
+
+responder_area = Table(
+    "responder_area",
+    metadata,
+    Column("responder_id", String(32), ForeignKey("responder.id"), primary_key=True),
+    Column("area", String(64), primary_key=True),
+)
+
+# Who is on duty for a site (null: for all of them) and when, by the site's own clock: told at once, beside the owner.
+duty = Table(
+    "duty",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("site_id", String(32), ForeignKey("site.id")),
+    Column("contact_id", String(32), ForeignKey("contact.id"), nullable=False),
+    Column("days", String(32), nullable=False),  # "mon,tue,...": on which days a shift begins
+    Column("from_min", Integer, nullable=False),  # minutes since midnight
+    Column("to_min", Integer, nullable=False),  # not after from_min: on the next day
+    Column("valid_from_ms", BigInteger),
+    Column("valid_until_ms", BigInteger),
+    Column("rank", Integer, nullable=False, server_default="0"),
+    Column("created_ms", BigInteger, nullable=False),
+    CheckConstraint("from_min BETWEEN 0 AND 1439", name="from_min"),
+    CheckConstraint("to_min BETWEEN 0 AND 1440", name="to_min"),
 )
 
 node = Table(
@@ -215,6 +252,11 @@ incident = Table(
     Column("disposition", String(16)),
     Column("note", Text, nullable=False, server_default=""),
     Column("snapshot", JSON, nullable=False),  # unit, contacts, node as they were
+    Column("closed_by", String(100)),
+    Column("verified_ms", BigInteger),
+    Column("verified_by", String(100)),  # "phenomenon", "node", "operator:<name>"
+    Column("held_until_ms", BigInteger),  # its dispatch waits for verification, or for the answer in an exercise
+    Column("exercise_id", Integer),  # the exercise that its unit was part of when it was opened
     CheckConstraint("round >= 1", name="round"),
     CheckConstraint("(state = 'closed') = (closed_ms IS NOT NULL)", name="closed_at"),
     CheckConstraint(
@@ -318,6 +360,9 @@ receiver = Table(
     Column("counter_ceiling", BigInteger, nullable=False),  # downlink counters below it are reserved
     Column("created_ms", BigInteger, nullable=False),
     Column("retired_ms", BigInteger),
+    Column("last_seen_ms", BigInteger),  # it writes this while it runs
+    Column("host", String(100), nullable=False, server_default=""),
+    Column("version", String(32), nullable=False, server_default=""),
     CheckConstraint("sender BETWEEN 1 AND 65535", name="sender"),
     CheckConstraint("counter_ceiling BETWEEN 0 AND 4294967295", name="counter_ceiling"),
 )
@@ -339,6 +384,76 @@ command = Table(
     _one_of("state", COMMAND_STATES),
 )
 Index("ix_command_node_id", command.c.node_id)
+
+# Planned exercises: alarms of the listed units ask the operator first (DESIGN section 7).
+exercise = Table(
+    "exercise",
+    metadata,
+    Column("id", _BIG_ID, primary_key=True),
+    Column("site_id", String(32), ForeignKey("site.id"), nullable=False),
+    Column("note", String(200), nullable=False, server_default=""),
+    Column("begun_by", String(100), nullable=False),
+    Column("begins_ms", BigInteger, nullable=False),
+    Column("ends_ms", BigInteger, nullable=False),
+    Column("ended_ms", BigInteger),  # ended early, or found to be over
+    Column("ended_by", String(100)),
+    CheckConstraint("ends_ms > begins_ms", name="ends"),
+    CheckConstraint("ends_ms <= begins_ms + 14400000", name="at_most_4_h"),
+    sqlite_autoincrement=True,
+)
+
+exercise_unit = Table(
+    "exercise_unit",
+    metadata,
+    Column("exercise_id", _BIG_ID, ForeignKey("exercise.id"), primary_key=True),
+    Column("unit_id", String(32), primary_key=True),
+)
+
+# People who may use the console.
+operator = Table(
+    "operator",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("full_name", String(100), nullable=False, server_default=""),
+    Column("role", String(8), nullable=False),
+    Column("lang", String(2), nullable=False),
+    Column("password_hash", String(200), nullable=False),  # argon2id, with its parameters
+    Column("created_ms", BigInteger, nullable=False),
+    Column("changed_ms", BigInteger, nullable=False),  # sessions begun before this are void
+    Column("disabled_ms", BigInteger),
+    _one_of("role", OPERATOR_ROLES),
+    _one_of("lang", LANGS),
+)
+
+console_session = Table(
+    "console_session",
+    metadata,
+    Column("token_hash", String(64), primary_key=True),  # SHA-256 of the cookie, hex
+    Column("operator", String(32), ForeignKey("operator.name"), nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("last_ms", BigInteger, nullable=False),
+    Column("ends_ms", BigInteger, nullable=False),
+)
+
+# What was committed, in order: how receivers and consoles learn what others did (store/changes.py). Pruned by age.
+change = Table(
+    "change",
+    metadata,
+    Column("id", _BIG_ID, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("sender", Integer),  # the receiver that did it; null: a command or a console
+    Column("topic", String(16), nullable=False),
+    Column("what", JSON, nullable=False),  # ids, by topic
+    sqlite_autoincrement=True,
+)
+
+# Single values of the whole installation: its id, when it was backed up or restored.
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", String(32), primary_key=True),
+    Column("value", Text, nullable=False),
+)
 
 # Frames that were refused, counted. `node` is "" for frames that name no registered node, so that a stranger cannot
 # grow the table.
