@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from bongsu.receiver.casebook import Casebook
+from bongsu.receiver.chores import make_chores
 from bongsu.receiver.clock import Clock
 from bongsu.receiver.config import Config
 from bongsu.receiver.delivery_policy import Policy
@@ -82,6 +83,11 @@ class Books:
         self.liveness.link_down(clock.mono_ms())  # until the broker answers
         self._watch(conn)
         self.look_for_damage()
+        self.chores = make_chores(self, conn)
+
+    def chores_due_ms(self) -> int | None:
+        """When the first chore is due (monotonic ms)."""
+        return min((due for chore in self.chores if (due := chore.due_ms()) is not None), default=None)
 
     def look_for_damage(self) -> None:
         """Compare which secrets are damaged with which faults say so: `damage_begins`, `damage_ends`."""
@@ -121,6 +127,8 @@ class Books:
             self.outbox.give_up(conn, closed)
         self.orders.load(conn)
         self.look_for_damage()
+        for chore in self.chores:
+            chore.load(conn)
         return closed
 
     def reload(self, conn: Connection) -> None:
@@ -136,6 +144,8 @@ class Books:
         self.liveness.unstored(silent, self.clock.mono_ms())
         self._watch(conn)
         self.look_for_damage()
+        for chore in self.chores:
+            chore.load(conn)
 
     def silent_snapshot(self, node_id: str) -> dict[str, Any]:
         """The snapshot of a node for a fault that the receiver found by itself."""

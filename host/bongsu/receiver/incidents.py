@@ -77,8 +77,9 @@ class Incident:
     """One incident, as its row in the store; times in ms since 1970.
 
     `subject`: "unit:<site>/<unit>", "node:<id>", "site:<id>" or "receiver:<sender>". `round` counts dispatch rounds
-    from 1. `snapshot`: site, unit, contacts, responders and node as they were, and under "active" what still stands
-    ({source: names of phenomena or faults}). `id` is 0 until it is stored.
+    from 1. `held_until_ms`: its dispatch waits so long for a verification or an answer. `snapshot`: site, unit,
+    contacts, responders and node as they were, and under "active" what still stands ({source: names of phenomena or
+    faults}). `id` is 0 until it is stored.
     """
 
     id: int
@@ -95,6 +96,11 @@ class Incident:
     ack_event_id: int | None = None
     disposition: str | None = None
     note: str = ""
+    closed_by: str | None = None
+    verified_ms: int | None = None
+    verified_by: str | None = None
+    held_until_ms: int | None = None
+    exercise_id: int | None = None
     snapshot: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -4,6 +4,7 @@ A turn is one transaction. What must not happen before its commit (receipts, ack
 here and carried out by the writer afterwards.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -131,7 +132,7 @@ class Turn:
             self._event(conn, up, received_ms)
         for up, answer in self._answers:
             if self._books.orders.answered(conn, up.node.id, answer, self._now_ms):
-                self._say("info", "command.answered", node=up.node.id, command=kinds.COMMAND_NAMES.get(answer.code),
+                self.say("info", "command.answered", node=up.node.id, command=kinds.COMMAND_NAMES.get(answer.code),
                           result=kinds.ANSWER_NAMES[answer.result])  # fmt: skip
         for node_id, received_ms in self._back.items():
             self._node_back(conn, node_id, received_ms)
@@ -201,7 +202,7 @@ class Turn:
                 text = d.channel == SMS
                 body = events.escalation_text(case.incident, people[0]["lang"]) if text else one.open.body
                 book.tell(self._page, case, ESCALATION, people[0], body)
-            self._say("warn", "delivery.escalated", incident=d.incident_id, delivery=d.id, recipient=d.recipient,
+            self.say("warn", "delivery.escalated", incident=d.incident_id, delivery=d.id, recipient=d.recipient,
                       why=one.why, to=people[0]["id"] if people else None)  # fmt: skip
             signal = Signal(d.recipient, (TEXT_LATE if d.channel == SMS else DISPATCH_LATE,), self._now_ms)
             self._say_incident(
@@ -218,7 +219,7 @@ class Turn:
         for node_id in fallen:
             signal = Signal(SUPERVISION, (SILENT,), self._now_ms)
             subject = f"node:{node_id}"
-            self._say("warn", "node.silent", node=node_id, last_seen_ms=books.sightings.last_seen_ms.get(node_id))
+            self.say("warn", "node.silent", node=node_id, last_seen_ms=books.sightings.last_seen_ms.get(node_id))
             self._say_incident(
                 books.casebook.stand(
                     self._page, subject, incidents.FAULT, signal, partial(books.silent_snapshot, node_id)
@@ -236,11 +237,35 @@ class Turn:
             self._say_incident(books.casebook.end(self._page, subject, incidents.FAULT, signal))
         self._tell_damage()
 
+    def do_chores(self, conn: Connection) -> None:
+        """Do what is due of the rest."""
+        mono_ms = self._books.clock.mono_ms()
+        for chore in self._books.chores:
+            due_ms = chore.due_ms()
+            if due_ms is not None and due_ms <= mono_ms:
+                chore.act(conn, self)
+
+    def stand(self, subject: str, signal: Signal, snapshot: Callable[[], dict[str, Any]] = dict) -> Outcome:
+        """A fault stands now (for chores); nothing happens if it stood before. Returns what came of it."""
+        case = self._books.casebook.cases.get((subject, incidents.FAULT))
+        standing = case.incident.active.get(signal.source, ()) if case is not None else ()
+        if set(signal.names) <= set(standing):
+            return Outcome()
+        done = self._books.casebook.stand(self._page, subject, incidents.FAULT, signal, snapshot)
+        self._say_incident(done)
+        return done
+
+    def end(self, subject: str, signal: Signal) -> Outcome:
+        """A fault is over (for chores; without names: all of its source's); nothing happens if it did not stand."""
+        done = self._books.casebook.end(self._page, subject, incidents.FAULT, signal)
+        self._say_incident(done)
+        return done
+
     def _tell_damage(self) -> None:
         """Secrets that do not open stand as faults: of their node, or of the receiver."""
         books = self._books
         for damage in sorted(books.damage_begins, key=repr):
-            self._say("warn", "secret.damaged", what=damage.name, whose=damage.whose)
+            self.say("warn", "secret.damaged", what=damage.name, whose=damage.whose)
             subject, source = self._damage_incident(damage)
             signal = Signal(source, (damage.name,), self._now_ms)
             snapshot = partial(books.silent_snapshot, damage.whose)
@@ -270,7 +295,7 @@ class Turn:
                 conn, books.directory, books.downlink, self._now_ms, books.clock.mono_ms(), self._frames_wanted()
             )
         if books.downlink.sender != self._sender:
-            self._say("warn", "receiver.new_sender", sender=books.downlink.sender, used_up=self._sender)
+            self.say("warn", "receiver.new_sender", sender=books.downlink.sender, used_up=self._sender)
 
     # ---- after the commit
 
@@ -287,7 +312,7 @@ class Turn:
                 some = numbers[start : start + payload.RECEIPT_MAX_EVENTS]
                 self.after.frames.append(books.downlink.receipt(up.node, up.key, up.counter, some, now_ms))
             if numbers:
-                self._say("info", "receipt.sent", node=up.node.id, events=numbers)
+                self.say("info", "receipt.sent", node=up.node.id, events=numbers)
         for up in self._activated.values():
             node = books.directory.nodes.get(up.node.id, up.node)
             node.activated(node.keys.get(up.key.epoch, up.key), self._now_ms + keys.OLD_KEY_VALID_MS)
@@ -295,12 +320,13 @@ class Turn:
 
     # ---- the log
 
-    def _say(self, level: str, line: str, /, **fields: Any) -> None:
+    def say(self, level: str, line: str, /, **fields: Any) -> None:
+        """Write a log line ("info", "warn") after the commit."""
         self.after.lines.append((level, line, fields))
 
     def _say_event(self, h: events.Happening, done: Outcome) -> None:
         e = h.event
-        self._say(
+        self.say(
             "info",
             "event.committed",
             node=h.node.id,
@@ -315,7 +341,7 @@ class Turn:
         self._say_incident(done)
         if done.fault is not None and done.fault.incident is not None:
             if not done.fault.restored:
-                self._say("warn", "alarm.nobody_told", node=h.node.id, event=e.number)
+                self.say("warn", "alarm.nobody_told", node=h.node.id, event=e.number)
             self._say_incident(done.fault)
 
     def _say_incident(self, done: Outcome) -> None:
@@ -325,16 +351,16 @@ class Turn:
         fields = {"incident": incident.id, "class": incident.class_, "subject": incident.subject}
         if done.opened or done.new_round:
             standing = sorted({name for names in incident.active.values() for name in names})
-            self._say("info", "incident.opened", **fields, round=incident.round, standing="+".join(standing))
+            self.say("info", "incident.opened", **fields, round=incident.round, standing="+".join(standing))
         if done.restored:
-            self._say("info", "incident.restored", **fields, round=incident.round)
+            self.say("info", "incident.restored", **fields, round=incident.round)
 
     def _say_delivery(self, s: Settled) -> None:
         d, state = s.open.delivery, s.after.state
         fields = {"incident": d.incident_id, "delivery": d.id, "purpose": d.purpose, "channel": d.channel,
                   "recipient": d.recipient}  # fmt: skip
         if s.done or (state == "sent" and s.open.polls == 0):
-            self._say("info", f"delivery.{state}", **fields, attempts=d.attempts, detail=s.outcome.detail)
+            self.say("info", f"delivery.{state}", **fields, attempts=d.attempts, detail=s.outcome.detail)
         elif state == "pending":
-            self._say("warn", "delivery.retry", **fields, attempts=d.attempts, detail=s.outcome.detail,
+            self.say("warn", "delivery.retry", **fields, attempts=d.attempts, detail=s.outcome.detail,
                       again_ms=s.after.wait_ms)  # fmt: skip

@@ -118,10 +118,13 @@ class Writer:
             self._conn.close()
 
     def _wait_s(self) -> float | None:
-        books = self.books
-        dues = (books.outbox.due_ms(), books.liveness.due_ms(), self._write_sightings_at_ms)
-        due = min((d for d in dues if d is not None), default=None)
+        due = self._due_ms()
         return None if due is None else max(0.0, (due - self._clock.mono_ms()) / 1000)
+
+    def _due_ms(self) -> int | None:
+        books = self.books
+        dues = (books.outbox.due_ms(), books.liveness.due_ms(), books.chores_due_ms(), self._write_sightings_at_ms)
+        return min((d for d in dues if d is not None), default=None)
 
     def _gather(self, timeout_s: float | None) -> list[Any]:
         """What waits, at most a group; [] if the time was over first."""
@@ -198,12 +201,13 @@ class Writer:
             self._stale = True
         elif type(item) is Stop:
             self._stopping = True
+        else:
+            for chore in self.books.chores:
+                chore.note(item)
 
     def _due(self) -> bool:
-        mono_ms = self._clock.mono_ms()
-        books = self.books
-        dues = (books.outbox.due_ms(), books.liveness.due_ms(), self._write_sightings_at_ms)
-        return any(due is not None and due <= mono_ms for due in dues) or books.orders.ready(mono_ms)
+        mono_ms, due = self._clock.mono_ms(), self._due_ms()
+        return (due is not None and due <= mono_ms) or self.books.orders.ready(mono_ms)
 
     def _store(self, turn: Turn, finished: list[Done]) -> None:
         books = self.books
@@ -214,6 +218,7 @@ class Writer:
             turn.settle(conn, finished)
             turn.escalate(conn, books.outbox.take_late())
             turn.supervise(conn, self._link_back)
+            turn.do_chores(conn)
             turn.after.jobs += books.outbox.take_due(conn)
             turn.save(conn)
             if self._write_sightings_at_ms is not None and self._clock.mono_ms() >= self._write_sightings_at_ms:
