@@ -5,6 +5,7 @@ own idea of when a transaction begins is switched off: `Store.write` begins IMME
 the start instead of failing half-way; `Store.read` begins deferred and sees one moment.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from bongsu.errors import BongsuError
+from bongsu.receiver.store import changes
 
 SCHEMA_HEAD = "0002"
 # How long a transaction waits for another process's. The receiver's own transactions take milliseconds.
@@ -42,7 +44,9 @@ class Store:
         locked, full or read-only.
         """
         with _store_errors(self.engine), self.engine.begin() as conn:
+            changes.begin(conn)
             yield conn
+            changes.store(conn, time.time_ns() // 1_000_000)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
