@@ -8,6 +8,9 @@ from collections import OrderedDict
 
 # A heartbeat proves that the node lives now only if it echoes a server time this young, the way included (DESIGN 5).
 ECHO_MAX_AGE_MS = 120_000
+# A heartbeat is answered (which gives the node the server's time) if what it echoes is older: with 45 s between
+# heartbeats every other one is, and one answer that gets lost costs one sign of life, not the node's good name.
+ANSWER_AFTER_MS = 60_000
 # The receiver's own link: so long without the broker is a fault of its own.
 LINK_FAULT_AFTER_MS = 20_000
 

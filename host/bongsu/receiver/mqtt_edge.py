@@ -6,6 +6,7 @@ answered is checked: a refused subscription (0x80) leaves a session that looks a
 
 import socket
 import ssl
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ from bongsu_wire import topics
 
 # A frame has at most 255 bytes; what is longer is no frame, and not worth a place in the queue.
 PAYLOAD_MAX = 1024
+# Heartbeats (topics.up_beats) are gathered; as many may wait as all nodes of a city send in half a minute.
+_BEATS_END = "/h"
+_BEATS_MAX = 65_536
 _KEEPALIVE_S = 10
 _BACKOFF_MIN_S, _BACKOFF_MAX_S = 1, 5
 _REFUSED = 0x80
@@ -58,6 +62,11 @@ class LinkChanged:
     up: bool
 
 
+@dataclass(frozen=True, slots=True)
+class BeatsWait:
+    """Heartbeats wait in the edge (`take_beats`): they are many, and may wait a little for company."""
+
+
 class _Client(mqtt.Client):
     """paho's client, which keeps why a connection failed (its callback does not say)."""
 
@@ -80,6 +89,8 @@ class MqttEdge:
         self._session = 0
         self._waiting_for: set[int] = set()
         self._up = False
+        self._beats: deque[Arrived] = deque()
+        self._beats_told = False
         client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=login.client_id,
@@ -117,6 +128,21 @@ class MqttEdge:
         """
         if message.qos and message.session == self._session:
             self._client.ack(message.mid, message.qos)
+
+    def take_beats(self, most: int) -> list[Arrived]:
+        """The heartbeats that wait, at most so many; what is left is announced again. From the writer's thread."""
+        self._beats_told = False  # before looking: what comes from now on is announced
+        taken: list[Arrived] = []
+        while self._beats and len(taken) < most:
+            taken.append(self._beats.popleft())
+        if self._beats:
+            self._tell_beats()
+        return taken
+
+    def _tell_beats(self) -> None:
+        if not self._beats_told:
+            self._beats_told = True
+            self._put(BeatsWait())
 
     def publish(self, topic: str, data: bytes) -> None:
         """Send a frame down, QoS 0: who does not get it asks again."""
@@ -171,7 +197,12 @@ class MqttEdge:
             topic = message.topic
         except UnicodeDecodeError:
             topic = ""
-        self._put(Arrived(topic, data, self._clock.now_ms(), message.mid, message.qos, self._session))
+        arrived = Arrived(topic, data, self._clock.now_ms(), message.mid, message.qos, self._session)
+        if message.qos == 0 and topic.endswith(_BEATS_END) and len(self._beats) < _BEATS_MAX:
+            self._beats.append(arrived)
+            self._tell_beats()
+        else:
+            self._put(arrived)
 
     def _say(self, kind: str, what: str, next_step: str) -> None:
         times = self._seldom.due(kind, self._clock.mono_ms())

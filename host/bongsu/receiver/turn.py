@@ -17,7 +17,7 @@ from bongsu.receiver.casebook import Outcome, Page, Signal
 from bongsu.receiver.delivery_policy import ALARM, ESCALATION, RESTORE, SMS
 from bongsu.receiver.directory import KEY_DAMAGED, Damage
 from bongsu.receiver.ingest import Refused, Uplink
-from bongsu.receiver.liveness import echo_is_fresh
+from bongsu.receiver.liveness import ANSWER_AFTER_MS, echo_is_fresh
 from bongsu.receiver.log import Log
 from bongsu.receiver.mqtt_edge import Arrived
 from bongsu.receiver.outbox import Done, Job, Late, Settled
@@ -90,7 +90,7 @@ class Turn:
             self._answers.append((up, up.content))
 
     def _heartbeat(self, up: Uplink, beat: payload.Heartbeat, received_ms: int) -> None:
-        """A sign of life, if it is new and young; answered in any case where it is new."""
+        """A sign of life, if it is new and young; answered if the node's server time gets old."""
         books = self._books
         verdict = books.sightings.judge(up.node.id, up.key.epoch, up.counter)
         if verdict is Verdict.STALE:
@@ -102,7 +102,8 @@ class Turn:
         books.sightings.note(up.node.id, beat, received_ms if fresh else None)
         if fresh:
             self._seen(up.node.id, received_ms)
-        self._answer(up)
+        if not fresh or beat.echo_age_ms > ANSWER_AFTER_MS or up.key.state == "pending":
+            self._answer(up)
 
     def _seen(self, node_id: str, received_ms: int) -> None:
         self.after.seen.append((node_id, received_ms))

@@ -21,7 +21,7 @@ from bongsu.receiver.books import Books, Settings
 from bongsu.receiver.clock import Clock
 from bongsu.receiver.keys import MasterKey
 from bongsu.receiver.log import Log, Seldom
-from bongsu.receiver.mqtt_edge import Arrived, LinkChanged
+from bongsu.receiver.mqtt_edge import Arrived, BeatsWait, LinkChanged
 from bongsu.receiver.outbox import Done, Job
 from bongsu.receiver.sightings import WRITE_EVERY_MS
 from bongsu.receiver.store import Store
@@ -31,6 +31,10 @@ from bongsu.receiver.turn import Turn
 _GROUP_MAX = 512
 # Results of deliveries may wait so long for company: each commit costs a flush of the disk, which alarms need.
 _RESULTS_WAIT_S = 0.01
+# Heartbeats as well: a thousand nodes a second must not mean a thousand turns. At most so many a turn, for an alarm may
+# come meanwhile.
+_BEATS_WAIT_S = 0.05
+_BEATS_A_TURN = 128
 _STORE_PAUSE_S = 1.0
 # What the database says about a statement, not about itself.
 _OWN_FAULTS = (IntegrityError, DataError, ProgrammingError)
@@ -58,6 +62,17 @@ class Edge(Protocol):
 
     def publish(self, topic: str, data: bytes) -> None:
         """Send a frame down."""
+
+    def take_beats(self, most: int) -> list[Arrived]:
+        """Heartbeats that wait, at most so many."""
+
+
+def _patience_s(items: list[Any]) -> float:
+    """How long this group may wait for company: 0 as soon as it holds anything that is in a hurry."""
+    kinds = set(map(type, items))
+    if not kinds <= {Done, BeatsWait}:
+        return 0.0
+    return _RESULTS_WAIT_S if Done in kinds else _BEATS_WAIT_S
 
 
 class Writer:
@@ -132,14 +147,16 @@ class Writer:
             items = [self._queue.get(timeout=timeout_s)]
         except queue.Empty:
             return []
+        begun_s = time.monotonic()
         self._take_waiting(items)
-        end_s = time.monotonic() + _RESULTS_WAIT_S
-        while type(items[-1]) is Done and len(items) < _GROUP_MAX and all(type(item) is Done for item in items):
+        while len(items) < _GROUP_MAX and (patience_s := _patience_s(items)):
             try:
-                items.append(self._queue.get(timeout=max(0.0, end_s - time.monotonic())))
+                items.append(self._queue.get(timeout=max(0.0, begun_s + patience_s - time.monotonic())))
             except queue.Empty:
                 break
             self._take_waiting(items)
+        if BeatsWait in map(type, items):
+            items = [item for item in items if type(item) is not BeatsWait] + self.edge.take_beats(_BEATS_A_TURN)
         return items
 
     def _take_waiting(self, items: list[Any]) -> None:
@@ -314,7 +331,9 @@ class Writer:
                 item = self._queue.get(timeout=max(0.0, end_s - time.monotonic()))
             except queue.Empty:
                 return
-            if type(item) is not Arrived:
+            if type(item) is BeatsWait:
+                self.edge.take_beats(_GROUP_MAX)
+            elif type(item) is not Arrived:
                 self._note(item)
 
     def _drain(self) -> None:

@@ -1,0 +1,56 @@
+"""Heartbeats are many and in no hurry: gathered, answered when it is needed, and never in the way of an alarm."""
+
+import time
+from pathlib import Path
+
+from bongsu.receiver.liveness import ANSWER_AFTER_MS, ECHO_MAX_AGE_MS
+from bongsu.receiver.mqtt_edge import Arrived, BeatsWait
+from bongsu_wire import topics
+from tests.receiver_parts import Desk, desk
+
+
+def _beats(d: Desk, count: int) -> list[Arrived]:
+    now_ms = d.clock.now_ms()
+    node = d.nodes[0]
+    topic = topics.up_beats(node.id)
+    return [Arrived(topic, node.heartbeat(now_ms - 1_000), now_ms, 0, 0, 1) for _ in range(count)]
+
+
+def _answers(d: Desk) -> int:
+    return len(d.edge.published)
+
+
+def test_heartbeats_are_gathered_until_their_time_is_over(tmp_path: Path) -> None:
+    with desk(tmp_path, units=1) as d:
+        waiting = _beats(d, 5)
+        d.edge.take_beats = lambda most: waiting  # type: ignore[method-assign]
+        d.writer.put(BeatsWait())
+        begun_s = time.monotonic()
+        assert d.writer._gather(1.0) == waiting
+        assert time.monotonic() - begun_s >= 0.04  # it did wait for company
+
+
+def test_an_alarm_does_not_wait_for_heartbeats(tmp_path: Path) -> None:
+    with desk(tmp_path, units=1) as d:
+        waiting = _beats(d, 5)
+        d.edge.take_beats = lambda most: waiting  # type: ignore[method-assign]
+        node = d.nodes[0]
+        alarm = Arrived(topics.up_events(node.id), node.event(1, 1, 1), d.clock.now_ms(), 1, 1, 1)
+        d.writer.put(BeatsWait())
+        d.writer.put(alarm)
+        assert d.writer._gather(1.0)[0] is alarm  # before the heartbeats, too
+
+
+def test_a_heartbeat_is_answered_when_the_server_time_that_it_echoes_gets_old(tmp_path: Path) -> None:
+    with desk(tmp_path, units=1) as d:
+        node, topic = d.nodes[0], topics.up_beats(d.nodes[0].id)
+        d.arrive((node.id, node.heartbeat()), topic=topic)  # knows no server time
+        assert _answers(d) == 1
+        for age_ms, answers in (
+            (1_000, 1),
+            (ANSWER_AFTER_MS - 1, 1),
+            (ANSWER_AFTER_MS + 1, 2),
+            (ECHO_MAX_AGE_MS + 9, 3),
+        ):
+            d.arrive((node.id, node.heartbeat(d.clock.now_ms() - age_ms, age_ms)), topic=topic)
+            assert _answers(d) == answers
