@@ -3,8 +3,12 @@
 import time
 from pathlib import Path
 
+from sqlalchemy import func, select
+
+from bongsu.receiver import sightings
 from bongsu.receiver.liveness import ANSWER_AFTER_MS, ECHO_MAX_AGE_MS
 from bongsu.receiver.mqtt_edge import Arrived, BeatsWait
+from bongsu.receiver.store import schema
 from bongsu_wire import topics
 from tests.receiver_parts import Desk, desk
 
@@ -54,3 +58,20 @@ def test_a_heartbeat_is_answered_when_the_server_time_that_it_echoes_gets_old(tm
         ):
             d.arrive((node.id, node.heartbeat(d.clock.now_ms() - age_ms, age_ms)), topic=topic)
             assert _answers(d) == answers
+
+
+def test_the_news_of_many_nodes_is_written_in_slices_and_whole(tmp_path: Path) -> None:
+    with desk(tmp_path, units=2 * sightings.SLICE + 5) as d:
+        now_ms = d.clock.now_ms()
+        arrived = [(topics.up_beats(n.id), n.heartbeat(now_ms - 1_000)) for n in d.nodes]
+        d.arrive_on(arrived)
+        d.pass_time(sightings.WRITE_EVERY_MS)
+        seen = select(func.count()).select_from(schema.node_live).where(schema.node_live.c.last_seen_ms == now_ms)
+        counts = []
+        for _ in range(4):
+            with d.store.read() as conn:
+                counts.append(conn.execute(seen).scalar_one())
+                windows = conn.execute(select(func.count()).select_from(schema.node_window)).scalar_one()
+            assert windows == counts[-1]  # a window goes with the heartbeats that it guards
+            d.pass_time(sightings.SLICE_PAUSE_MS)
+        assert counts == [sightings.SLICE, 2 * sightings.SLICE, 2 * sightings.SLICE + 5, 2 * sightings.SLICE + 5]

@@ -6,6 +6,7 @@ them. After a crash a replay of the last seconds passes once; it carries its age
 """
 
 from collections import Counter
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
@@ -16,6 +17,9 @@ from bongsu.receiver.window import Verdict
 from bongsu_wire import payload
 
 WRITE_EVERY_MS = 5_000
+# So many nodes a transaction, and a pause before the next: an alarm that comes meanwhile must not wait for a city.
+SLICE = 128
+SLICE_PAUSE_MS = 25
 _UNSAID = frozenset(("echo_server_ms", "echo_age_ms"))
 
 
@@ -48,7 +52,8 @@ class Sightings:
         found = conn.execute(select(win.node_id, win.epoch, win.high, win.bitmap))
         self._windows = {(r.node_id, r.epoch): (r.high, r.bitmap) for r in found}
         self._stored_windows = set(self._windows)
-        self._changed_windows: set[tuple[str, int]] = set()
+        self._changed_windows: dict[str, set[int]] = {}
+        self._writing: list[str] = []
         self.last_seen_ms: dict[str, int | None] = {
             r.node_id: r.last_seen_ms for r in conn.execute(select(live.node_id, live.last_seen_ms))
         }
@@ -62,7 +67,7 @@ class Sightings:
         high, bitmap, verdict = window.judge(high, bitmap, counter)
         if verdict is Verdict.NEW:
             self._windows[node, epoch] = (high, bitmap)
-            self._changed_windows.add((node, epoch))
+            self._changed_windows.setdefault(node, set()).add(epoch)
         return verdict
 
     def note(self, node: str, beat: payload.Heartbeat | None, seen_ms: int | None) -> None:
@@ -74,11 +79,17 @@ class Sightings:
 
     def waiting(self) -> bool:
         """Is there anything to write?"""
-        return bool(self._beats or self._changed_windows or self.refused)
+        return bool(self._beats or self.refused)
 
-    def write(self, conn: Connection, now_ms: int) -> None:
-        """Write the news; call `written` after the commit."""
-        changed = [(key, self._windows[key]) for key in self._changed_windows]
+    def more_than_a_slice(self) -> bool:
+        """Is there more to write than one transaction takes?"""
+        return len(self._beats) > SLICE
+
+    def write(self, conn: Connection, now_ms: int, most: int | None = SLICE) -> None:
+        """Write the news of `most` nodes (None: all); call `written` after the commit."""
+        self._writing = list(islice(self._beats, most))
+        keys = [(n, epoch) for n in self._writing for epoch in self._changed_windows.get(n, ())]
+        changed = [(key, self._windows[key]) for key in keys]
         stored = self._stored_windows
         self._update_window.run(
             conn,
@@ -92,7 +103,8 @@ class Sightings:
         self._write_refused(conn, now_ms)
 
     def _write_beats(self, conn: Connection) -> None:
-        beats = [(node, beat) for node, beat in self._beats.items() if beat is not None]
+        news = [(node, self._beats[node]) for node in self._writing]
+        beats = [(node, beat) for node, beat in news if beat is not None]
         self._update_live.run(
             conn,
             [
@@ -100,7 +112,7 @@ class Sightings:
                 for n, b in beats
             ],
         )
-        by_event = [node for node, beat in self._beats.items() if beat is None]
+        by_event = [node for node, beat in news if beat is None]
         self._update_seen.run(conn, [{"key_node": n, "last_seen_ms": self.last_seen_ms.get(n)} for n in by_event])
 
     def _write_refused(self, conn: Connection, now_ms: int) -> None:
@@ -119,10 +131,11 @@ class Sightings:
 
     def written(self) -> None:
         """What `write` wrote is committed."""
-        self._stored_windows |= self._changed_windows
+        for node in self._writing:
+            del self._beats[node]
+            self._stored_windows.update((node, epoch) for epoch in self._changed_windows.pop(node, ()))
+        self._writing = []
         self._stored_refused |= set(self.refused)
-        self._changed_windows.clear()
-        self._beats.clear()
         self.refused.clear()
 
 

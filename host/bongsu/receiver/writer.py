@@ -23,7 +23,7 @@ from bongsu.receiver.keys import MasterKey
 from bongsu.receiver.log import Log, Seldom
 from bongsu.receiver.mqtt_edge import Arrived, BeatsWait, LinkChanged
 from bongsu.receiver.outbox import Done, Job
-from bongsu.receiver.sightings import WRITE_EVERY_MS
+from bongsu.receiver.sightings import SLICE_PAUSE_MS, WRITE_EVERY_MS
 from bongsu.receiver.store import Store
 from bongsu.receiver.store.engine import explain
 from bongsu.receiver.turn import Turn
@@ -256,8 +256,9 @@ class Writer:
         self._log_turn(turn)
         sightings = self.books.sightings
         if after.wrote_sightings:
+            more = sightings.more_than_a_slice()
             sightings.written()
-            self._write_sightings_at_ms = None
+            self._write_sightings_at_ms = self._clock.mono_ms() + SLICE_PAUSE_MS if more else None
         if self._write_sightings_at_ms is None and (sightings.waiting() or self.books.orders.unanswered()):
             self._write_sightings_at_ms = self._clock.mono_ms() + WRITE_EVERY_MS
 
@@ -344,5 +345,5 @@ class Writer:
             if items:
                 self.turn(items)
         with self._transaction() as conn:
-            self.books.sightings.write(conn, self._clock.now_ms())
+            self.books.sightings.write(conn, self._clock.now_ms(), most=None)
             self.books.outbox.release(conn)
