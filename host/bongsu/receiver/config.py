@@ -88,6 +88,29 @@ class DispatchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 64
 
 
+class ConsoleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[console] the centre's screen. host, port (0: the system picks one, and it stands in run/console.port); tls
+    (unset: on, but for loopback), cert_file and key_file (unset: the receiver's own); session_s: longest session;
+    session_idle_s: how long a session without an open page lasts; token_file: lets other machines read /healthz and
+    /metrics.
+    """
+
+    enabled: bool = True
+    host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
+    port: Port = 0
+    tls: bool | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    session_s: Annotated[int, msgspec.Meta(ge=300, le=7 * 86_400)] = 43_200
+    session_idle_s: Annotated[int, msgspec.Meta(ge=60, le=86_400)] = 1_800
+    token_file: str | None = None
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether it is served by https."""
+        return self.tls if self.tls is not None else self.host not in _LOOPBACK
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file. `folder` is set by `load`: the data folder, absolute."""
 
@@ -96,6 +119,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sms: SmsConfig | None = None
     supervision: SupervisionConfig = SupervisionConfig()
     dispatch: DispatchConfig = DispatchConfig()
+    console: ConsoleConfig = ConsoleConfig()
     folder: str = ""
 
     @property
@@ -159,6 +183,8 @@ def _readable(text: str) -> str:
 def _cross_check(config: Config) -> tuple[str, str] | None:
     """(what is wrong, next step) of settings that exclude each other."""
     broker = config.broker
+    if problem := _console_problem(config.console):
+        return problem
     if broker.mode == "embedded":
         if not broker.tls and broker.host not in _LOOPBACK:
             return (
@@ -178,6 +204,17 @@ def _cross_check(config: Config) -> tuple[str, str] | None:
                     f"[sms] {name}: {problem}",
                     "Set the address of the SMS gateway, for example https://sms.example/send.",
                 )
+    return None
+
+
+def _console_problem(console: ConsoleConfig) -> tuple[str, str] | None:
+    if not console.uses_tls and console.host not in _LOOPBACK:
+        return (
+            f"[console] tls: false is only allowed on loopback, not on {console.host}",
+            'Set tls = true, or host = "127.0.0.1".',
+        )
+    if (console.cert_file is None) != (console.key_file is None):
+        return "[console] cert_file and key_file belong together", "Set both, or neither."
     return None
 
 

@@ -57,6 +57,18 @@ request_timeout_s = 3.0
 retry_cap_s = 60.0
 escalate_after_s = 60.0
 
+[console]
+# The centre's screen, in a browser: make a user by `bongsu operator add NAME`. Addresses other than 127.0.0.1 are
+# served by https only, with ca/server.crt unless cert_file and key_file name another certificate.
+enabled = true
+host = "127.0.0.1"
+port = 8443
+# Sessions end after so long, and when no page was open for so long.
+session_s = 43200
+session_idle_s = 1800
+# A file whose text lets other machines read /healthz and /metrics (Authorization: Bearer ...).
+# token_file = "console.token"
+
 # The gateway for text messages. Without this section owners are not texted.
 # [sms]
 # url = "https://sms.example/send"
