@@ -64,6 +64,10 @@ def test_list_and_show(store: Store, data: Path) -> None:
     assert "temperature=67 degC" in shown and "65535" not in shown and "255" not in shown  # unknown values
     row = json.loads(bongsu("incident", "show", incident_id, "--json", "--data", data).out)
     assert row["events"][0]["phenomena"] == "heat" and len(row["deliveries"]) == 2 and row["deliveries_waiting"] == 1
+    assert "first alarm" in shown and "heat, heat_fixed: temperature 67 degC (event 1, a0b1c2d3e4f5)" in shown
+    assert row["first_alarm"] == row["last_alarm"] and row["last_alarm"]["values"] == {"temperature": "67 degC"}
+    assert row["owner"]["phone"] == "010-****-5678" and not row["verified"] and row["asks"] is None
+    assert sum(n for states in row["delivery_states"].values() for n in states.values()) == 2
     for text in (shown, json.dumps(row)):
         assert "12345678" not in text and "127.0.0.1:1" not in text
 
@@ -120,6 +124,7 @@ def test_closing_cancels_what_was_not_sent(store: Store, data: Path) -> None:
         row = conn.execute(select(schema.incident)).one()
         states = list(conn.execute(select(schema.delivery.c.state).order_by(schema.delivery.c.id)).scalars())
     assert (row.state, row.disposition, row.note) == ("closed", "cooking", "grilled fish") and row.closed_ms > NOW_MS
+    assert row.closed_by
     assert states == ["cancelled", "accepted"]
     again = bongsu("incident", "close", incident_id, *SEEN, "--disposition", "fire", "--data", data)
     assert again.code == 1 and "is closed" in again.err

@@ -1,5 +1,7 @@
 """`bongsu incident`."""
 
+from typing import Any
+
 import click
 
 from bongsu.cli import output
@@ -16,8 +18,10 @@ _LIST = [
     "place",
     "phase",
     "standing",
+    "since_ms",
     "round",
-    "opened_ms",
+    "verified",
+    "held_until_ms",
     "last_event",
     "ack_by",
     "disposition",
@@ -80,11 +84,38 @@ def show(installation: Installation, incident_id: int, json_wanted: bool) -> Non
     wanted = {"events": _EVENTS, "deliveries": _DELIVERIES}
     for name, columns in wanted.items():
         row[name] = [{c: thing[c] for c in columns} for thing in row[name]]
-    click.echo(output.record(row))
+    click.echo(output.record(_for_people(row)))
     if row["state"] == "open" and row["ack_ms"] is None:
         click.echo(f"\nAcknowledge: bongsu incident ack {incident_id} --seen {row['last_event'] or 0}")
     if row["state"] == "open":
         click.echo(f"Close: bongsu incident close {incident_id} --seen {row['last_event'] or 0} --disposition ...")
+
+
+def _for_people(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with its alarms, owner, exercise and deliveries as a line each; what says nothing is left out."""
+    shown = dict(row)
+    for name in ("first_alarm", "last_alarm"):
+        shown[name] = _alarm_line(row[name])
+    if row["last_alarm"] == row["first_alarm"]:
+        del shown["last_alarm"]
+    exercise = row["exercise"]
+    if exercise is not None:
+        shown["exercise"] = f"{exercise['id']} {exercise['note']}".strip()
+    shown["delivery_states"] = [
+        f"{channel} " + ", ".join(f"{n} {state}" for state, n in states.items())
+        for channel, states in row["delivery_states"].items()
+    ]
+    dull = ("opened_ms", "verified_ms", "verified_by", "held_until_ms", "asks", "exercise", "duty", "unassigned")
+    return {k: v for k, v in shown.items() if k not in dull or (v and k != "opened_ms")}
+
+
+def _alarm_line(alarm: dict[str, Any] | None) -> str | None:
+    """ "heat, heat_fixed: temperature 67 degC (event 7, a0b1c2d3e4f5)"."""
+    if alarm is None:
+        return None
+    values = ", ".join(f"{name} {value}" for name, value in alarm["values"].items())
+    what = f"{alarm['phenomena']}, {alarm['criterion']}" + (f": {values}" if values else "")
+    return f"{what} (event {alarm['event']}, {alarm['node']})"
 
 
 @incident.command()

@@ -5,149 +5,18 @@ an event that comes in between is never hidden by it.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, select, update
 
 from bongsu.errors import BongsuError
-from bongsu.receiver import incidents, phone, registry
-from bongsu.receiver.registry import RegistryError, Row
-from bongsu.receiver.store import schema
-from bongsu_wire import kinds
+from bongsu.receiver import docket, incidents, registry
+from bongsu.receiver.docket import list_incidents, show_incident, without_secrets
+from bongsu.receiver.store import changes, schema
+
+__all__ = ["StillStanding", "acknowledge", "close", "list_incidents", "show_incident", "without_secrets"]
 
 _FIELDS = tuple(f.name for f in dataclasses.fields(incidents.Incident))
-
-
-def list_incidents(
-    conn: Connection,
-    *,
-    only_open: bool = False,
-    site_id: str | None = None,
-    incident_id: int | None = None,
-    limit: int = 100,
-) -> list[Row]:
-    """Incidents, newest first, each with its phase and how many deliveries still wait."""
-    table, delivery = schema.incident, schema.delivery
-    waiting = (
-        select(func.count())
-        .where(delivery.c.incident_id == table.c.id, delivery.c.state.in_(("pending", "sent")))
-        .scalar_subquery()
-        .label("deliveries_waiting")
-    )
-    query = select(table, waiting).order_by(table.c.id.desc()).limit(limit)
-    if incident_id is not None:
-        query = query.where(table.c.id == incident_id)
-    if only_open:
-        query = query.where(table.c.state == "open")
-    if site_id is not None:
-        query = query.where(table.c.subject.like(f"unit:{site_id}/%") | (table.c.subject == f"site:{site_id}"))
-    return [_summary(row) for row in conn.execute(query)]
-
-
-def _summary(row: Any) -> Row:
-    incident = _incident(row)
-    unit = _part(incident.snapshot, "unit")
-    return {
-        "id": incident.id,
-        "class": incident.class_,
-        "subject": incident.subject,
-        "site": _part(incident.snapshot, "site").get("name"),
-        "name": unit.get("name"),
-        "place": unit.get("place"),
-        "state": incident.state,
-        "phase": incidents.phase(incident).value,
-        "standing": sorted({name for names in incident.active.values() for name in names}),
-        "round": incident.round,
-        "opened_ms": incident.opened_ms,
-        "last_event": incident.last_event_id,
-        "last_event_ms": incident.last_event_ms,
-        "restored_ms": incident.restored_ms,
-        "ack_ms": incident.ack_ms,
-        "ack_by": incident.ack_by,
-        "closed_ms": incident.closed_ms,
-        "disposition": incident.disposition,
-        "note": incident.note,
-        "deliveries_waiting": row.deliveries_waiting,
-    }
-
-
-def _part(snapshot: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = snapshot.get(name)
-    return found if isinstance(found, Mapping) else {}
-
-
-def show_incident(conn: Connection, incident_id: int) -> Row:
-    """One incident with its contacts (masked), events and deliveries. Raises RegistryError."""
-    found = list_incidents(conn, incident_id=incident_id)
-    if not found:
-        raise _unknown(incident_id)
-    snapshot = _load(conn, incident_id).snapshot
-    return {
-        **found[0],
-        "contacts": without_secrets(snapshot.get("contacts", [])),
-        "events": _events(conn, incident_id),
-        "deliveries": _deliveries(conn, incident_id),
-    }
-
-
-def _unknown(incident_id: int) -> RegistryError:
-    return RegistryError(f"there is no incident {incident_id}", "See them: bongsu incident list")
-
-
-def _events(conn: Connection, incident_id: int) -> list[Row]:
-    c = schema.event.c
-    query = select(c.id, c.node_id, c.number, c.kind, c.phenomena, c.criterion, c.received_ms, c.event_ms, c.readings)
-    rows = conn.execute(query.where(c.incident_id == incident_id).order_by(c.id))
-    return [
-        {
-            "event": r.id,
-            "node": r.node_id,
-            "number": r.number,
-            "kind": r.kind,
-            "phenomena": kinds.phenomena_text(r.phenomena),
-            "criterion": r.criterion,
-            "event_ms": r.event_ms,
-            "received_ms": r.received_ms,
-            "readings": r.readings,
-        }
-        for r in rows
-    ]
-
-
-def _deliveries(conn: Connection, incident_id: int) -> list[Row]:
-    c = schema.delivery.c
-    query = select(
-        c.id,
-        c.purpose,
-        c.channel,
-        c.recipient,
-        c.state,
-        c.round,
-        c.attempts,
-        c.created_ms,
-        c.sent_ms,
-        c.accepted_ms,
-        c.delivered_ms,
-        c.escalated,
-        c.last_error,
-    )
-    rows = conn.execute(query.where(c.incident_id == incident_id).order_by(c.id))
-    return [dict(row._mapping) for row in rows]
-
-
-def without_secrets(value: Any) -> Any:
-    """A copy of snapshot data that may be shown: phone numbers masked, secrets left out."""
-    if isinstance(value, Mapping):
-        kept = {k: v for k, v in value.items() if "secret" not in str(k)}
-        return {k: _shown_field(str(k), v) for k, v in kept.items()}
-    if isinstance(value, list | tuple):
-        return [without_secrets(v) for v in value]
-    return value
-
-
-def _shown_field(name: str, value: Any) -> Any:
-    return phone.masked(value) if "phone" in name and isinstance(value, str) else without_secrets(value)
 
 
 class StillStanding(BongsuError):
@@ -197,7 +66,7 @@ def close(
                 "Wait for its restore, or reset the node: bongsu node order MAC reset. Once closed, nothing tells of "
                 "it any more; if you are sure: --still-standing.",
             )
-    after = incidents.closed(before, disposition=disposition, now_ms=now_ms, note=note)
+    after = incidents.closed(before, disposition=disposition, by=by, now_ms=now_ms, note=note)
     _save(conn, before, after)
     cancelled = _cancel_waiting(conn, incident_id, now_ms)
     registry.audit(
@@ -215,7 +84,11 @@ def _cancel_waiting(conn: Connection, incident_id: int, now_ms: int) -> int:
     table = schema.delivery
     idle = table.c.lease_until_ms.is_(None) | (table.c.lease_until_ms < now_ms)
     waiting = update(table).where(table.c.incident_id == incident_id, table.c.state == "pending", idle)
-    return conn.execute(waiting.values(state="cancelled", lease_token=None, lease_until_ms=None)).rowcount
+    values = {"state": "cancelled", "lease_token": None, "lease_until_ms": None}
+    cancelled = list(conn.execute(waiting.values(values).returning(table.c.id)).scalars())
+    if cancelled:
+        changes.note(conn, "delivery", *cancelled)
+    return len(cancelled)
 
 
 def _incident(row: Any) -> incidents.Incident:
@@ -226,7 +99,7 @@ def _load(conn: Connection, incident_id: int) -> incidents.Incident:
     table = schema.incident
     row = conn.execute(select(table).where(table.c.id == incident_id)).first()
     if row is None:
-        raise _unknown(incident_id)
+        raise docket.unknown(incident_id)
     return _incident(row)
 
 
@@ -235,6 +108,7 @@ def _save(conn: Connection, before: incidents.Incident, after: incidents.Inciden
     table = schema.incident
     changed = {n: getattr(after, n) for n in _FIELDS if getattr(after, n) != getattr(before, n)}
     same = table.c.last_event_id.is_not_distinct_from(before.last_event_id)
+    changes.note(conn, "incident", before.id)
     mine = update(table).where(
         table.c.id == before.id, table.c.state == before.state, table.c.round == before.round, same
     )

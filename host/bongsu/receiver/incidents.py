@@ -238,7 +238,7 @@ def acknowledged(incident: Incident, *, by: str, seen_event_id: int | None, now_
     return replace(incident, ack_ms=now_ms, ack_by=by, ack_event_id=seen_event_id)
 
 
-def closed(incident: Incident, *, disposition: str, now_ms: int, note: str = "") -> Incident:
+def closed(incident: Incident, *, disposition: str, now_ms: int, by: str | None = None, note: str = "") -> Incident:
     """A person ends the incident and says what it was; what still waited to be sent is cancelled by the caller.
 
     Raises IllegalMove if it is closed already, ValueError for a disposition that is none.
@@ -246,4 +246,11 @@ def closed(incident: Incident, *, disposition: str, now_ms: int, note: str = "")
     _check(incident, Move.CLOSE)
     if disposition not in DISPOSITIONS:
         raise ValueError(f"no disposition: {disposition}")
-    return replace(incident, closed_ms=now_ms, disposition=disposition, note=note or incident.note)
+    return replace(
+        incident,
+        closed_ms=now_ms,
+        closed_by=by,
+        disposition=disposition,
+        note=note or incident.note,
+        held_until_ms=None,
+    )
