@@ -21,6 +21,7 @@ from bongsu.receiver.liveness import Liveness
 from bongsu.receiver.orders import Orders
 from bongsu.receiver.outbox import Lease, Outbox
 from bongsu.receiver.sightings import Sightings
+from bongsu.receiver.state import Vitals
 from bongsu.receiver.store import schema
 
 _IN_SERVICE = ("active", "old")
@@ -63,6 +64,7 @@ class Books:
 
     def __init__(self, conn: Connection, settings: Settings, master: MasterKey, clock: Clock) -> None:
         self.settings, self._master, self.clock = settings, master, clock
+        self.vitals = Vitals()
         self.directory = Directory.load(conn, master, clock.now_ms())
         self.directory.require_some()
         self.lease = Lease(clock, settings.lease_ms)

@@ -91,7 +91,10 @@ def configuration(
     if config.tls:
         cert, key = (_quoted(data_dir / "ca" / part) for part in ("server.crt", "server.key"))
         tls = f"\n  tls {{ cert_file: {cert}, key_file: {key}, timeout: 10 }}"
-    receiver = _user(RECEIVER_USER, password, ("bongsu.v1.down.*",), ("bongsu.v1.up.*.e", "bongsu.v1.up.*.h"))
+    canary = "bongsu.v1.canary.*"
+    receiver = _user(
+        RECEIVER_USER, password, ("bongsu.v1.down.*", canary), ("bongsu.v1.up.*.e", "bongsu.v1.up.*.h", canary)
+    )
     # Not `sync_interval: always`: a flush a message costs more than half of the broker's rate and proves nothing to
     # anybody, because a node keeps its alarm until the receiver's own receipt and sends it again after 5 s.
     return f"""\

@@ -32,7 +32,9 @@ class Chore(Protocol):
 
 def make_chores(books: "Books", conn: Connection) -> list[Chore]:
     """The chores of a receiver, in the order in which they act."""
-    makers: tuple[Any, ...] = ()
+    from bongsu.receiver.own_faults import OwnFaults
+
+    makers: tuple[Any, ...] = (OwnFaults,)
     made: list[Chore] = [maker(books) for maker in makers]
     for chore in made:
         chore.load(conn)

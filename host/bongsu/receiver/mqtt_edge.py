@@ -6,10 +6,11 @@ answered is checked: a refused subscription (0x80) leaves a session that looks a
 
 import socket
 import ssl
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import paho.mqtt.client as mqtt
@@ -63,6 +64,13 @@ class LinkChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class CanarySeen:
+    """One of the receiver's own canaries came back."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class BeatsWait:
     """Heartbeats wait in the edge (`take_beats`): they are many, and may wait a little for company."""
 
@@ -71,8 +79,14 @@ class _Client(mqtt.Client):
     """paho's client, which keeps why a connection failed (its callback does not say)."""
 
     failure: BaseException | None = None
+    looked_s: float | None = None
+
+    def loop_misc(self) -> MQTTErrorCode:
+        self.looked_s = time.monotonic()  # paho's thread comes by here about once a second
+        return super().loop_misc()
 
     def reconnect(self) -> MQTTErrorCode:
+        self.looked_s = time.monotonic()
         try:
             return super().reconnect()
         except Exception as err:
@@ -83,14 +97,21 @@ class _Client(mqtt.Client):
 class MqttEdge:
     """The receiver's session. `put` takes Arrived and LinkChanged, in paho's thread."""
 
-    def __init__(self, login: BrokerLogin, put: Callable[[Any], None], clock: Clock, log: Log) -> None:
+    def __init__(
+        self, login: BrokerLogin, put: Callable[[Any], None], clock: Clock, log: Log, canary_topic: str | None = None
+    ) -> None:
         self._login, self._put, self._clock, self._log = login, put, clock, log
+        self._canary_topic, self._canary_mid = canary_topic, -1
+        self.canary_refused = False
         self._seldom = Seldom()
         self._session = 0
         self._waiting_for: set[int] = set()
         self._up = False
         self._beats: deque[Arrived] = deque()
         self._beats_told = False
+        self._client = self._made(login)
+
+    def _made(self, login: BrokerLogin) -> _Client:
         client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=login.client_id,
@@ -109,7 +130,7 @@ class MqttEdge:
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
-        self._client = client
+        return client
 
     def start(self) -> None:
         """Connect, and keep connecting. Returns at once."""
@@ -121,6 +142,28 @@ class MqttEdge:
         self._up = False
         self._client.disconnect()
         self._client.loop_stop()
+
+    @property
+    def looked_s(self) -> float | None:
+        """When paho's thread was last seen at work (monotonic s); None: it has not begun."""
+        return self._client.looked_s
+
+    def renew_session(self, client_id: str) -> None:
+        """Leave the session for a new one under this client id. What the old one still held, the nodes bring again."""
+        old = self._client
+        self._session += 1  # nothing of the old session is acknowledged in the new one
+        self._client = self._made(replace(self._login, client_id=client_id))
+        if self._up:
+            self._up = False
+            self._put(LinkChanged(False))
+        old.disconnect()
+        self.start()
+        old.loop_stop()
+
+    def send_canary(self, data: bytes) -> None:
+        """Send ourselves a canary, if the broker lets us hear it."""
+        if self._canary_topic is not None and not self.canary_refused:
+            self._client.publish(self._canary_topic, data, 1)
 
     def ack(self, message: Arrived) -> None:
         """The writer is done with a message: the broker may forget it. A session that ended meanwhile brings it again,
@@ -153,6 +196,8 @@ class MqttEdge:
     def _on_connect(
         self, client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Properties | None
     ) -> None:
+        if client is not self._client:
+            return
         if reason.is_failure:
             self._say("refused", f"the broker refuses the receiver: {reason}", _NEXT_STEPS["login"])
             return
@@ -160,11 +205,15 @@ class MqttEdge:
         filters = [(topics.UP_EVENTS_FILTER, 1), (topics.UP_BEATS_FILTER, 0)]
         error, mid = client.subscribe(filters)
         self._waiting_for = {mid} if error == mqtt.MQTT_ERR_SUCCESS and mid is not None else set()
+        if self._canary_topic is not None:  # by itself: a broker that refuses it must not cost the alarms
+            self._canary_mid = client.subscribe(self._canary_topic, 1)[1] or -1
 
     def _on_subscribe(
         self, client: mqtt.Client, _data: Any, mid: int, reasons: list[ReasonCode], _props: Properties | None
     ) -> None:
-        if mid not in self._waiting_for:
+        if mid == self._canary_mid:
+            self._canary_answered(reasons)
+        if mid not in self._waiting_for or client is not self._client:
             return
         refused = [str(r) for r in reasons if r.value >= _REFUSED]
         if refused:
@@ -178,25 +227,36 @@ class MqttEdge:
         self._up = True
         self._put(LinkChanged(True))
 
+    def _canary_answered(self, reasons: list[ReasonCode]) -> None:
+        self.canary_refused = any(r.value >= _REFUSED for r in reasons)
+        if self.canary_refused:
+            self._say("canary", "the broker refuses the receiver's canary", _NEXT_STEPS["canary"])
+
     def _on_connect_fail(self, client: mqtt.Client, _data: Any) -> None:
         failure = getattr(client, "failure", None)
         what, step = connection_failure(failure, self._login)
         self._say(type(failure).__name__, what, step)
 
     def _on_disconnect(
-        self, _client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Properties | None
+        self, client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Properties | None
     ) -> None:
-        if self._up:
+        if self._up and client is self._client:
             self._up = False
             self._put(LinkChanged(False))
             self._log.warning("mqtt.down", why=str(reason))
 
-    def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
+    def _on_message(self, client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
+        if client is not self._client:
+            return
         data = bytes(message.payload[:PAYLOAD_MAX])  # still too long for a frame, and counted as such
         try:
             topic = message.topic
         except UnicodeDecodeError:
             topic = ""
+        if topic == self._canary_topic:
+            client.ack(message.mid, message.qos)
+            self._put(CanarySeen(data))
+            return
         arrived = Arrived(topic, data, self._clock.now_ms(), message.mid, message.qos, self._session)
         if message.qos == 0 and topic.endswith(_BEATS_END) and len(self._beats) < _BEATS_MAX:
             self._beats.append(arrived)
@@ -213,6 +273,7 @@ class MqttEdge:
 _NEXT_STEPS = {
     "login": "Check [broker] user and password_file, or start the receiver anew so that it writes the broker's users.",
     "subscribe": "Give the receiver's user the right to subscribe to bongsu/v1/up/#, and look at max_ack_pending.",
+    "canary": "Give the receiver's user the right to publish and to subscribe to bongsu/v1/canary/+.",
     "certificate": "Check [broker] ca_file, and that the broker's certificate names this host and is not expired.",
     "tls": "Check that the broker speaks TLS on this port (mqtts://), or use mqtt:// on loopback.",
     "refused": "Check that the broker runs and that [broker] names its host and port.",

@@ -97,6 +97,7 @@ class Turn:
             raise Refused(ingest.REPLAY, up.node.id)
         if verdict is Verdict.DUPLICATE:
             return
+        books.vitals.heartbeats += 1
         books.orders.heard(up.node.id, up.key.epoch, up.counter, books.clock.mono_ms())
         fresh = echo_is_fresh(received_ms, beat.echo_server_ms, beat.echo_age_ms)
         books.sightings.note(up.node.id, beat, received_ms if fresh else None)
@@ -361,7 +362,9 @@ class Turn:
         fields = {"incident": d.incident_id, "delivery": d.id, "purpose": d.purpose, "channel": d.channel,
                   "recipient": d.recipient}  # fmt: skip
         if s.done or (state == "sent" and s.open.polls == 0):
-            self.say("info", f"delivery.{state}", **fields, attempts=d.attempts, detail=s.outcome.detail)
+            after_ms = self._books.clock.mono_ms() - s.open.since_ms
+            self.say("info", f"delivery.{state}", **fields, attempts=d.attempts, detail=s.outcome.detail,
+                      after_ms=after_ms)  # fmt: skip
         elif state == "pending":
             self.say("warn", "delivery.retry", **fields, attempts=d.attempts, detail=s.outcome.detail,
                       again_ms=s.after.wait_ms)  # fmt: skip

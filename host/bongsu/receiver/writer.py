@@ -93,6 +93,10 @@ class Writer:
         self._stale = False
         self._was_up = False
         self._known_nodes: set[str] = set()
+        # For who watches over this thread: its turns (and looks at a store that is away), and the last commit (UTC ms).
+        self.turns = 0
+        self.committed_ms: int | None = None
+        self.store_ok = True
         try:
             with self._transaction() as conn:
                 self._data_version = self._version()
@@ -114,6 +118,11 @@ class Writer:
         self.put(Stop())
         self._thread.join()
 
+    @property
+    def waiting(self) -> int:
+        """How long the queue is."""
+        return self._queue.qsize()
+
     def close(self) -> None:
         """Let go of the store; for a writer that was never started."""
         self._conn.close()
@@ -124,6 +133,7 @@ class Writer:
         try:
             while not self._stopping:
                 self.turn(self._gather(self._wait_s()))
+                self.turns += 1
             self._drain()
         except BaseException as err:
             self.failed = err
@@ -244,6 +254,7 @@ class Writer:
                 if books.orders.unanswered():
                     books.orders.expire(conn, self._clock.now_ms())
         self._link_back = False
+        self.committed_ms = self._clock.now_ms()
 
     def _carry_out(self, turn: Turn, arrived: list[Arrived]) -> None:
         """After the commit: first the requests, then the receipts, then the rest."""
@@ -267,12 +278,14 @@ class Writer:
         for level, event, fields in turn.after.lines:
             if event == "event.committed":
                 fields["commit_ms"] = now_ms - fields.pop("received_ms")
+            self.books.vitals.happened(event, fields)
             (self._log.warning if level == "warn" else self._log.info)(event, **fields)
         for node_id, _ in turn.after.seen:
             if node_id not in self._known_nodes:
                 self._known_nodes.add(node_id)
                 self._log.info("node.seen", node=node_id)
         for refusal in turn.refused:
+            self.books.vitals.refused[refusal.reason] += 1
             times = self._seldom.due(f"{refusal.node}:{refusal.reason}", self._clock.mono_ms())
             if times:
                 self._log.warning("frame.refused", node=refusal.node or None, reason=refusal.reason, times=times)
@@ -316,9 +329,11 @@ class Writer:
             return False
         if self._seldom.due("store", self._clock.mono_ms()):
             self._log.error("store.failed", what=what, next=step)
+        self.store_ok = False
         while not self._stopping:
             try:
                 self._read_anew()
+                self.store_ok = True
                 break
             except (BongsuError, DBAPIError):
                 self._pause()
@@ -326,6 +341,7 @@ class Writer:
 
     def _pause(self) -> None:
         """Wait before the store is tried again; messages are let go (they come again), a stop is obeyed."""
+        self.turns += 1
         end_s = time.monotonic() + _STORE_PAUSE_S
         while not self._stopping and time.monotonic() < end_s:
             try:

@@ -1,0 +1,71 @@
+"""The canary: a message that the receiver sends itself through the broker every 10 s. Pure: monotonic ms are arguments.
+
+A session can look alive and deliver nothing (FACTS 5): connected, pinged, and deaf. Two canaries that do not come back
+are a fault, and the session is begun anew under a new MQTT client id. While the link is down, nothing is expected; the
+first canary follows a moment after the link came up.
+"""
+
+from typing import Literal
+
+EVERY_MS = 10_000
+# After the link came up the broker may still be busy with what waited in the session.
+_SETTLE_MS = 1_000
+LOST_AFTER = 2
+# A broker that refuses canaries would otherwise be asked for a new session every 20 s.
+RENEW_EVERY_MS = 600_000
+
+Act = Literal["send", "renew"]
+
+
+def topic(sender: int) -> str:
+    """Where a receiver's canaries fly."""
+    return f"bongsu/v1/canary/{sender}"
+
+
+class Canary:
+    """One receiver's. `look` and `heard` may be called by different threads: `heard` only sets what `look` reads."""
+
+    def __init__(self) -> None:
+        self.missing = 0
+        self.lost = False
+        self.number = 0
+        self.round_trip_ms: float | None = None
+        self._sent_ms: float | None = None
+        self._next_ms: float | None = None
+        self._renewed_ms: float | None = None
+        self._heard: tuple[int, float] | None = None
+
+    def heard(self, number: int, mono_ms: float) -> None:
+        """A canary came back."""
+        self._heard = (number, mono_ms)
+
+    def look(self, mono_ms: float, link_up: bool) -> Act | None:
+        """What to do now: send the canary `number`, or begin a new session. To be called about once a second."""
+        if not link_up:
+            self._sent_ms = self._next_ms = None
+            self.missing = 0  # nothing is expected of a link that is down, which is a fault of its own
+            return None
+        self._take_heard()
+        if self._next_ms is None:
+            self._next_ms = mono_ms + _SETTLE_MS
+        return self._next(mono_ms) if mono_ms >= self._next_ms else None
+
+    def _take_heard(self) -> None:
+        if self._heard is None or self._sent_ms is None or self._heard[0] != self.number:
+            return
+        self.round_trip_ms = max(0.0, self._heard[1] - self._sent_ms)
+        self.missing, self.lost, self._sent_ms, self._renewed_ms = 0, False, None, None
+
+    def _next(self, mono_ms: float) -> Act:
+        """The time has come for the next one; the last one is missing if it has not come back."""
+        self.missing += self._sent_ms is not None
+        self.lost = self.lost or self.missing >= LOST_AFTER
+        if self.missing >= LOST_AFTER and self._may_renew(mono_ms):
+            self._renewed_ms, self._sent_ms, self._next_ms, self.missing = mono_ms, None, None, 0
+            return "renew"
+        self.number += 1
+        self._sent_ms, self._next_ms = mono_ms, mono_ms + EVERY_MS
+        return "send"
+
+    def _may_renew(self, mono_ms: float) -> bool:
+        return self._renewed_ms is None or mono_ms - self._renewed_ms >= RENEW_EVERY_MS
