@@ -305,6 +305,16 @@ event = Table(
 )
 Index("ix_event_incident_id", event.c.incident_id)
 
+# What retention leaves of an event: enough to know a late repeat of it.
+event_past = Table(
+    "event_past",
+    metadata,
+    Column("node_id", String(12), ForeignKey("node.id"), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("digest", LargeBinary, primary_key=True),  # the first 16 bytes of SHA-256 over the event's content
+)
+
 delivery = Table(
     "delivery",
     metadata,
@@ -477,4 +487,5 @@ audit = Table(
     Column("action", String(40), nullable=False),
     Column("subject", String(100), nullable=False),
     Column("detail", String(300), nullable=False),
+    Column("chain", LargeBinary),  # keyed hash over this row and the one before it (receiver/audit.py)
 )

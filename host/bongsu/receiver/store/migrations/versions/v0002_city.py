@@ -21,6 +21,7 @@ def upgrade() -> None:
     _exercise()
     _console()
     _cluster()
+    _records()
 
 
 def _columns() -> None:
@@ -141,4 +142,17 @@ def _cluster() -> None:
         sa.Column("key", sa.String(32), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_meta")),
+    )
+
+
+def _records() -> None:
+    op.add_column("audit", sa.Column("chain", sa.LargeBinary()))
+    op.create_table(
+        "event_past",
+        sa.Column("node_id", sa.String(12), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["node_id"], ["node.id"], name=op.f("fk_event_past_node_id")),
+        sa.PrimaryKeyConstraint("node_id", "epoch", "number", "digest", name=op.f("pk_event_past")),
     )
