@@ -5,16 +5,79 @@ scope: pytest sets those up before the check below takes its first look.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
 import pytest
+
+from tests import postgres_parts
 
 # How long a process that has been told to end may take, before it counts as left behind.
 ENDING_S = 5.0
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The store's engine."""
+    parser.addoption(
+        "--engine",
+        choices=("sqlite", "postgresql"),
+        default="sqlite",
+        help="Engine of every store that tests make; with postgresql only the tests that make one are run.",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell the helpers."""
+    postgres_parts.choose(config.getoption("--engine"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On PostgreSQL: only tests that touch a store, and none that is about SQLite itself."""
+    if not postgres_parts.on_postgresql():
+        return
+    kept = [item for item in items if _touches_store(item) and item.get_closest_marker("sqlite") is None]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
+
+
+def _touches_store(item: Any) -> bool:
+    source = item.path.read_text(encoding="utf-8")
+    return any(name in source for name in ("receiver_parts", "registry_parts", "postgres_parts"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[postgres_parts.Server]:
+    """The PostgreSQL server of this process."""
+    with postgres_parts.serving() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _engine(request: pytest.FixtureRequest) -> None:
+    """On PostgreSQL the server runs before the first test."""
+    if postgres_parts.on_postgresql():
+        request.getfixturevalue("postgres")
+
+
+@pytest.fixture(autouse=True)
+def _own_databases() -> Iterator[None]:
+    """What databases a test made go with it."""
+    yield
+    server = postgres_parts.running()
+    if server is not None:
+        server.drop_all()
+
+
 def _children() -> set[psutil.Process]:
-    return {p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE}
+    return {p for p in psutil.Process().children(recursive=True) if _counts(p)}
+
+
+def _counts(process: psutil.Process) -> bool:
+    """The database server belongs to the session, and its processes come and go as it likes."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and process.name() != "postgres"
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _describe(process: psutil.Process) -> str:

@@ -31,13 +31,14 @@ from bongsu.receiver.init_data import MASTER_KEY_NAME, init_data
 from bongsu.receiver.keys import load_master
 from bongsu.receiver.log import Log
 from bongsu.receiver.mqtt_edge import Arrived, LinkChanged
-from bongsu.receiver.outbox import SEND, Done, Job
+from bongsu.receiver.jobs import SEND, Done, Job
 from bongsu.receiver.store import open_store, schema
 from bongsu.receiver.wake import notify
 from bongsu.receiver.writer import Writer
 from bongsu.sim.hostnode import HostNode
 from bongsu_wire import frame, kinds, payload, topics
 from bongsu_wire.ccm import CcmKey
+from tests import postgres_parts
 
 SITE = "hannae"
 DEADLINE_S = 20.0
@@ -64,12 +65,13 @@ def make_market(
     """Make it. `urls`: addresses of responders by "<kind>-<rank>", and of "sms" (the gateway)."""
     at_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     urls = {"station-0": "http://127.0.0.1:9/station", "sms": "http://127.0.0.1:9"} if urls is None else urls
-    init_data(data, now_ms=at_ms)
-    text = f'[broker]\nhost = "127.0.0.1"\nport = 0\ntls = {str(tls).lower()}\n'
+    url = postgres_parts.store_url(data)
+    init_data(data, now_ms=at_ms, store_url=None if url.startswith("sqlite") else url)
+    text = f'[store]\nurl = "{url}"\n[broker]\nhost = "127.0.0.1"\nport = 0\ntls = {str(tls).lower()}\n'
     if "sms" in urls:
         text += f'[sms]\nurl = "{urls["sms"]}/send"\nstatus_url = "{urls["sms"]}/status/{{ref}}"\n'
     (data / "receiver.toml").write_text(text)
-    store = open_store(f"sqlite:///{data / 'bongsu.db'}")
+    store = open_store(url)
     master = load_master(data / MASTER_KEY_NAME)
     try:
         with store.write() as conn:
@@ -416,7 +418,7 @@ class Hall:
 
     def rows(self, table: Any) -> list[Any]:
         """All rows of a table."""
-        store = open_store(f"sqlite:///{self.data / 'bongsu.db'}")
+        store = open_store(postgres_parts.store_url(self.data))
         try:
             with store.read() as conn:
                 return list(conn.execute(select(table)))

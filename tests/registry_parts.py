@@ -16,6 +16,7 @@ from bongsu.cli.errors import run
 from bongsu.cli.main import cli
 from bongsu.receiver import registry
 from bongsu.receiver.store import Store, open_store, schema
+from tests import postgres_parts
 
 NOW_MS = 1_772_000_000_000
 NODE = "a0b1c2d3e4f5"
@@ -54,7 +55,7 @@ def bongsu_process(*args: object, **more: object) -> "subprocess.Popen[str]":
 @contextmanager
 def new_store(folder: Path) -> Iterator[Store]:
     """A migrated store in `folder`."""
-    store = open_store(f"sqlite:///{folder / 'bongsu.db'}")
+    store = open_store(postgres_parts.store_url(folder))
     try:
         yield store
     finally:

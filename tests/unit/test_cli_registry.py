@@ -215,8 +215,8 @@ def test_missing_database_is_not_made_anew(data: Path, no_receiver: list[int], w
         ("sqlite://", "names no file"),
         ("sqlite:///:memory:", "names no file"),
         ("nonsense", "not usable"),
-        ("postgresql://h/d", "postgresql is not supported yet, only sqlite"),
-        ("postgresql+psycopg://h/d", "only sqlite"),
+        ("postgresql://h/d", "postgresql is not supported, PostgreSQL is postgresql+psycopg://"),
+        ("postgresql+psycopg://127.0.0.1:1/d", "the database server does not answer"),
     ],
 )
 def test_mistyped_store_url(data: Path, no_receiver: list[int], words: list[str], url: str, says: str) -> None:

@@ -57,6 +57,7 @@ def _autoincrements(path: Path) -> set[str]:
     return {name for (name,) in rows}
 
 
+@pytest.mark.sqlite
 def test_migrations_make_the_schema(tmp_path: Path) -> None:
     with new_store(tmp_path):
         pass

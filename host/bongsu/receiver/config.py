@@ -9,7 +9,7 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -26,9 +26,10 @@ class ConfigError(BongsuError):
 
 
 class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[store] url: SQLAlchemy URL."""
+    """[store] url: SQLAlchemy URL; password_file: holds the database user's password (PostgreSQL)."""
 
     url: Annotated[str, msgspec.Meta(min_length=1)] = "sqlite:///bongsu.db"
+    password_file: str | None = None
 
 
 class BrokerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -133,10 +134,21 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def store_url(self) -> str:
-        """The store's URL with a relative SQLite file made absolute."""
+        """The store's URL with file names made absolute: SQLite's file; the password's file and the CA's of
+        PostgreSQL.
+        """
         url = self.store.url
+        if not url.startswith("sqlite"):
+            return self._postgres_url(url)
         match = re.fullmatch(r"(sqlite(?:\+\w+)?:///)([^/].*)", url)
         return f"{match[1]}{self.path(match[2])}" if match and match[2] != ":memory:" else url
+
+    def _postgres_url(self, url: str) -> str:
+        url = re.sub(r"(?<=[?&]sslrootcert=)(?!system(?:&|$))([^/&][^&]*)", lambda m: str(self.path(m[1])), url)
+        if self.store.password_file is None:
+            return url
+        name = quote(str(self.path(self.store.password_file)), safe="/")
+        return f"{url}{'&' if '?' in url else '?'}bongsu_password_file={name}"
 
 
 def load(path: Path) -> Config:

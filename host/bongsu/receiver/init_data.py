@@ -3,6 +3,7 @@
 import datetime as dt
 import errno
 import fcntl
+import json
 import os
 import secrets
 import shutil
@@ -11,7 +12,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from sqlalchemy import insert
+from sqlalchemy import Connection, insert, select
 
 from bongsu.errors import BongsuError
 from bongsu.receiver import certificates
@@ -21,6 +22,7 @@ from bongsu.receiver.store import open_store, schema
 
 DATABASE_NAME = "bongsu.db"
 _TEMP_PREFIX = ".bongsu-init-"
+_SQLITE_SETTING = 'url = "sqlite:///bongsu.db"'
 
 CONFIG_TEXT = """\
 # Settings of the Bongsu receiver. Paths are relative to this file's folder; times are seconds. A receiver reads them
@@ -83,11 +85,12 @@ class InitError(BongsuError):
     """The data folder cannot be made; nothing was left in its place."""
 
 
-def init_data(folder: Path, *, now_ms: int, hosts: tuple[str, ...] = ()) -> None:
+def init_data(folder: Path, *, now_ms: int, hosts: tuple[str, ...] = (), store_url: str | None = None) -> None:
     """Make a data folder: CA, server certificate, master key, settings, database with a sender number for this
     receiver.
 
-    `hosts`: further names and addresses of the broker, for its certificate. Raises InitError, for example if the folder
+    `hosts`: further names and addresses of the broker, for its certificate; `store_url`: an empty PostgreSQL database
+    in place of a SQLite file in the folder. Raises InitError, for example if the folder
     holds something.
     """
     target = Path(os.path.abspath(folder))
@@ -99,7 +102,7 @@ def init_data(folder: Path, *, now_ms: int, hosts: tuple[str, ...] = ()) -> None
         raise _failed(target, err) from None
     try:
         try:
-            _fill(made, now_ms, hosts)
+            _fill(made, now_ms, hosts, store_url)
             os.fsync(lock)
             os.rename(made, target)  # replaces an empty folder, refuses one that holds something
             _sync_folder(target.parent)
@@ -138,7 +141,7 @@ def _refuse_used(target: Path) -> None:
         raise InitError(f"{target} is not empty; nothing was changed", "Name a new or empty folder by --data.")
 
 
-def _fill(made: Path, now_ms: int, hosts: tuple[str, ...]) -> None:
+def _fill(made: Path, now_ms: int, hosts: tuple[str, ...], store_url: str | None) -> None:
     ca = certificates.make_ca(dt.datetime.fromtimestamp(now_ms / 1000, dt.UTC))
     server = certificates.make_server(ca, hosts)
     (made / "ca").mkdir(mode=0o700)
@@ -147,14 +150,32 @@ def _fill(made: Path, now_ms: int, hosts: tuple[str, ...]) -> None:
     _write(made / "ca" / "server.key", server.key_pem())
     _write(made / "ca" / "server.crt", server.cert_pem())
     _write(made / MASTER_KEY_NAME, secrets.token_bytes(MASTER_KEY_LEN))
-    _write(made / CONFIG_NAME, CONFIG_TEXT.format(host="0.0.0.0" if hosts else "127.0.0.1").encode())
-    _write(made / DATABASE_NAME, b"")
-    store = open_store(f"sqlite:///{made / DATABASE_NAME}")
+    settings = CONFIG_TEXT.format(host="0.0.0.0" if hosts else "127.0.0.1")
+    if store_url is None:
+        _write(made / DATABASE_NAME, b"")
+    else:
+        settings = settings.replace(_SQLITE_SETTING, f"url = {_toml_text(store_url)}", 1)
+    _write(made / CONFIG_NAME, settings.encode())
+    store = open_store(store_url or f"sqlite:///{made / DATABASE_NAME}")
     try:
         with store.write() as conn:
+            _refuse_taken(conn)
             conn.execute(insert(schema.receiver).values(new_receiver(now_ms)))
     finally:
         store.close()
+
+
+def _toml_text(text: str) -> str:
+    return json.dumps(text)  # a JSON string is a TOML string
+
+
+def _refuse_taken(conn: Connection) -> None:
+    """A database that receivers use already has a master key of its own."""
+    if conn.execute(select(schema.receiver.c.sender).limit(1)).first() is not None:
+        raise InitError(
+            "the database belongs to an installation already; nothing was changed",
+            "For a further receiver of it: bongsu init --join SETTINGS; else name an empty database.",
+        )
 
 
 def new_receiver(now_ms: int) -> dict[str, object]:

@@ -2,7 +2,8 @@
 
 SQLite runs with WAL, synchronous=FULL (a committed alarm survives a power cut) and foreign keys. The sqlite3 driver's
 own idea of when a transaction begins is switched off: `Store.write` begins IMMEDIATE, so a writer waits for its turn at
-the start instead of failing half-way; `Store.read` begins deferred and sees one moment.
+the start instead of failing half-way; `Store.read` begins deferred and sees one moment. On PostgreSQL (postgres.py) an
+advisory lock and REPEATABLE READ give the same.
 """
 
 import time
@@ -13,16 +14,16 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
 
 from bongsu.errors import BongsuError
-from bongsu.receiver.store import changes
+from bongsu.receiver.store import changes, postgres
 
 SCHEMA_HEAD = "0002"
 # How long a transaction waits for another process's. The receiver's own transactions take milliseconds.
 BUSY_TIMEOUT_MS = 5000
 _READ_OPTION = "bongsu_read"
-_ENGINE_OPTIONS = {"connect_args": {"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}}
+_SQLITE_OPTIONS: dict[str, Any] = {"connect_args": {"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}}
 
 
 class StoreError(BongsuError):
@@ -36,7 +37,15 @@ class Store:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._reading = engine.execution_options(**{_READ_OPTION: True})
+        options: dict[str, Any] = {_READ_OPTION: True}
+        if not self.is_sqlite:
+            options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        self._reading = engine.execution_options(**options)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """True for SQLite: one file, one receiver; False for PostgreSQL."""
+        return self.engine.dialect.name == "sqlite"
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -65,13 +74,7 @@ def open_store(url: str, *, migrate: bool = True) -> Store:
     With `migrate` False the store must be at this version's schema already. Raises StoreError: unknown engine,
     unreadable or foreign file, newer schema.
     """
-    made = _parsed(url)
-    try:
-        engine = create_engine(made, hide_parameters=True, **_ENGINE_OPTIONS)
-    except (ArgumentError, ImportError) as err:
-        raise _unusable(str(err)) from None
-    _prepare_sqlite(engine)
-    store = Store(engine)
+    store = Store(_engine(_parsed(url)))
     try:
         _bring_to_head(store, migrate)
     except BaseException:
@@ -80,12 +83,58 @@ def open_store(url: str, *, migrate: bool = True) -> Store:
     return store
 
 
+def _engine(url: URL) -> Engine:
+    try:
+        if url.get_backend_name() == "sqlite":
+            engine = create_engine(url, hide_parameters=True, **_SQLITE_OPTIONS)
+            _prepare_sqlite(engine)
+        else:
+            url, options = postgres.options(url)
+            engine = create_engine(url, hide_parameters=True, **options)
+            postgres.prepare(engine, lambda conn: bool(conn.get_execution_options().get(_READ_OPTION)))
+    except ImportError:
+        raise StoreError(
+            "the driver of PostgreSQL is not installed", "Install it: pip install 'bongsu[postgres]'"
+        ) from None
+    except (OSError, UnicodeDecodeError) as err:
+        name = url.query.get(postgres.PASSWORD_FILE)
+        raise StoreError(
+            f"cannot read [store] password_file {name}: {getattr(err, 'strerror', None) or 'it is not UTF-8'}",
+            "Name the file that holds the database user's password.",
+        ) from None
+    except ArgumentError as err:
+        raise _unusable(str(err)) from None
+    return engine
+
+
 def require_database(url: str) -> None:
     """Refuse a database that is not there: SQLite would make it anew, and an empty registry knows no node.
 
     Only `bongsu init` makes one. Raises StoreError; also for one in memory, and for a URL that is no store's.
     """
-    name = (_parsed(url).database or "").removeprefix("file:").partition("?")[0]
+    made = _parsed(url)
+    if made.get_backend_name() == "sqlite":
+        _require_file(made)
+    else:
+        _require_tables(made)
+
+
+def _require_tables(url: URL) -> None:
+    store = Store(_engine(url))
+    try:
+        with store.read() as conn:
+            found = schema_version(conn)
+    finally:
+        store.close()
+    if found is None:
+        raise StoreError(
+            f"the database {postgres.place(url)} is empty",
+            "Restore the backup, or correct [store] url in receiver.toml; only `bongsu init` makes a new one.",
+        )
+
+
+def _require_file(url: URL) -> None:
+    name = (url.database or "").removeprefix("file:").partition("?")[0]
     if name in ("", ":memory:"):
         raise _unusable("it names no file")
     try:
@@ -109,14 +158,19 @@ def _parsed(url: str) -> URL:
         made = make_url(url)
     except ArgumentError as err:
         raise _unusable(str(err)) from None
-    if made.drivername not in ("sqlite", "sqlite+pysqlite"):
-        raise _unusable(f"{made.drivername} is not supported yet, only sqlite")
+    if made.get_backend_name() == "postgresql":
+        if (why := postgres.problem(made)) is not None:
+            raise _unusable(why)
+    elif made.drivername not in ("sqlite", "sqlite+pysqlite"):
+        raise _unusable(f"{made.drivername} is not supported, only sqlite and {postgres.DRIVER}")
     return made
 
 
 def _unusable(why: str) -> StoreError:
     return StoreError(
-        f"store URL is not usable: {why}", "Set [store] url in receiver.toml, for example sqlite:///bongsu.db."
+        f"store URL is not usable: {why}",
+        "Set [store] url in receiver.toml, for example sqlite:///bongsu.db or "
+        f"{postgres.DRIVER}://bongsu@db.example/bongsu.",
     )
 
 
@@ -180,6 +234,8 @@ def _upgrade(conn: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.attributes["connection"] = conn
+    if conn.dialect.name != "sqlite":
+        postgres.patient(conn)
     command.upgrade(config, "head")
 
 
@@ -214,20 +270,19 @@ def _store_errors(engine: Engine) -> Iterator[None]:
     try:
         yield
     except DBAPIError as err:
-        known = explain(str(err.orig))
-        where = engine.url.database or engine.url.host or ""
+        known = None if isinstance(err, IntegrityError | DataError) else explain(str(err.orig))
+        where = engine.url.database if engine.dialect.name == "sqlite" else postgres.place(engine.url)
         if known is not None:
             raise StoreError(f"{known[0]} ({where})", known[1]) from None
         if isinstance(err, OperationalError):
-            raise StoreError(
-                f"the store failed: {err.orig} ({where})", "Check that the database is reachable."
-            ) from None
+            said = str(err.orig).partition("\n")[0]
+            raise StoreError(f"the store failed: {said} ({where})", "Check that the database is reachable.") from None
         raise
 
 
 def explain(driver_text: str) -> tuple[str, str] | None:
     """(what is wrong, next step) of a driver's error text; None if it is not a known operational cause."""
-    for mark, message, next_step in _SQLITE_CAUSES:
+    for mark, message, next_step in (*_SQLITE_CAUSES, *postgres.CAUSES):
         if mark in driver_text:
             return message, next_step
     return None
