@@ -77,14 +77,29 @@ class Installation:
 
     @contextmanager
     def writing(self, topic: "Topic" = "registry") -> "Iterator[Connection]":
-        """One writing transaction on its store; after the commit the running receiver, if there is one, is told of
-        `topic`.
+        """One writing transaction on its store, with its trace in the audit; after the commit the running receiver, if
+        there is one, is told of `topic`.
         """
+        from bongsu.receiver import audit
         from bongsu.receiver.wake import notify
 
         with self.store() as store, store.write() as conn:
+            audit.begin(conn)
             yield conn
+            audit.conclude(conn, actor=actor(), action=command_name(), now_ms=now_ms())
+            self._seal(conn)
         notify(self.data, topic)
+
+    def _seal(self, conn: "Connection") -> None:
+        """Seal the audit's new rows now, if the master key is at hand; else a receiver does it."""
+        from bongsu.receiver import audit
+        from bongsu.receiver.keys import KeyFault
+
+        try:
+            key = audit.chain_key(self.master())
+        except KeyFault:
+            return
+        audit.seal(conn, key)
 
 
 def checked_config(path: Path) -> "Config":
@@ -144,3 +159,9 @@ def actor() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return f"uid {os.getuid()}"
+
+
+def command_name() -> str:
+    """The running command for the audit: "site.add"."""
+    context = click.get_current_context(silent=True)
+    return ".".join(context.command_path.split()[1:]) if context is not None else "unnamed"

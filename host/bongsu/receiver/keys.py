@@ -5,6 +5,8 @@ A secret is wrapped by AES-256-GCM under the master key; its purpose ("node-key:
 is the associated data, so that a wrapped value moved to another row does not open.
 """
 
+import hashlib
+import hmac
 import os
 import secrets
 from dataclasses import dataclass, field
@@ -40,9 +42,14 @@ class MasterKey:
                 f"the master key has {len(raw)} bytes, not {MASTER_KEY_LEN}", "Restore master.key from the backup."
             )
         self._gcm = AESGCM(raw)
+        self._raw = raw
 
     def __repr__(self) -> str:
         return "MasterKey(hidden)"
+
+    def derive(self, purpose: str) -> bytes:
+        """A key of 32 bytes for another use than wrapping."""
+        return hmac.new(self._raw, f"bongsu derived key:{purpose}".encode(), hashlib.sha256).digest()
 
     def wrap(self, secret: bytes, purpose: str) -> bytes:
         """`secret` sealed for one purpose: version (1) + nonce (12) + ciphertext + tag (16)."""

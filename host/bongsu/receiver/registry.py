@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, func, insert, select, update
 
 from bongsu.errors import BongsuError
+from bongsu.receiver import audit as audit_rows
 from bongsu.receiver import fields, phone
 from bongsu.receiver.keys import retire_node_keys
 from bongsu.receiver.store import schema
@@ -358,9 +359,8 @@ def show_node(conn: Connection, node_id: str) -> Row:
 
 
 def audit(conn: Connection, *, actor: str, action: str, subject: str, detail: str, now_ms: int) -> None:
-    """Write down who did what by hand."""
-    values = {"at_ms": now_ms, "actor": actor[:100], "action": action, "subject": subject[:100], "detail": detail[:300]}
-    conn.execute(insert(schema.audit).values(values))
+    """Write down who did what by hand (audit.py)."""
+    audit_rows.write(conn, actor=actor, action=action, subject=subject, detail=detail, now_ms=now_ms)
 
 
 def _refuse_taken(conn: Connection, table: Table, wanted: Any, what: str) -> None:

@@ -41,6 +41,12 @@ def note(conn: Connection, topic: str, *ids: str | int) -> None:
     known.setdefault(topic, set()).update(map(str, ids) if ids else ("*",))
 
 
+def noted(conn: Connection) -> Notes:
+    """What the running transaction has noted so far; "*": all of a topic."""
+    found: Notes = conn.info.get(_NOTES, {})
+    return found
+
+
 def begin(conn: Connection) -> None:
     """A transaction begins: nothing of an earlier one that failed counts."""
     conn.info.pop(_NOTES, None)
