@@ -7,17 +7,21 @@ is the associated data, so that a wrapped value moved to another row does not op
 
 import hashlib
 import hmac
+import base64
 import os
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from bongsu.errors import BongsuError
-from bongsu.receiver.store import schema
+from bongsu.receiver.store import changes, schema
 
 MASTER_KEY_NAME = "master.key"
 NODE_KEY_LEN = 16
@@ -26,6 +30,7 @@ EPOCH_MAX = 255
 # An old key stays valid on the uplink this long after the new one's first authentic frame (DESIGN section 5).
 OLD_KEY_VALID_MS = 24 * 3600 * 1000
 _NONCE_LEN = 12
+_DERIVED_LEN = 24
 _WRAP_VERSION = b"\x01"
 
 
@@ -55,6 +60,13 @@ class MasterKey:
         """`secret` sealed for one purpose: version (1) + nonce (12) + ciphertext + tag (16)."""
         nonce = os.urandom(_NONCE_LEN)
         return _WRAP_VERSION + nonce + self._gcm.encrypt(nonce, secret, purpose.encode())
+
+    def derive_text(self, purpose: str) -> str:
+        """A secret of 192 bits as text, always the same for one purpose: for what every receiver of an installation has
+        to know without asking another (HKDF-SHA-256; who has it learns nothing of the master key).
+        """
+        raw = HKDF(hashes.SHA256(), length=_DERIVED_LEN, salt=None, info=purpose.encode()).derive(self._raw)
+        return base64.urlsafe_b64encode(raw).decode()
 
     def unwrap(self, wrapped: bytes, purpose: str) -> bytes:
         """The secret. Raises KeyFault if it was changed, or wrapped for another purpose or under another key."""
@@ -134,10 +146,10 @@ def usable_keys(
     conn: Connection,
     master: MasterKey,
     now_ms: int,
-    node_id: str | None = None,
+    node_id: str | Collection[str] | None = None,
     damaged: list[tuple[str, int]] | None = None,
 ) -> list[NodeKey]:
-    """Keys whose uplink frames may be accepted now, of one node or of all, newest epoch first per node.
+    """Keys whose uplink frames may be accepted now, of one node, of some or of all, newest epoch first per node.
 
     With `damaged`, (node, epoch) of keys that do not open are put there. Raises KeyFault for them otherwise.
     """
@@ -150,7 +162,7 @@ def usable_keys(
         .order_by(table.c.node_id, table.c.epoch.desc())
     )
     if node_id is not None:
-        query = query.where(table.c.node_id == node_id)
+        query = query.where(table.c.node_id.in_([node_id] if isinstance(node_id, str) else node_id))
     found = []
     for r in conn.execute(query):
         try:
@@ -182,6 +194,7 @@ def activate(conn: Connection, node_id: str, epoch: int, now_ms: int) -> bool:
     )
     conn.execute(update(table).where(mine, table.c.state == "pending", table.c.epoch < epoch).values(state="retired"))
     conn.execute(update(table).where(mine, table.c.epoch == epoch).values(state="active", activated_ms=now_ms))
+    changes.note(conn, "node", node_id)
     return True
 
 

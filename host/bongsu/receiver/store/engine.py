@@ -41,6 +41,7 @@ class Store:
         if not self.is_sqlite:
             options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         self._reading = engine.execution_options(**options)
+        changes.watch(engine)
 
     @property
     def is_sqlite(self) -> bool:
@@ -53,7 +54,7 @@ class Store:
         locked, full or read-only.
         """
         with _store_errors(self.engine), self.engine.begin() as conn:
-            changes.begin(conn)
+            changes.begin_watched(conn)
             yield conn
             changes.store(conn, time.time_ns() // 1_000_000)
 
