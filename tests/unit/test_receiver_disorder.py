@@ -1,9 +1,6 @@
 """What goes wrong in the wrong order: events that overtake each other, transactions that fail, links that blink."""
 
-import asyncio
-import io
 import itertools
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,18 +10,13 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
-from bongsu.channels.base import Message, Outcome
 from bongsu.channels.webhook import signed_headers
 from bongsu.receiver import orders, registry, responders
-from bongsu.receiver.clock import SystemClock
 from bongsu.receiver.keys import MASTER_KEY_NAME, KeyFault, load_master
-from bongsu.receiver.log import Log
 from bongsu.receiver.mqtt_edge import LinkChanged
-from bongsu.receiver.outbox import SEND, Done, Job, Lease
-from bongsu.receiver.relay import ChannelRelay
 from bongsu.receiver.store import open_store, schema
 from bongsu_wire import kinds, topics
-from tests.receiver_parts import DEADLINE_S, SECRET, SITE, Desk, desk, make_market
+from tests.receiver_parts import SECRET, SITE, Desk, desk, make_market
 
 ALARM, RESTORE, FAULT, CLEAR = kinds.ALARM, kinds.RESTORE, kinds.FAULT, kinds.FAULT_CLEAR
 HEAT, SMOKE = kinds.HEAT, kinds.SMOKE
@@ -337,68 +329,3 @@ def test_blips_of_the_brokers_link_hide_no_dead_node(tmp_path: Path) -> None:
             d.pass_time(2_000)
             d.writer.turn([LinkChanged(True)])
         assert faults(d) == [("node:a0b1c2000000", False)]
-
-
-# ---- stations that hang
-
-
-class Stations:
-    """Webhooks. Who is called dead answers nobody; counts the requests that hang, waits for `wanted` jobs."""
-
-    def __init__(self, wanted: int) -> None:
-        self.hanging, self.most_hanging = 0, 0
-        self._wanted, self._done = wanted, list[Done]()
-        self.all_done = threading.Event()
-
-    async def send(self, m: Message) -> Outcome:
-        """Answer at once, or never."""
-        if "dead" not in m.target["url"]:
-            return Outcome("accepted", "HTTP 200")
-        self.hanging += 1
-        self.most_hanging = max(self.most_hanging, self.hanging)
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    async def check(self, m: Message, ref: str) -> Outcome:
-        """Never asked."""
-        raise AssertionError
-
-    async def aclose(self) -> None:
-        """Nothing to close."""
-
-    def take(self, done: Done) -> None:
-        """A job's end."""
-        self._done.append(done)
-        if len(self._done) == self._wanted:
-            self.all_done.set()
-
-    def accepted(self) -> list[int]:
-        """Which deliveries were taken."""
-        return sorted(done.delivery_id for done in self._done if done.outcome.state == "accepted")
-
-
-def webhook(number: int, host: str) -> Job:
-    """A job for a station."""
-    return Job(
-        number, "webhook", SEND, Message(number, "key", "alarm", {"url": f"http://{host}/{number}", "secret": ""}, {})
-    )
-
-
-@pytest.mark.parametrize("dead_hosts", [1, 3])
-def test_stations_that_hang_delay_no_other(dead_hosts: int) -> None:
-    dead = [webhook(i, f"dead-{i % dead_hosts}") for i in range(120)]
-    well = [webhook(1000 + i, "centre") for i in range(120)]
-    stations, lease = Stations(len(well)), Lease(SystemClock(), 600_000)
-    lease.renew()
-    log = Log("json", io.StringIO())
-    relay = ChannelRelay({"webhook": stations}, stations.take, lease, log, 64)
-    relay.start()
-    try:
-        relay.take(dead)  # all of them first
-        relay.take(well)
-        assert stations.all_done.wait(DEADLINE_S / 4), "they wait for the dead"  # less than the relay's own patience
-        assert stations.accepted() == [job.delivery_id for job in well]
-        assert stations.most_hanging == 16 * dead_hosts
-    finally:
-        relay.close()
-        log.close()

@@ -19,7 +19,8 @@ from bongsu.receiver.incidents import FAULT
 from bongsu.receiver.keys import MasterKey
 from bongsu.receiver.liveness import Liveness
 from bongsu.receiver.orders import Orders
-from bongsu.receiver.outbox import Lease, Outbox
+from bongsu.receiver.jobs import Lease
+from bongsu.receiver.outbox import Outbox
 from bongsu.receiver.sightings import Sightings
 from bongsu.receiver.state import Vitals
 from bongsu.receiver.store import schema

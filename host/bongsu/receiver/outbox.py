@@ -6,7 +6,6 @@ receiver that was asleep for too long changes nothing. All tries of a delivery c
 """
 
 import heapq
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -18,10 +17,10 @@ from bongsu.receiver import delivery_policy, rows
 from bongsu.receiver.casebook import Body, Planned, Told
 from bongsu.receiver.clock import Clock
 from bongsu.receiver.delivery_policy import ALARM, ESCALATION, WEBHOOK, After, Chance, Delivery, Policy
+from bongsu.receiver.jobs import CHECK, SEND, Done, Job, Lease
 from bongsu.receiver.store import schema
 
 Fields = dict[str, Any]
-SEND, CHECK = "send", "check"
 _DETAIL_MAX = 300
 _CLAIM_AT_ONCE = 500
 # In place of a secret that there is not: no form of one, so the channel refuses to sign with it, and says why.
@@ -32,46 +31,6 @@ _WAITING = ("pending", "sent")
 # What a finished job writes; the times of what was reached before stay.
 _RESULT = ("state", "attempts", "next_at_ms", "lease_token", "lease_until_ms", "ref", "last_error")
 _REACHED = {"sent_ms": "sent", "accepted_ms": "accepted", "delivered_ms": "delivered"}
-
-
-class Lease:
-    """This process's hold on the deliveries that it has under way. Read by the relay, renewed by the writer."""
-
-    def __init__(self, clock: Clock, length_ms: int) -> None:
-        self.token = secrets.token_hex(16)
-        self.length_ms = length_ms
-        self._clock = clock
-        self._until_mono_ms = 0
-
-    def renew(self) -> tuple[str, int]:
-        """Token and end (UTC ms) to be written; counts from now."""
-        self._until_mono_ms = self._clock.mono_ms() + self.length_ms
-        return self.token, self._clock.now_ms() + self.length_ms
-
-    def holds(self) -> bool:
-        """False once so much time went by that another receiver may have taken over."""
-        return self._clock.mono_ms() < self._until_mono_ms
-
-
-@dataclass(slots=True)
-class Job:
-    """Something for the relay to do: hand over a message, or ask about one."""
-
-    delivery_id: int
-    channel: str
-    action: str
-    message: Message
-    ref: str | None = None
-
-
-@dataclass(slots=True)
-class Done:
-    """A job's end. `took_ms`: how long the other side took."""
-
-    delivery_id: int
-    action: str
-    outcome: Outcome
-    took_ms: int
 
 
 class Relay(Protocol):

@@ -1,6 +1,6 @@
 """The receiver as a whole: who is started in which order, what the main thread waits for, how it ends.
 
-broker -> MQTT edge (paho's thread) -> queue -> writer (thread) -> relay (thread, asyncio) -> channels
+broker -> MQTT edge (paho's thread) -> queue -> writer (thread) -> relay (process, asyncio) -> channels
 """
 
 import fcntl
@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import insert, select
 
 from bongsu.channels import texts
-from bongsu.channels.wiring import Channels
+from bongsu.channels.wiring import sms_gateway
 from bongsu.errors import BongsuError
 from bongsu.receiver import mqtt_edge
 from bongsu.receiver.books import Settings
@@ -30,7 +30,7 @@ from bongsu.receiver.config import Config
 from bongsu.receiver.keys import MASTER_KEY_NAME, BrokerLogin, MasterKey, broker_logins, load_master
 from bongsu.receiver.log import Log
 from bongsu.receiver.mqtt_edge import LinkChanged, MqttEdge
-from bongsu.receiver.relay import ChannelRelay
+from bongsu.receiver.relay_process import RelayProcess
 from bongsu.receiver.store import Store, open_store, schema
 from bongsu.receiver.wake import SOCKET_NAME
 from bongsu.receiver.writer import Wake, Writer
@@ -146,7 +146,9 @@ class _Service:
         settings = Settings.of(config, self._sender)
         writer = Writer(self._store, settings, self._master, self._clock, self._log)
         writer.on_failure = self._signals.poke
-        relay = ChannelRelay(Channels(config), writer.put, writer.books.lease, self._log, config.dispatch.workers)
+        if config.sms is not None:
+            sms_gateway(config, config.sms)  # what is wrong with it is said now, not by the relay
+        relay = RelayProcess(config, writer.put, writer.books.lease, self._log)
         if config.broker.mode == "embedded":
             self._broker = EmbeddedBroker(config.broker, config.data_dir, self._sender, self._log)
         with ExitStack() as parts:

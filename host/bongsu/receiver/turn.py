@@ -20,7 +20,8 @@ from bongsu.receiver.ingest import Refused, Uplink
 from bongsu.receiver.liveness import ANSWER_AFTER_MS, echo_is_fresh
 from bongsu.receiver.log import Log
 from bongsu.receiver.mqtt_edge import Arrived
-from bongsu.receiver.outbox import Done, Job, Late, Settled
+from bongsu.receiver.jobs import Done, Job
+from bongsu.receiver.outbox import Late, Settled
 from bongsu.receiver.store import schema
 from bongsu.receiver.window import Verdict
 from bongsu_wire import kinds, payload

@@ -22,7 +22,7 @@ from bongsu.receiver.clock import Clock
 from bongsu.receiver.keys import MasterKey
 from bongsu.receiver.log import Log, Seldom
 from bongsu.receiver.mqtt_edge import Arrived, BeatsWait, LinkChanged
-from bongsu.receiver.outbox import Done, Job
+from bongsu.receiver.jobs import Done, Job
 from bongsu.receiver.sightings import SLICE_PAUSE_MS, WRITE_EVERY_MS
 from bongsu.receiver.store import Store
 from bongsu.receiver.store.engine import explain
