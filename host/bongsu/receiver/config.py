@@ -69,11 +69,20 @@ class SmsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class SupervisionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[supervision] silent_after_s: a node that was not seen for so long is a fault; promise 5 wants it under 200 s,
-    after a start as well: startup_grace_s is how long nodes then have to be seen.
+    after a start as well: startup_grace_s is how long nodes then have to be seen. silent_site_share: if so many of a
+    site's nodes fall silent together, that is one fault. disk_low_percent, disk_low_mb, disk_full_mb: free space below
+    which the first and the second disk fault stand. certificate_days: a certificate that ends within them is a fault.
+    queue_max: so much waiting for the receiver is a fault when it lasts.
     """
 
     silent_after_s: Annotated[int, msgspec.Meta(ge=60, le=190)] = 180
     startup_grace_s: Annotated[int, msgspec.Meta(ge=0, le=180)] = 180
+    silent_site_share: Annotated[float, msgspec.Meta(gt=0.5, le=1)] = 0.8
+    disk_low_percent: Annotated[float, msgspec.Meta(ge=0, le=100)] = 10.0
+    disk_low_mb: Annotated[int, msgspec.Meta(ge=0)] = 1024
+    disk_full_mb: Annotated[int, msgspec.Meta(ge=0)] = 200
+    certificate_days: Annotated[int, msgspec.Meta(ge=1, le=3650)] = 30
+    queue_max: Annotated[int, msgspec.Meta(ge=1)] = 2000
 
 
 class DispatchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

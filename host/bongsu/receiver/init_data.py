@@ -51,6 +51,13 @@ max_store_mb = 512
 [supervision]
 # A node that has not been seen for so long is a fault (60 to 190).
 silent_after_s = 180
+# If so large a share of a site's nodes falls silent together, that is one fault of the site.
+silent_site_share = 0.8
+# Free space below which the disk is a fault, and a worse one; days before a certificate's end.
+disk_low_percent = 10.0
+disk_low_mb = 1024
+disk_full_mb = 200
+certificate_days = 30
 
 [dispatch]
 # One delivery: time-out of a request, longest pause between two tries, and when the next contact is told if nobody was

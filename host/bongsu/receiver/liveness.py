@@ -5,6 +5,7 @@ nobody is silent; one link fault stands for all, and afterwards every node gets 
 """
 
 from collections import OrderedDict
+from itertools import takewhile
 
 # A heartbeat proves that the node lives now only if it echoes a server time this young, the way included (DESIGN 5).
 ECHO_MAX_AGE_MS = 120_000
@@ -34,6 +35,7 @@ class Liveness:
         self._silent_after_ms = silent_after_ms
         self._seen_ms: OrderedDict[str, int] = OrderedDict()
         self.silent: set[str] = set()
+        self.generation = 0  # counts up whenever other nodes are watched than before
         self._down_since_ms: int | None = None
         self._link_fault = False
 
@@ -41,6 +43,7 @@ class Liveness:
         """Begin to watch a node, as if seen now; `silent`: it was found silent before this process began."""
         if node in self._seen_ms or node in self.silent:
             return
+        self.generation += 1
         if silent:
             self.silent.add(node)
         else:
@@ -56,8 +59,21 @@ class Liveness:
 
     def forget(self, node: str) -> None:
         """The node left service."""
+        self.generation += 1
         self._seen_ms.pop(node, None)
         self.silent.discard(node)
+
+    @property
+    def is_down(self) -> bool:
+        """Is the receiver's own link down?"""
+        return self._down_since_ms is not None
+
+    def not_heard_since(self, mono_ms: int) -> list[str]:
+        """Nodes that were last seen before this, and have not been found silent yet."""
+        return list(takewhile(lambda node: self._seen_ms[node] < mono_ms, self._seen_ms))
+
+    def __len__(self) -> int:
+        return len(self._seen_ms) + len(self.silent)
 
     def watched(self) -> set[str]:
         """All nodes that are watched."""
@@ -66,6 +82,8 @@ class Liveness:
     def seen(self, node: str, now_ms: int) -> bool:
         """The node gave a sign of life. Returns True if it had been silent."""
         was_silent = node in self.silent
+        if not was_silent and node not in self._seen_ms:
+            self.generation += 1
         self.silent.discard(node)
         self._seen_ms[node] = now_ms
         self._seen_ms.move_to_end(node)
