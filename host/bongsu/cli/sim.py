@@ -12,7 +12,10 @@ from bongsu.errors import BongsuError
 from bongsu.sim.http_peer import MODES, Faults, serve
 
 # Loaded when called, as in the main group: a board needs other modules than a phone does.
-_ELSEWHERE = {"board": ("bongsu.cli.sim_board", "board", "One virtual board on real MicroPython.")}
+_ELSEWHERE = {
+    "board": ("bongsu.cli.sim_board", "board", "One virtual board on real MicroPython."),
+    "fleet": ("bongsu.cli.sim_fleet", "fleet", "A city of nodes in one process."),
+}
 
 
 class _SimGroup(click.Group):
