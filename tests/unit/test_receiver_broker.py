@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bongsu.receiver import broker
+from bongsu.receiver import broker, broker_files
 from bongsu.receiver.broker import BrokerFault, EmbeddedBroker
 from bongsu.receiver.config import BrokerConfig
 from bongsu.receiver.keys import BrokerLogin
@@ -41,8 +41,8 @@ def test_tls_stands_in_it_unless_switched_off() -> None:
 
 def test_a_file_with_passwords_is_written_whole_and_private(tmp_path: Path) -> None:
     path = tmp_path / "nats.conf"
-    broker.write_private(path, "one")
-    broker.write_private(path, "two")
+    broker_files.write_private(path, "one")
+    broker_files.write_private(path, "two")
     assert path.read_text() == "two" and path.stat().st_mode & 0o777 == 0o600
     assert [p.name for p in tmp_path.iterdir()] == ["nats.conf"]
 

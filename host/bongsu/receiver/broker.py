@@ -20,6 +20,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bongsu.errors import BongsuError
+from bongsu.receiver import broker_nats
+from bongsu.receiver.broker_access import nodes_access, receiver_access
+from bongsu.receiver.broker_files import write_private
 from bongsu.receiver.config import BrokerConfig
 from bongsu.receiver.keys import BrokerLogin
 from bongsu.receiver.log import Log
@@ -28,13 +31,6 @@ EXECUTABLE = "nats-server"
 PORT_FILE = "run/broker.port"
 RECEIVER_USER = "receiver"
 
-# How many alarms may be with the receiver, not yet committed. The server allows 65,535 for all of a session.
-_MAX_ACK_PENDING = 8192
-_MAX_CONNECTIONS = 100_000
-_SYNC_INTERVAL = '"1s"'
-# A frame has at most 255 bytes; the server's own session records need a little more. The smaller, the longer a login
-# that floods the broker takes to fill its store.
-_MAX_PAYLOAD = 4 * 1024
 _START_S = 10.0
 _PORT_S = 3.0
 _STOP_S = 5.0
@@ -62,79 +58,16 @@ def find_executable() -> str:
     return found
 
 
-def _quoted(text: str | Path) -> str:
-    return '"' + str(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _user(name: str, password: str, publish: Iterable[str], subscribe: Iterable[str]) -> str:
-    allowed = [", ".join(_quoted(s) for s in subjects) for subjects in (publish, subscribe)]
-    return (
-        f"  {{ user: {_quoted(name)}, password: {_quoted(password)}, allowed_connection_types: [MQTT],"
-        f" permissions: {{ publish: {{ allow: [{allowed[0]}] }}, subscribe: {{ allow: [{allowed[1]}] }} }} }}\n"
-    )
-
-
-def node_user(login: BrokerLogin) -> str:
-    """A node's entry: it may send its own events and heartbeats and hear what is meant for it, nothing else. (In NATS,
-    a topic's "/" is ".".)
-    """
-    up = f"bongsu.v1.up.{login.node_id}"
-    return _user(login.username, login.password, (f"{up}.e", f"{up}.h"), (f"bongsu.v1.down.{login.node_id}",))
-
-
 def configuration(
     config: BrokerConfig, data_dir: Path, *, name: str, port: int, password: str, logins: Iterable[BrokerLogin]
 ) -> str:
     """The text of nats.conf. `password`: the receiver's own."""
     folder = data_dir / "broker"
-    tls = ""
-    if config.tls:
-        cert, key = (_quoted(data_dir / "ca" / part) for part in ("server.crt", "server.key"))
-        tls = f"\n  tls {{ cert_file: {cert}, key_file: {key}, timeout: 10 }}"
-    canary = "bongsu.v1.canary.*"
-    receiver = _user(
-        RECEIVER_USER, password, ("bongsu.v1.down.*", canary), ("bongsu.v1.up.*.e", "bongsu.v1.up.*.h", canary)
-    )
-    # Not `sync_interval: always`: a flush a message costs more than half of the broker's rate and proves nothing to
-    # anybody, because a node keeps its alarm until the receiver's own receipt and sends it again after 5 s.
-    return f"""\
-# Written by the receiver at every start and every change of the registry; changes made here are lost.
-server_name: {_quoted(name)}
-# The server's own protocol: loopback only, and no login may use it.
-host: "127.0.0.1"
-port: -1
-log_file: {_quoted(folder / "nats.log")}
-log_size_limit: 10MB
-log_max_num: 3
-max_connections: {_MAX_CONNECTIONS}
-max_payload: {_MAX_PAYLOAD}
-jetstream {{
-  store_dir: {_quoted(folder / "store")}
-  max_memory_store: 64MB
-  max_file_store: {config.max_store_mb}MB
-  sync_interval: {_SYNC_INTERVAL}
-}}
-mqtt {{
-  host: {_quoted(config.host)}
-  port: {port}
-  ack_wait: "5s"
-  max_ack_pending: {_MAX_ACK_PENDING}
-  reject_qos2_publish: true{tls}
-}}
-authorization {{ users: [
-{receiver}{"".join(node_user(login) for login in logins)}] }}
-"""
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file (0600) so that it is there whole, or as it was."""
-    temp = path.with_name(f".{path.name}.new")
-    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temp.replace(path)
+    tls = (str(data_dir / "ca" / "server.crt"), str(data_dir / "ca" / "server.key")) if config.tls else None
+    place = broker_nats.Place(config.host, port, str(folder / "store"), str(folder / "nats.log"), tls)
+    # The one receiver that can be; of which sender number does not matter.
+    users = [receiver_access(RECEIVER_USER, password, "", None), *nodes_access(logins)]
+    return broker_nats.configuration(name, place, users, max_store_mb=config.max_store_mb)
 
 
 class EmbeddedBroker:
