@@ -6,8 +6,9 @@ Phases: 50 alarms/s, 500 alarms/s, one burst; every alarm comes from a node and 
 incident and one dispatch. Before it, in the same run, the same phases through the floor (bench_floor.py): a bare paho
 subscriber, one fsync'd insert, one POST. Both use the same broker program with the same settings (nats-server,
 as `receiver run` writes them), the same station (bench_sink.py) and the same publisher. A time runs from the
-publisher's call to the station's answer 200. CPU and RSS are those of the one process that is measured, without the
-broker's. All on loopback, bounded, and everything started here is ended here.
+publisher's call to the station's answer 200. CPU and RSS are those of what is measured and its children, without the
+broker's; "machine %" is how busy all cores were, with broker, station and publisher: near 100 these are the limit too.
+All on loopback, bounded, and everything started here is ended here.
 """
 
 import argparse
@@ -65,6 +66,7 @@ class Figures:
     rate_per_s: float
     cpu_s: float
     rss_mib: float
+    machine_percent: int
 
 
 class BenchError(RuntimeError):
@@ -95,10 +97,16 @@ class Program:
             time.sleep(0.02)
         raise BenchError(f"{self.name} is not ready:\n{self._log_path.read_text(errors='replace')[-3000:]}")
 
+    def _family(self) -> list[psutil.Process]:
+        return [self.ps, *self.ps.children(recursive=True)]
+
     def cpu_s(self) -> float:
-        """CPU seconds of the process so far, user and system."""
-        times = self.ps.cpu_times()
-        return float(times.user + times.system)
+        """CPU seconds of the process and its children so far, user and system."""
+        return float(sum(sum(p.cpu_times()[:2]) for p in self._family()))
+
+    def rss_mib(self) -> float:
+        """Resident memory of the process and its children, MiB (what they share counts for each)."""
+        return float(sum(p.memory_info().rss for p in self._family())) / 2**20
 
     def close(self) -> None:
         """SIGTERM to the process, then SIGKILL to what is left of its group."""
@@ -185,11 +193,12 @@ def received(sink_port: int, query: str = "") -> dict[str, Any]:
 def measure(who: Program, phase: Phase, alarms: list[Alarm], publisher: Publisher, sink_port: int) -> Figures:
     """Send one phase and wait until every alarm of it was accepted, or DRAIN_S passed."""
     cpu_before, before = who.cpu_s(), received(sink_port)
+    psutil.cpu_percent()  # begins its span
     sent = publisher.alarms(alarms, phase.rate)
     end = time.monotonic() + DRAIN_S
     while received(sink_port)["count"] < before["count"] + len(sent) and time.monotonic() < end:
         time.sleep(LOOK_S)
-    cpu_s = who.cpu_s() - cpu_before
+    cpu_s, machine_percent = who.cpu_s() - cpu_before, psutil.cpu_percent()
     after = received(sink_port, "?times")
     accepted = {node: after["times"][node] for node in sent if node in after["times"]}
     late = sorted((accepted[node] - sent[node]) / 1e6 for node in accepted) or [float("nan")]
@@ -205,7 +214,8 @@ def measure(who: Program, phase: Phase, alarms: list[Alarm], publisher: Publishe
         max_ms=round(late[-1], 2),
         rate_per_s=round(len(accepted) / seconds, 1),
         cpu_s=round(cpu_s, 2),
-        rss_mib=round(who.ps.memory_info().rss / 2**20, 1),
+        rss_mib=round(who.rss_mib(), 1),
+        machine_percent=round(machine_percent),
     )
 
 
@@ -273,13 +283,13 @@ def run_receiver(folder: Path, phases: list[Phase]) -> list[Figures]:
 def table(figures: list[Figures]) -> str:
     """The figures as a Markdown table."""
     lines = [
-        "| | phase | accepted | p50 ms | p99 ms | max ms | alarms/s | CPU s | RSS MiB |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+        "| | phase | accepted | p50 ms | p99 ms | max ms | alarms/s | CPU s | RSS MiB | machine % |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for f in figures:
         lines.append(
             f"| {f.who} | {f.phase} | {f.accepted}/{f.alarms} | {f.p50_ms} | {f.p99_ms} | {f.max_ms} "
-            f"| {f.rate_per_s:,.0f} | {f.cpu_s} | {f.rss_mib} |"
+            f"| {f.rate_per_s:,.0f} | {f.cpu_s} | {f.rss_mib} | {f.machine_percent} |"
         )
     return "\n".join(lines)
 
