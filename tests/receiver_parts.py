@@ -28,10 +28,10 @@ from bongsu.receiver.certificates import der_of_pem
 from bongsu.receiver.clock import SetClock
 from bongsu.receiver.config import load
 from bongsu.receiver.init_data import MASTER_KEY_NAME, init_data
+from bongsu.receiver.jobs import SEND, Done, Job
 from bongsu.receiver.keys import load_master
 from bongsu.receiver.log import Log
 from bongsu.receiver.mqtt_edge import Arrived, LinkChanged
-from bongsu.receiver.jobs import SEND, Done, Job
 from bongsu.receiver.store import open_store, schema
 from bongsu.receiver.wake import notify
 from bongsu.receiver.writer import Writer
@@ -60,7 +60,13 @@ class Market:
 
 
 def make_market(
-    data: Path, units: int, *, tls: bool = False, urls: dict[str, str] | None = None, now_ms: int | None = None
+    data: Path,
+    units: int,
+    *,
+    tls: bool = False,
+    urls: dict[str, str] | None = None,
+    now_ms: int | None = None,
+    console: bool = False,
 ) -> Market:
     """Make it. `urls`: addresses of responders by "<kind>-<rank>", and of "sms" (the gateway)."""
     at_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
@@ -68,6 +74,7 @@ def make_market(
     url = postgres_parts.store_url(data)
     init_data(data, now_ms=at_ms, store_url=None if url.startswith("sqlite") else url)
     text = f'[store]\nurl = "{url}"\n[broker]\nhost = "127.0.0.1"\nport = 0\ntls = {str(tls).lower()}\n'
+    text += f"[console]\nenabled = {str(console).lower()}\n"
     if "sms" in urls:
         text += f'[sms]\nurl = "{urls["sms"]}/send"\nstatus_url = "{urls["sms"]}/status/{{ref}}"\n'
     (data / "receiver.toml").write_text(text)
@@ -358,7 +365,9 @@ def ask(port: int, path: str, body: dict[str, Any] | None = None) -> dict[str, A
 class Hall:
     """A market whose receiver, station and phone run, and whose nodes are in this process."""
 
-    def __init__(self, folder: Path, units: int, *, tls: bool = False, repeat_s: float = 1.0) -> None:
+    def __init__(
+        self, folder: Path, units: int, *, tls: bool = False, repeat_s: float = 1.0, console: bool = False
+    ) -> None:
         self._stack: list[Any] = []
         folder.mkdir(exist_ok=True)
         secret = folder / "secret"
@@ -374,7 +383,7 @@ class Hall:
             "centre-0": f"http://127.0.0.1:{self.station_port}/centre",
             "sms": f"http://127.0.0.1:{self.phone_port}",
         }
-        self.market = make_market(folder / "data", units, tls=tls, urls=urls)
+        self.market = make_market(folder / "data", units, tls=tls, urls=urls, console=console)
         self.data = self.market.data
         self.receiver = self._start()
         self.port = int((self.data / "run" / "broker.port").read_text())
@@ -434,11 +443,13 @@ class Hall:
 
 
 @contextmanager
-def hall(folder: Path, units: int, *, tls: bool = False, repeat_s: float = 1.0) -> Iterator[Hall]:
+def hall(
+    folder: Path, units: int, *, tls: bool = False, repeat_s: float = 1.0, console: bool = False
+) -> Iterator[Hall]:
     """A hall, set up and taken down."""
     made = Hall.__new__(Hall)
     try:
-        made.__init__(folder, units, tls=tls, repeat_s=repeat_s)  # type: ignore[misc]
+        made.__init__(folder, units, tls=tls, repeat_s=repeat_s, console=console)  # type: ignore[misc]
         yield made
     finally:
         made.close()

@@ -51,6 +51,7 @@ class Log:
     """The log. `form`: "text" or "json"."""
 
     def __init__(self, form: str = "text", stream: TextIO | None = None) -> None:
+        self.form = form
         self._format = _json_line if form == "json" else _text_line
         self._stream = stream if stream is not None else sys.stderr
         self._lines: queue.SimpleQueue[tuple[int, str, str, Fields] | None] = queue.SimpleQueue()

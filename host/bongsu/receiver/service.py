@@ -27,12 +27,14 @@ from bongsu.receiver.books import Settings
 from bongsu.receiver.broker import RECEIVER_USER, EmbeddedBroker
 from bongsu.receiver.clock import SystemClock
 from bongsu.receiver.config import Config
+from bongsu.receiver.feed import Feed
 from bongsu.receiver.keys import MASTER_KEY_NAME, BrokerLogin, MasterKey, broker_logins, load_master
 from bongsu.receiver.log import Log
 from bongsu.receiver.mqtt_edge import LinkChanged, MqttEdge
 from bongsu.receiver.relay_process import RelayProcess
 from bongsu.receiver.store import Store, open_store, schema
 from bongsu.receiver.wake import SOCKET_NAME
+from bongsu.receiver.web import WebProcess
 from bongsu.receiver.writer import Wake, Writer
 
 LOCK_FILE = "run/receiver.lock"
@@ -122,6 +124,11 @@ class _Service:
         self._users_stale = False
         self._down_since_s: float | None = time.monotonic()
         self._ready = False
+        self._feed = Feed()
+
+    def _state(self) -> dict[str, object]:
+        """How the receiver is, for the console."""
+        return {"at_ms": self._clock.now_ms(), "sender": self._sender, "reasons": []}
 
     def _identity(self) -> tuple[int, str]:
         """This receiver's sender number and MQTT client id; made if the store has none."""
@@ -168,6 +175,11 @@ class _Service:
             gc.set_threshold(*_GC_THRESHOLDS)
             edge.start()
             parts.callback(edge.close)
+            if config.console.enabled:
+                web = WebProcess(config, self._feed, self._state, self._log)
+                writer.on_committed = self._feed.changed
+                web.start()
+                parts.callback(web.close)
             self._loop(writer)
             self._log.info("receiver.stopping")
         if writer.failed is not None:
