@@ -61,7 +61,15 @@ def test_whole_registry_by_hand(tmp_path: Path) -> None:
     shown = bongsu("unit", "show", "hannae/a-07", "--data", data).out
     assert "010-****-5678" in shown and "010-****-5432" in shown and NODE in shown
     assert _json(bongsu("site", "list", "--json", "--data", data)) == [
-        {"id": "hannae", "name": "한내시장", "kind": "market", "address": "한내로 12", "tz": "Asia/Seoul", "units": 1}
+        {
+            "id": "hannae",
+            "name": "한내시장",
+            "kind": "market",
+            "address": "한내로 12",
+            "tz": "Asia/Seoul",
+            "area": "",
+            "units": 1,
+        }
     ]
 
 

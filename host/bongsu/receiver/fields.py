@@ -130,3 +130,25 @@ def shown(text: str) -> str:
     """A typed value as errors quote it: short, with nothing invisible left in it."""
     cut = text if len(text) <= 40 else text[:40] + "..."
     return '"' + "".join(c if unicodedata.category(c) not in _BAD_CATEGORIES else f"\\u{ord(c):04x}" for c in cut) + '"'
+
+
+def coordinate(what: str, text: str, limit: int) -> float | None:
+    """Degrees (WGS 84) between -limit and limit, to six decimals (0.1 m); None for an empty text."""
+    value = text.strip()
+    if not value:
+        return None
+    if not re.fullmatch(r"[+-]?[0-9]{1,3}(\.[0-9]{1,20})?", value) or abs(float(value)) > limit:
+        raise FieldError(
+            "bad_coordinate",
+            f"{what} {shown(text)} is not between -{limit} and {limit}",
+            "Write decimal degrees, for example 37.561234.",
+        )
+    return round(float(value), 6) + 0.0  # no negative zero
+
+
+def position(lat: str, lon: str) -> tuple[float | None, float | None]:
+    """(latitude, longitude) in degrees, both or none."""
+    found = coordinate("latitude", lat, 90), coordinate("longitude", lon, 180)
+    if (found[0] is None) != (found[1] is None):
+        raise FieldError("half_position", "latitude and longitude belong together", "Give both, or none.")
+    return found
