@@ -6,23 +6,27 @@ receiver that was asleep for too long changes nothing. All tries of a delivery c
 """
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, select, update
 
 from bongsu.channels.base import Message, Outcome
 from bongsu.receiver import delivery_policy, rows
 from bongsu.receiver.casebook import Body, Planned, Told
 from bongsu.receiver.clock import Clock
-from bongsu.receiver.delivery_policy import ALARM, ESCALATION, WEBHOOK, After, Chance, Delivery, Policy
+from bongsu.receiver.delivery_policy import WEBHOOK, After, Chance, Delivery, Policy
 from bongsu.receiver.jobs import CHECK, SEND, Done, Job, Lease
-from bongsu.receiver.store import schema
+from bongsu.receiver.rows import batched
+from bongsu.receiver.store import changes, schema
 
 Fields = dict[str, Any]
 _DETAIL_MAX = 300
 _CLAIM_AT_ONCE = 500
+# What waits for its next try is left to the receiver that tried it last, unless that one is gone.
+_OTHERS_FIRST_MS = 1_000
+_LEASE_OVER_MS = 50
 # In place of a secret that there is not: no form of one, so the channel refuses to sign with it, and says why.
 _NO_SECRET = "-"
 # Of a message whose incident was closed: about ten minutes.
@@ -44,8 +48,8 @@ class Relay(Protocol):
 class Open:
     """A delivery that is not done: what the policy knows, what is sent, and when it was planned (monotonic ms).
 
-    `under_way`: the relay has it; `sending`: and hands it over (rather than asks about it). `void`: it is not to be
-    tried again once it comes back.
+    `under_way`: the relay has it; `sending`: and hands it over (rather than asks about it); `away`: another receiver
+    has it, as far as is known. `void`: it is not to be tried again once it comes back.
     """
 
     delivery: Delivery
@@ -56,6 +60,7 @@ class Open:
     polls: int = 0
     under_way: bool = False
     sending: bool = False
+    away: bool = False
     void: bool = False
     due_ms: int | None = None
     escalated: bool = False
@@ -139,30 +144,76 @@ class Outbox:
         table = schema.delivery
         waiting = table.c.state.in_(_WAITING)
         opened = select(schema.incident.c.id).where(schema.incident.c.state == "open")
-        stale = update(table).where(table.c.state == "pending", table.c.incident_id.not_in(opened))
-        conn.execute(stale.values(state="cancelled", lease_token=None, lease_until_ms=None))
         if self._alone:
             held = update(table).where(waiting, table.c.lease_token.is_not(None))
             conn.execute(held.values(lease_token=None, lease_until_ms=None, next_at_ms=now_ms))
-        query = select(table).where(waiting).order_by(table.c.id)
-        for row in conn.execute(query):
-            d = Delivery(
-                row.id, row.incident_id, row.round, row.seq, row.purpose, row.channel, row.recipient, row.state,
-                row.attempts, row.ref
-            )  # fmt: skip
-            told = Told(row.channel, row.target, row.target.get("lang", "ko"))
-            body = row.body if isinstance(row.body, str) else rows.prepared(row.body)
-            planned_ago_ms = max(0, now_ms - row.created_ms)
-            one = Open(d, row.idempotency_key, told, body, mono_ms - planned_ago_ms, escalated=row.escalated)
-            self._add(one)
-            next_ms = row.next_at_ms if row.lease_until_ms is None else row.lease_until_ms
-            self._schedule(one, mono_ms + min(max(0, next_ms - now_ms), self._policy.retry_cap_ms))
+        stale = update(table).where(table.c.state == "pending", table.c.incident_id.not_in(opened), self._unheld())
+        conn.execute(stale.values(state="cancelled", lease_token=None, lease_until_ms=None))
+        for row in conn.execute(select(table).where(waiting).order_by(table.c.id)):
+            self._follow(self._known(row, now_ms, mono_ms), row, now_ms, mono_ms, 0)
+
+    def take_in(self, conn: Connection, ids: Collection[int]) -> None:
+        """Others wrote about these deliveries: have them as the store has them."""
+        table = schema.delivery
+        now_ms, mono_ms = self._clock.now_ms(), self._clock.mono_ms()
+        found: dict[int, Any] = {}
+        for some in batched(sorted(ids), _CLAIM_AT_ONCE):
+            found.update({row.id: row for row in conn.execute(select(table).where(table.c.id.in_(some)))})
+        for delivery_id in sorted(ids):
+            row, one = found.get(delivery_id), self._open.get(delivery_id)
+            if row is not None and row.state in _WAITING:
+                self._take_row(row, now_ms, mono_ms)
+            elif one is not None:
+                self._let_go(one)
+                self._drop(one)
+                self._wake_line(one.delivery.line)
+
+    def _take_row(self, row: Any, now_ms: int, mono_ms: int) -> None:
+        one = self._open.get(row.id)
+        if one is None:
+            one = self._known(row, now_ms, mono_ms)
+        elif one.under_way and row.lease_token == self._lease.token:
+            return
+        self._let_go(one)
+        one.delivery = replace(one.delivery, state=row.state, attempts=row.attempts, ref=row.ref)
+        one.escalated = row.escalated
+        self._follow(one, row, now_ms, mono_ms, _OTHERS_FIRST_MS)
+
+    def _let_go(self, one: Open) -> None:
+        """What the relay still does with it is of no interest any more."""
+        if one.under_way:
+            one.under_way = one.sending = False
+            self._under_way -= 1
+
+    def _known(self, row: Any, now_ms: int, mono_ms: int) -> Open:
+        """A delivery of the store, from now on in memory."""
+        d = Delivery(
+            row.id, row.incident_id, row.round, row.seq, row.purpose, row.channel, row.recipient, row.state,
+            row.attempts, row.ref
+        )  # fmt: skip
+        told = Told(row.channel, row.target, row.target.get("lang", "ko"))
+        body = row.body if isinstance(row.body, str) else rows.prepared(row.body)
+        planned_ago_ms = max(0, now_ms - row.created_ms)
+        one = Open(d, row.idempotency_key, told, body, mono_ms - planned_ago_ms, escalated=row.escalated)
+        self._add(one)
+        return one
+
+    def _follow(self, one: Open, row: Any, now_ms: int, mono_ms: int, after_ms: int) -> None:
+        """Look at it when its lease ends, or (`after_ms` after whoever had it last) when its time comes."""
+        one.away = row.lease_until_ms is not None and row.lease_token != self._lease.token
+        next_ms = row.next_at_ms + after_ms if row.lease_until_ms is None else row.lease_until_ms + _LEASE_OVER_MS
+        self._schedule(one, mono_ms + min(max(0, next_ms - now_ms), self._policy.retry_cap_ms))
+
+    def _unheld(self) -> ColumnElement[bool]:
+        """In SQL: nobody has it under way."""
+        table = schema.delivery
+        return table.c.lease_until_ms.is_(None) | (table.c.lease_until_ms < self._clock.now_ms())
 
     def _add(self, one: Open) -> None:
         d = one.delivery
         self._open[d.id] = one
         self._lines.setdefault(d.line, []).append(d.id)
-        if d.purpose in (ALARM, ESCALATION) and not one.escalated:
+        if delivery_policy.escalates(d) and not one.escalated:
             heapq.heappush(self._late, (one.since_ms + self._policy.within_ms(d.channel), d.id))
 
     def _schedule(self, one: Open, mono_ms: int) -> None:
@@ -210,12 +261,12 @@ class Outbox:
     def _free(self, one: Open) -> bool:
         """May it go now? One at a time in its line, and a restore only after what came before."""
         line = [self._open[i] for i in self._lines[one.delivery.line]]
-        if any(other.sending for other in line):
+        if any(other.sending or (other.away and other.delivery.state == "pending") for other in line):
             return False
         return delivery_policy.may_go(one.delivery, [o.delivery for o in line if o is not one])
 
     def _begin(self, one: Open, action: str) -> Job:
-        one.under_way, one.sending, one.due_ms = True, action == SEND, None
+        one.under_way, one.sending, one.due_ms, one.away = True, action == SEND, None, False
         self._under_way += 1
         if self._under_way == 1:
             self._renew_at_ms = self._clock.mono_ms() + self._lease.length_ms // 3
@@ -240,15 +291,16 @@ class Outbox:
             one = self._open.get(delivery_id)
             if one is not None and one.due_ms == due_ms and not one.under_way:
                 one.due_ms = None  # what may not go yet is due again when its line moves on
+                one.away = False
                 ready.append(one)
-        ready = [one for one in ready if self._free(one)]
+        self._cancel(conn, [one for one in ready if one.void and one.delivery.state == "pending"])
+        ready = [one for one in ready if one.delivery.id in self._open and self._free(one)]
         claimed = self._claim(conn, [one.delivery.id for one in ready])
         jobs = []
         for one in ready:
-            if one.delivery.id not in claimed:  # another receiver has it; look again when its lease is over
-                self._schedule(one, mono_ms + self._lease.length_ms)
-            elif self._free(one):
+            if one.delivery.id in claimed and self._free(one):
                 jobs.append(self._begin(one, CHECK if one.delivery.state == "sent" else SEND))
+        self.take_in(conn, {one.delivery.id for one in ready} - claimed)  # another receiver has them
         if self._under_way and mono_ms >= self._renew_at_ms:
             self._renew(conn)
         return jobs
@@ -258,11 +310,10 @@ class Outbox:
             return set()
         token, until_ms = self._lease.renew()
         table = schema.delivery
-        free = table.c.lease_token.is_(None) | (table.c.lease_until_ms < self._clock.now_ms())
+        free = self._unheld() | (table.c.lease_token == token)
         claimed: set[int] = set()
-        for start in range(0, len(ids), _CLAIM_AT_ONCE):
-            some = table.c.id.in_(ids[start : start + _CLAIM_AT_ONCE])
-            claim = update(table).where(some, table.c.state.in_(_WAITING), free | (table.c.lease_token == token))
+        for some in batched(ids, _CLAIM_AT_ONCE):
+            claim = update(table).where(table.c.id.in_(some), table.c.state.in_(_WAITING), free)
             claimed.update(
                 conn.execute(claim.values(lease_token=token, lease_until_ms=until_ms).returning(table.c.id)).scalars()
             )
@@ -292,13 +343,16 @@ class Outbox:
             one.open.escalated = True
         ids = [one.open.delivery.id for one in late]
         conn.execute(update(table).where(table.c.id.in_(ids)).values(escalated=True))
+        changes.note(conn, "delivery", *ids)
 
     def release(self, conn: Connection) -> None:
         """This process ends: what it still has under way may be taken by the next one at once."""
         table = schema.delivery
         mine = (table.c.lease_token == self._lease.token, table.c.state.in_(_WAITING))
         values = {"lease_token": None, "lease_until_ms": None, "next_at_ms": self._clock.now_ms()}
-        conn.execute(update(table).where(*mine).values(values))
+        given_back = conn.execute(update(table).where(*mine).values(values).returning(table.c.id)).scalars().all()
+        if given_back:
+            changes.note(conn, "delivery", *given_back)
 
     # ---- ends
 
@@ -317,6 +371,8 @@ class Outbox:
         self._write_attempt.run(conn, written.attempts)
         if touched != len(written.results):
             self._forget_lost(conn, settled)
+        if settled:
+            changes.note(conn, "delivery", *(s.open.delivery.id for s in settled))
         return settled
 
     def _judge(self, one: Open, done: Done, written: _Written, incident_open: bool) -> Settled:
@@ -370,22 +426,27 @@ class Outbox:
     def _forget_lost(self, conn: Connection, settled: list[Settled]) -> None:
         """Some rows were no longer ours: what the store says about them holds."""
         ids = [s.open.delivery.id for s in settled]
-        table = schema.delivery
-        rows_now = {r.id: r for r in conn.execute(select(table.c.id, table.c.state).where(table.c.id.in_(ids)))}
+        c = schema.delivery.c
+        query = select(c.id, c.state, c.attempts, c.lease_token).where(c.id.in_(ids))
+        now = {r.id: (r.state, r.attempts, r.lease_token) for r in conn.execute(query)}
         for s in list(settled):
-            if rows_now[s.open.delivery.id].state != s.after.state:
-                if s.open.delivery.id in self._open:
+            d = s.open.delivery
+            if now.get(d.id) != (s.after.state, d.attempts, None):
+                if d.id in self._open:
                     self._drop(s.open)
                 settled.remove(s)
+                self.take_in(conn, [d.id])
 
     def next_in_line(self, settled: list[Settled]) -> None:
         """Lines that became free: what waits in them is due now."""
-        mono_ms = self._clock.mono_ms()
         for s in settled:
-            for delivery_id in self._lines.get(s.open.delivery.line, ()):
-                one = self._open[delivery_id]
-                if not one.under_way and one.due_ms is None:
-                    self._schedule(one, mono_ms)
+            self._wake_line(s.open.delivery.line)
+
+    def _wake_line(self, line: tuple[int, str, str]) -> None:
+        for delivery_id in self._lines.get(line, ()):
+            one = self._open[delivery_id]
+            if not one.under_way and one.due_ms is None:
+                self._schedule(one, self._clock.mono_ms())
 
     def give_up(self, conn: Connection, incident_ids: set[int], purpose: str | None = None) -> None:
         """These incidents were closed (or, with `purpose`, such a message is no longer true): nothing more goes out."""
@@ -394,14 +455,18 @@ class Outbox:
             for one in self._open.values()
             if one.delivery.incident_id in incident_ids and purpose in (None, one.delivery.purpose)
         ]
-        table = schema.delivery
-        idle = [one for one in gone if one.delivery.state == "pending" and not one.under_way]
-        conn.execute(
-            update(table)
-            .where(table.c.id.in_([one.delivery.id for one in idle]), table.c.state == "pending")
-            .values(state="cancelled", lease_token=None, lease_until_ms=None)
-        )
         for one in gone:
             one.void = True
+        self._cancel(conn, [o for o in gone if o.delivery.state == "pending" and not o.under_way and not o.away])
+
+    def _cancel(self, conn: Connection, idle: list[Open]) -> None:
+        """These do not go out any more; one that another receiver has under way meanwhile stays that one's."""
+        if not idle:
+            return
+        table = schema.delivery
+        ids = [one.delivery.id for one in idle]
+        waiting = update(table).where(table.c.id.in_(ids), table.c.state == "pending", self._unheld())
+        conn.execute(waiting.values(state="cancelled", lease_token=None, lease_until_ms=None))
+        changes.note(conn, "delivery", *ids)
         for one in idle:
             self._drop(one)

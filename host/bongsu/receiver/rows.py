@@ -1,6 +1,7 @@
 """Rows of the hot tables: built from the data path's own objects, written by statements that are compiled once."""
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, Insert, Table, Update, bindparam, func, insert, select, text, update
@@ -11,6 +12,7 @@ from bongsu.receiver.store import schema
 from bongsu_wire import payload
 
 Fields = dict[str, Any]
+T = TypeVar("T")
 
 _encode = msgspec.json.Encoder().encode
 _READINGS = ("temp_dk", "smoke_e4", "gas", "humidity_half", "battery_mv", "rssi_dbm")
@@ -70,13 +72,32 @@ def update_incident(conn: Connection) -> Compiled:
     return Compiled(update(table).where(table.c.id == bindparam("key_id")).values(moving), conn)
 
 
+def batched(things: Sequence[T], most: int) -> Iterator[Sequence[T]]:
+    """Slices of at most so many: what one statement takes."""
+    for start in range(0, len(things), most):
+        yield things[start : start + most]
+
+
+def keep_ids(conn: Connection, highest: dict[str, int]) -> None:
+    """Tell PostgreSQL which ids were given (by table), so that none is given twice, whoever deletes what. SQLite does
+    that by itself.
+    """
+    if conn.dialect.name != "sqlite" and highest:
+        names = {name: f"n{i}" for i, name in enumerate(highest)}
+        calls = ", ".join(f"setval('{name}_id_seq', :{n})" for name, n in names.items())
+        conn.execute(text(f"SELECT {calls}"), {names[name]: value for name, value in highest.items()})
+
+
 def highest_id(conn: Connection, table: Table) -> int:
-    """The highest id that the table ever gave. SQLite remembers it for tables whose numbers are never given again."""
+    """The highest id that the table ever gave: the engines remember it where numbers are never given again."""
     found = conn.execute(select(func.max(table.c.id))).scalar_one() or 0
     if conn.dialect.name == "sqlite":
         query = text("SELECT seq FROM sqlite_sequence WHERE name = :name")
         if conn.dialect.has_table(conn, "sqlite_sequence"):
             found = max(found, conn.execute(query, {"name": table.name}).scalar_one_or_none() or 0)
+    else:
+        given = text(f"SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {table.name}_id_seq")
+        found = max(found, conn.execute(given).scalar_one())
     return int(found)
 
 
