@@ -50,7 +50,8 @@ class Data(msgspec.Struct, frozen=True, rename={"class_": "class"}):
     """What happened.
 
     incident: its number at this receiver; round: 2 and more after a restore; sequence: order of the reports of one
-    incident to one recipient; verified: a second phenomenon, node or person confirms it; market, shop: null for a node
+    incident to one recipient; verified: a second phenomenon, node or person confirms it; exercise: the shop takes part
+    in an exercise, and nobody said in time whether this belongs to it; market, shop: null for a node
     that is not assigned; criterion: which rule fired; held_s: how long the condition had held; event_time: in the
     site's zone, null (and event_time_known false) if the node lost its age, then received_time is the nearest known.
     """
@@ -76,11 +77,13 @@ class Data(msgspec.Struct, frozen=True, rename={"class_": "class"}):
     received_time: str
     received_ms: int
     text: dict[str, str]
+    exercise: bool = False
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True):
-    """type: bongsu.<class>.<alarm|update|restore|fault|fault_clear|prealarm|test|closed>; timestamp: when the receiver
-    took the event in.
+    """type: bongsu.<class>.<alarm|update|restore|fault|fault_clear|prealarm|test|closed>; an update says of an alarm
+    that went out as unverified that it is verified now, and says all of it once more; timestamp: when the receiver took
+    the event in.
     """
 
     schema: Literal["bongsu.report/1"] = SCHEMA

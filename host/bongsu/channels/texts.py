@@ -39,7 +39,7 @@ class Report:
     address, tz}, "unit": {id, name, place}, "node": {id}, "contacts": [{name, phone, role, lang}]}; what is missing or
     None is left out. `names`: phenomena or faults. `criterion`: a name of kinds.CRITERION_NAMES. `readings`: fields of
     payload.Event (temp_dk, smoke_e4, ...); unknown values may stand in it. Times: ms since 1970; `event_ms` None if the
-    node did not know.
+    node did not know. `exercise`: the unit takes part in one that is running.
     """
 
     purpose: str
@@ -55,6 +55,7 @@ class Report:
     sustained_ms: int = 0
     readings: Mapping[str, int | None] = field(default_factory=dict)
     verified: bool = False
+    exercise: bool = False
 
 
 class Messages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,6 +111,7 @@ def dispatch_body(report: Report) -> dict[str, Any]:
         sequence=report.seq,
         class_=report.class_,
         verified=report.verified,
+        exercise=report.exercise,
         market=wire.Market(site["id"], site["name"], site.get("address", "")) if site else None,
         shop=wire.Shop(unit["id"], unit["name"], unit.get("place", "")) if unit else None,
         node=node.get("id"),
@@ -150,7 +152,9 @@ def sms_text(report: Report, lang: str) -> str:
 
 def _template(report: Report, messages: Messages) -> Words:
     purpose = "alarm" if report.purpose == "update" else report.purpose
-    if purpose in ("alarm", "escalation") and report.class_ == "co_gas":
+    if purpose in ("alarm", "escalation") and report.exercise:
+        purpose = "exercise_alarm"
+    elif purpose in ("alarm", "escalation") and report.class_ == "co_gas":
         purpose = "co_gas_alarm"
     return messages.sms[purpose]
 

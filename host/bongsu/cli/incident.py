@@ -85,6 +85,12 @@ def show(installation: Installation, incident_id: int, json_wanted: bool) -> Non
     for name, columns in wanted.items():
         row[name] = [{c: thing[c] for c in columns} for thing in row[name]]
     click.echo(output.record(_for_people(row)))
+    if row["asks"] == "exercise":
+        click.echo(f"\nIts unit is in an exercise; at {output.when(row['held_until_ms'])} it goes out unless you say:")
+        click.echo(f"bongsu exercise answer {incident_id} --seen {row['last_event'] or 0} drill|real")
+    elif row["asks"] == "verify":
+        click.echo(f"\nNot verified; it goes out at {output.when(row['held_until_ms'])}, or now:")
+        click.echo(f"bongsu incident verify {incident_id} --seen {row['last_event'] or 0}")
     if row["state"] == "open" and row["ack_ms"] is None:
         click.echo(f"\nAcknowledge: bongsu incident ack {incident_id} --seen {row['last_event'] or 0}")
     if row["state"] == "open":
@@ -139,6 +145,32 @@ def ack(installation: Installation, incident_id: int, seen: int, by: str | None,
         desk.acknowledge(conn, incident_id, seen_event_id=seen or None, by=who, now_ms=now_ms())
     row = {"incident": incident_id, "ack_by": who, "seen": seen or None}
     output.done(f"Incident {incident_id} is acknowledged by {who}", row, json_wanted=json_wanted)
+
+
+@incident.command()
+@click.argument("incident_id", metavar="ID", type=click.IntRange(1, ID_MAX))
+@click.option(
+    "--seen",
+    type=click.IntRange(0, ID_MAX),
+    required=True,
+    help="The last event that you have seen (`incident show`); 0: it has none.",
+)
+@click.option("--by", help="Who says so (default: the user who runs this).")
+@data_option
+@json_option
+@pass_installation
+def verify(installation: Installation, incident_id: int, seen: int, by: str | None, json_wanted: bool) -> None:
+    """Say that an alarm is real. What the site's policy holds back goes out at once.
+
+    Refused if a newer event came in since you looked.
+    """
+    from bongsu.receiver import desk, fields
+
+    who = fields.words("--by", by, 80) if by is not None else actor()
+    with installation.writing("outbox") as conn:
+        desk.verify(conn, incident_id, seen_event_id=seen or None, by=who, now_ms=now_ms())
+    row = {"incident": incident_id, "verified_by": who, "seen": seen or None}
+    output.done(f"Incident {incident_id} is verified by {who}", row, json_wanted=json_wanted)
 
 
 @incident.command()

@@ -24,6 +24,10 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "incident": ("bongsu.cli.incident", "incident", "Incidents: list, show, acknowledge, verify, close."),
     "operator": ("bongsu.cli.operator", "operator_", "People who may use the centre's screen."),
     "exercise": ("bongsu.cli.exercise", "exercise", "Exercises: alarms that ask first whether they are a drill."),
+    "audit": ("bongsu.cli.audit", "audit", "Who did what: list, verify, export."),
+    "backup": ("bongsu.cli.backup", "backup", "Back the installation up, while the receiver runs."),
+    "restore": ("bongsu.cli.restore", "restore", "Restore a backup."),
+    "retention": ("bongsu.cli.retention", "retention", "How long records are kept."),
     "sim": ("bongsu.cli.sim", "sim", "Virtual boards and peers for trying out."),
     "demo": ("bongsu.cli.demo", "demo", "A fire in a market, from the sensor to the fire station."),
 }

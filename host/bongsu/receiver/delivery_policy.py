@@ -12,6 +12,8 @@ from typing import Any
 
 WEBHOOK, SMS = "webhook", "sms"
 ALARM, RESTORE, ESCALATION = "alarm", "restore", "escalation"
+# An alarm that was told of as unverified is confirmed. In the store it is an alarm with a higher sequence number.
+UPDATE = "update"
 
 # NFPC 204: 119 is told within 20 s of the fire signal. What is not accepted by then goes to the next one as well.
 DISPATCH_WITHIN_MS = 20_000
@@ -70,9 +72,28 @@ class After:
     escalate_now: bool = False
 
 
+# Steps of a round, four numbers a round.
+_STEPS = {UPDATE: 1, RESTORE: 2}
+_STEPS_A_ROUND = 4
+
+
 def sequence(round_: int, purpose: str) -> int:
-    """Order of a recipient's deliveries inside one incident: a round's alarm, then its restore."""
-    return 2 * round_ + (purpose == RESTORE)
+    """Order of a recipient's deliveries inside one incident: a round's alarm, that it is verified, then its restore.
+
+    Never less than what version 0001 of the store had for it (two numbers a round), so an incident that was open over
+    an upgrade keeps its order.
+    """
+    return _STEPS_A_ROUND * round_ + _STEPS.get(purpose, 0)
+
+
+def stored_purpose(purpose: str) -> str:
+    """The purpose under which a delivery is stored."""
+    return ALARM if purpose == UPDATE else purpose
+
+
+def escalates(d: Delivery) -> bool:
+    """Is the next one to be told if this is refused or late? An update goes only to who has heard of the alarm."""
+    return d.purpose in (ALARM, ESCALATION) and d.seq % _STEPS_A_ROUND != _STEPS[UPDATE]
 
 
 def pause_ms(policy: Policy, attempts: int, chance: Chance, asked_ms: int | None = None) -> int:

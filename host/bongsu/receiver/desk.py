@@ -10,11 +10,20 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from bongsu.errors import BongsuError
-from bongsu.receiver import docket, incidents, registry
+from bongsu.receiver import docket, incidents, policy, registry
 from bongsu.receiver.docket import list_incidents, show_incident, without_secrets
 from bongsu.receiver.store import changes, schema
 
-__all__ = ["StillStanding", "acknowledge", "close", "list_incidents", "show_incident", "without_secrets"]
+__all__ = [
+    "StillStanding",
+    "acknowledge",
+    "answer_exercise",
+    "close",
+    "list_incidents",
+    "show_incident",
+    "verify",
+    "without_secrets",
+]
 
 _FIELDS = tuple(f.name for f in dataclasses.fields(incidents.Incident))
 
@@ -31,14 +40,7 @@ def acknowledge(conn: Connection, incident_id: int, *, seen_event_id: int | None
     before = _load(conn, incident_id)
     after = incidents.acknowledged(before, by=by, seen_event_id=seen_event_id, now_ms=now_ms)
     _save(conn, before, after)
-    registry.audit(
-        conn,
-        actor=by,
-        action="incident.ack",
-        subject=f"incident:{incident_id}",
-        detail=f"event {seen_event_id}",
-        now_ms=now_ms,
-    )
+    _audit(conn, "ack", incident_id, by, f"event {seen_event_id}", now_ms)
 
 
 def close(
@@ -69,10 +71,45 @@ def close(
     after = incidents.closed(before, disposition=disposition, by=by, now_ms=now_ms, note=note)
     _save(conn, before, after)
     cancelled = _cancel_waiting(conn, incident_id, now_ms)
-    registry.audit(
-        conn, actor=by, action="incident.close", subject=f"incident:{incident_id}", detail=disposition, now_ms=now_ms
-    )
+    held = ", before it was dispatched" if policy.is_held(before) else ""
+    _audit(conn, "close", incident_id, by, f"{disposition}{held}", now_ms)
     return cancelled
+
+
+def verify(conn: Connection, incident_id: int, *, seen_event_id: int | None, by: str, now_ms: int) -> None:
+    """A person says that the alarm is real, having seen the incident up to `seen_event_id`. What was held back goes out
+    at once, and whoever was told of it as unverified is told again.
+
+    Raises RegistryError, incidents.StaleAcknowledgement or incidents.IllegalMove.
+    """
+    before = _load(conn, incident_id)
+    after = policy.verified(before, policy.operator(by), now_ms)
+    incidents.check_seen(before, seen_event_id)
+    if policy.is_held(before):
+        after = dataclasses.replace(after, held_until_ms=0)
+    _save(conn, before, after)
+    _audit(conn, "verify", incident_id, by, f"event {seen_event_id}", now_ms)
+
+
+def answer_exercise(
+    conn: Connection, incident_id: int, *, real: bool, seen_event_id: int | None, by: str, now_ms: int
+) -> None:
+    """The operator's answer about an alarm in an exercise, having seen it up to `seen_event_id`: `real` goes out at
+    once; a drill is closed as a test, and is never dispatched.
+
+    Raises RegistryError, incidents.StaleAcknowledgement, or incidents.IllegalMove if nothing is asked (any more).
+    """
+    before = _load(conn, incident_id)
+    after = policy.answered(before, real=real, by=by, now_ms=now_ms, seen_event_id=seen_event_id)
+    _save(conn, before, after)
+    if not real:
+        _cancel_waiting(conn, incident_id, now_ms)
+    _audit(conn, "exercise", incident_id, by, f"{'real' if real else 'drill'}, event {seen_event_id}", now_ms)
+
+
+def _audit(conn: Connection, act: str, incident_id: int, by: str, detail: str, now_ms: int) -> None:
+    subject = f"incident:{incident_id}"
+    registry.audit(conn, actor=by, action=f"incident.{act}", subject=subject, detail=detail, now_ms=now_ms)
 
 
 def _standing(incident: incidents.Incident) -> str:

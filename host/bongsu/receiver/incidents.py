@@ -14,8 +14,31 @@ from bongsu.errors import BongsuError
 from bongsu_wire import kinds
 
 FIRE, CO_GAS, FAULT, CARE, EXERCISE = "fire", "co_gas", "fault", "care", "exercise"
-# Classes whose signals are dispatched to responders and texted to contacts. A fault is seen in the list of incidents.
-DISPATCHED = (FIRE, CO_GAS)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRule:
+    """What is done about a class. `dispatched`: responders get a report; `texted`: contacts get a text; `by_people`:
+    only a person closes it (else it is closed as it is written); `opened_by`: what opens it.
+    """
+
+    dispatched: bool
+    texted: bool
+    by_people: bool
+    opened_by: str
+
+
+CLASSES: dict[str, ClassRule] = {
+    FIRE: ClassRule(True, True, True, "an alarm with heat or smoke, or a push button"),
+    CO_GAS: ClassRule(True, True, True, "an alarm of CO, gas or bad air alone"),
+    # Seen in the list of incidents: a fault that sends engines or wakes owners is how such systems lose their trust.
+    FAULT: ClassRule(False, False, True, "a fault or tamper event, or what a receiver finds out by itself"),
+    # Kept for homes (somebody does not move, does not get up). No node reports it yet: nothing opens one.
+    CARE: ClassRule(False, False, True, "nothing yet"),
+    EXERCISE: ClassRule(False, False, False, "the test button"),
+}
+# Classes whose signals are dispatched to responders and texted to contacts.
+DISPATCHED = tuple(name for name, rule in CLASSES.items() if rule.dispatched)
 DISPOSITIONS = ("fire", "cooking", "steam", "dust", "insect", "device_fault", "test", "unknown")
 # Which signals belong to a fire; gas, CO and bad air without heat or smoke are another class.
 _FIRE_BITS = kinds.HEAT | kinds.SMOKE
@@ -69,6 +92,8 @@ TRANSITIONS: dict[tuple[Phase, Move], Phase] = {
     (Phase.RESTORED_ACKNOWLEDGED, Move.ACKNOWLEDGE): Phase.RESTORED_ACKNOWLEDGED,
     (Phase.RESTORED_ACKNOWLEDGED, Move.CLOSE): Phase.CLOSED,
 }
+# In a snapshot: the incident stands as a backup had it; what became of it since, nobody knows (settle.py).
+AS_OF_BACKUP = "as_of_backup_ms"
 _RESTORED_PHASES = (Phase.RESTORED, Phase.RESTORED_ACKNOWLEDGED)
 
 
@@ -77,9 +102,10 @@ class Incident:
     """One incident, as its row in the store; times in ms since 1970.
 
     `subject`: "unit:<site>/<unit>", "node:<id>", "site:<id>" or "receiver:<sender>". `round` counts dispatch rounds
-    from 1. `held_until_ms`: its dispatch waits so long for a verification or an answer. `snapshot`: site, unit,
-    contacts, responders and node as they were, and under "active" what still stands ({source: names of phenomena or
-    faults}). `id` is 0 until it is stored.
+    from 1. `held_until_ms`: its dispatch waits so long for a verification or an answer (0: a person let it go).
+    `verified_by`: "phenomenon", "node" or "operator:<name>", of the present round. `snapshot`: site, unit, contacts,
+    responders and node as they were; under "active" what still stands ({source: names of phenomena or faults}), under
+    "dispatched" of which round responders were told last, and whether as verified. `id` is 0 until it is stored.
     """
 
     id: int
@@ -107,6 +133,11 @@ class Incident:
     def state(self) -> str:
         """As the store has it: "open" or "closed"."""
         return "open" if self.closed_ms is None else "closed"
+
+    @property
+    def stood(self) -> tuple[str, ...]:
+        """Names of what stood in its present round and has ended."""
+        return tuple(self.snapshot.get("stood", ()))
 
     @property
     def active(self) -> Active:
@@ -182,9 +213,12 @@ def signalled(
     is told again: that is so after a restore. In the same round nobody is told twice; the acknowledgement is cleared in
     either case, for whoever gave it has not seen this. Raises IllegalMove.
     """
-    new_round = phase(incident) in _RESTORED_PHASES
+    new_round = phase(incident) in _RESTORED_PHASES or AS_OF_BACKUP in incident.snapshot
     _check(incident, Move.SIGNAL)
     standing = {} if new_round else incident.active
+    if new_round:
+        past = ("stood", AS_OF_BACKUP)
+        incident = replace(incident, snapshot={k: v for k, v in incident.snapshot.items() if k not in past})
     standing[source] = tuple(dict.fromkeys((*standing.get(source, ()), *names)))
     changed = _with_active(incident, standing, now_ms, event_id)
     return replace(
@@ -194,6 +228,8 @@ def signalled(
         ack_ms=None,
         ack_by=None,
         ack_event_id=None,
+        verified_ms=None if new_round else incident.verified_ms,
+        verified_by=None if new_round else incident.verified_by,
     ), new_round
 
 
@@ -205,10 +241,14 @@ def restored(
     """
     _check(incident, Move.RESTORE)
     standing = incident.active
+    ended = [name for name in standing.get(source, ()) if names is None or name in names]
+    stood = list(dict.fromkeys((*incident.stood, *ended)))
     left = tuple(name for name in standing.pop(source, ()) if names is not None and name not in names)
     if left:
         standing[source] = left
-    changed = _with_active(incident, standing, now_ms, event_id)
+    changed = _with_active(
+        replace(incident, snapshot={**incident.snapshot, "stood": stood}), standing, now_ms, event_id
+    )
     if standing or incident.restored_ms is not None:
         return changed, False
     return replace(changed, restored_ms=now_ms), True
@@ -229,13 +269,18 @@ def acknowledged(incident: Incident, *, by: str, seen_event_id: int | None, now_
     Raises StaleAcknowledgement if something happened since, IllegalMove if it is closed.
     """
     _check(incident, Move.ACKNOWLEDGE)
+    check_seen(incident, seen_event_id)
+    return replace(incident, ack_ms=now_ms, ack_by=by, ack_event_id=seen_event_id)
+
+
+def check_seen(incident: Incident, seen_event_id: int | None) -> None:
+    """Raises StaleAcknowledgement if something happened since the event that a person has seen."""
     if seen_event_id != incident.last_event_id:
         raise StaleAcknowledgement(
             f"incident {incident.id} changed since you looked at it (newest event {incident.last_event_id}, "
             f"you saw {seen_event_id})",
             f"Look again: bongsu incident show {incident.id}",
         )
-    return replace(incident, ack_ms=now_ms, ack_by=by, ack_event_id=seen_event_id)
 
 
 def closed(incident: Incident, *, disposition: str, now_ms: int, by: str | None = None, note: str = "") -> Incident:
