@@ -9,12 +9,17 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from bongsu.receiver import roster
 from bongsu.receiver.keys import KeyFault, MasterKey, usable_keys
-from bongsu.receiver.responders import secret_purpose
+from bongsu.receiver.responders import covers, secret_purpose
 from bongsu.receiver.store import schema
 from bongsu_wire.ccm import CcmKey
 
 Fields = dict[str, Any]
+
+# What an incident keeps of its site and unit.
+_SITE_KEPT = ("id", "name", "kind", "address", "tz", "area", "dispatch_policy", "unverified_after_s")
+_UNIT_KEPT = ("id", "name", "place", "floor", "stall", "hours", "lat", "lon")
 
 KEY_DAMAGED, SECRET_DAMAGED = "key_damaged", "secret_damaged"
 
@@ -86,6 +91,8 @@ class Directory:
         self._people: dict[tuple[str, str], list[Fields]] = {}
         self._responders: list[Fields] = []
         self._covered: dict[str, set[str]] = {}
+        self._areas: dict[str, set[str]] = {}
+        self._shifts: dict[str | None, list[Fields]] = {}
         self._secrets: dict[str, str] = {}
         self.damaged: set[Damage] = set()
 
@@ -103,11 +110,12 @@ class Directory:
             d.nodes[key.node_id].keys[key.epoch] = entry
         d.damaged.update(Damage(KEY_DAMAGED, node_id) for node_id, _ in spoiled)
         for r in conn.execute(select(schema.site)):
-            d._sites[r.id] = {"id": r.id, "name": r.name, "kind": r.kind, "address": r.address, "tz": r.tz}
+            d._sites[r.id] = {name: getattr(r, name) for name in _SITE_KEPT}
         for r in conn.execute(select(schema.unit)):
-            d._units[r.site_id, r.id] = {"id": r.id, "name": r.name, "place": r.place}
+            d._units[r.site_id, r.id] = {name: getattr(r, name) for name in _UNIT_KEPT}
         d._load_people(conn)
         d._load_responders(conn, master)
+        d._load_duty(conn)
         return d
 
     def _load_people(self, conn: Connection) -> None:
@@ -119,9 +127,17 @@ class Directory:
             one = {"id": r.id, "name": r.name, "phone": r.phone, "lang": r.lang, "role": r.role, "rank": r.rank}
             self._people.setdefault((r.site_id, r.unit_id), []).append(one)
 
+    def _load_duty(self, conn: Connection) -> None:
+        """The duty rosters (they carry their people's names and numbers), by site; None: of all sites."""
+        self._shifts = {}
+        for shift in roster.load(conn):
+            self._shifts.setdefault(shift["site_id"], []).append(shift)
+
     def _load_responders(self, conn: Connection, master: MasterKey) -> None:
         for r in conn.execute(select(schema.responder_site)):
             self._covered.setdefault(r.responder_id, set()).add(r.site_id)
+        for r in conn.execute(select(schema.responder_area)):
+            self._areas.setdefault(r.responder_id, set()).add(r.area)
         table = schema.responder
         for r in conn.execute(select(table).order_by(table.c.rank, table.c.id)):
             one = {"id": r.id, "kind": r.kind, "name": r.name, "url": r.url, "rank": r.rank, "all_sites": r.all_sites}
@@ -146,20 +162,33 @@ class Directory:
         """Who is told of a site's incidents, by rank. An unassigned node's (None) go to all responders there are: that
         somebody not in charge is woken is the smaller evil.
         """
+        area = self._sites.get(site_id or "", {}).get("area", "")
         return [
             {name: r[name] for name in ("id", "kind", "name", "url", "rank")}
             for r in self._responders
-            if site_id is None or r["all_sites"] or site_id in self._covered.get(r["id"], ())
+            if site_id is None
+            or r["all_sites"]
+            or covers(self._covered.get(r["id"], ()), self._areas.get(r["id"], ()), site_id, area)
         ]
 
-    def snapshot(self, node: NodeEntry) -> Fields:
-        """Site, unit, contacts, responders and node as they are now: what an incident keeps."""
+    def on_duty(self, site_id: str | None, now_ms: int) -> list[Fields]:
+        """Who is on duty for a site at a UTC time in ms, by rank, each once: told at once, beside the unit's first
+        contact. None: an unassigned node's.
+        """
+        shifts = self._shifts.get(None, []) + (self._shifts.get(site_id, []) if site_id is not None else [])
+        return roster.on_duty(shifts, self._sites.get(site_id or "", {}).get("tz", "UTC"), now_ms)
+
+    def snapshot(self, node: NodeEntry, now_ms: int | None = None) -> Fields:
+        """Site, unit, contacts, responders, node, and who is on duty at `now_ms` (None: nobody): what an incident
+        keeps.
+        """
         unit = (node.site_id or "", node.unit_id or "")
         return {
             "site": self._sites.get(node.site_id or ""),
             "unit": self._units.get(unit),
             "contacts": self._people.get(unit, []),
             "responders": self.responders(node.site_id),
+            "duty": self.on_duty(node.site_id, now_ms) if now_ms is not None else [],
             "node": {"id": node.id, "label": node.label},
             "unassigned": node.site_id is None,
         }
