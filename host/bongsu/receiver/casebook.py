@@ -1,23 +1,29 @@
 """The open incidents in memory, and what one transaction writes about them: incidents, events, deliveries.
 
-The writer is the only one that adds such rows, so their ids are given in memory, and the rows of a whole group of
+Whoever writes such rows does it in its turn, so their ids are given in memory, and the rows of a whole group of
 alarms go into the store with one statement a table. If a transaction fails, what stands here is wrong: `load` again.
+What other receivers and commands wrote is taken in before anything is done (`take_in`, `take_in_events`).
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from bongsu.receiver import incidents, rows
-from bongsu.receiver.delivery_policy import RESTORE, SMS, WEBHOOK, Delivery, sequence
+from bongsu.receiver.delivery_policy import RESTORE, SMS, WEBHOOK, Delivery, sequence, stored_purpose
 from bongsu.receiver.incidents import Incident
 from bongsu.receiver.standing import Sender, Standing
-from bongsu.receiver.store import schema
+from bongsu.receiver.store import changes, schema
+from bongsu.receiver.unsettled import Unsettled
 from bongsu_wire import kinds
+
+# Of events that other receivers stored lately, so many are kept in memory: their frames arrive here at the same time.
+_RECENT_MAX = 20_000
+_AT_ONCE = 500
 
 Fields = dict[str, Any]
 EventKey = tuple[str, int, int]
@@ -98,15 +104,25 @@ class Page:
     def __bool__(self) -> bool:
         return bool(self.events or self.opened or self.changed or self.planned)
 
+    def delivery_ids(self) -> list[int]:
+        """The deliveries that are to be stored."""
+        return [p.delivery.id for p in self.planned]
+
+    def incident_ids(self) -> set[int]:
+        """Incidents of which something changes."""
+        return {*self.opened, *self.changed, *(p.delivery.incident_id for p in self.planned)}
+
 
 class Casebook:
     """Open incidents by subject and class; the numbers of events known of each node."""
 
     def __init__(self, conn: Connection) -> None:
+        self.unsettled = Unsettled()
         self._insert_event = rows.insert_into(schema.event, conn)
         self._insert_incident = rows.insert_into(schema.incident, conn)
         self._update_incident = rows.update_incident(conn)
         self._insert_delivery = rows.insert_into(schema.delivery, conn)
+        self._alone = conn.dialect.name == "sqlite"
         self.load(conn)
 
     def load(self, conn: Connection) -> None:
@@ -116,12 +132,64 @@ class Casebook:
         newest = select(*by_node, func.max(event.number)).group_by(*by_node)
         self._top = {(n, e): number for n, e, number in conn.execute(newest)}
         self._load_standing(conn)
-        self._event_id, self._incident_id, self._delivery_id = (
-            rows.highest_id(conn, table) for table in (schema.event, schema.incident, schema.delivery)
-        )
+        self._recent: dict[EventKey, list[bytes]] = {}
+        self._load_ids(conn)
         self.cases: dict[tuple[str, str], Case] = {}
         self.by_id: dict[int, Case] = {}
         self.load_open(conn)
+
+    def _load_ids(self, conn: Connection) -> None:
+        self._event_id, self._incident_id, self._delivery_id = (
+            rows.highest_id(conn, table) for table in (schema.event, schema.incident, schema.delivery)
+        )
+
+    def take_in_events(self, conn: Connection) -> None:
+        """Others wrote: know their events and which ids they gave."""
+        c = schema.event.c
+        query = select(c.node_id, c.epoch, c.number, c.kind, c.phenomena, c.detail, c.content)
+        if len(self._recent) > _RECENT_MAX:
+            self._recent.clear()  # who is no longer here is asked for in the store
+        for r in conn.execute(query.where(c.id > self._event_id).order_by(c.id)):
+            sender = r.node_id, r.epoch
+            self._top[sender] = max(self._top.get(sender, 0), r.number)
+            self._recent.setdefault((*sender, r.number), []).append(bytes(r.content))
+            if r.kind in _BEGIN_OR_END:
+                self.note_standing(sender, _BEGIN_OR_END[r.kind], r.phenomena, r.detail, r.number)
+        self._load_ids(conn)
+
+    def take_in(self, conn: Connection, ids: Sequence[int]) -> set[int]:
+        """Others wrote about these incidents: have them as the store has them. Returns the ids of those that were
+        closed.
+        """
+        table, closed = schema.incident, set()
+        for some in rows.batched(ids, _AT_ONCE):
+            for row in conn.execute(select(table).where(table.c.id.in_(some))):
+                before = self.by_id.pop(row.id, None)
+                if before is not None:
+                    self.cases.pop((before.incident.subject, before.incident.class_), None)
+                if row.state == "open":
+                    self._add(row)
+                elif before is not None:
+                    closed.add(row.id)
+                    self.unsettled.forget(row.id)
+            self._load_told(conn, table.c.id.in_(some))
+        return closed
+
+    def _add(self, row: Any) -> None:
+        case = Case(rows.incident_from(row))
+        self.unsettled.note(case.incident)
+        self.cases[row.subject, row.class_] = self.by_id[row.id] = case
+
+    def _load_told(self, conn: Connection, *which: ColumnElement[bool]) -> None:
+        table, delivery = schema.incident, schema.delivery
+        told = (
+            select(delivery.c.incident_id, delivery.c.recipient, delivery.c.channel, delivery.c.target)
+            .join(table, table.c.id == delivery.c.incident_id)
+            .where(table.c.state == "open", delivery.c.round == table.c.round, delivery.c.purpose != RESTORE, *which)
+        )
+        for row in conn.execute(told):
+            told_now = Told(row.channel, row.target, row.target.get("lang", "ko"))
+            self.by_id[row.incident_id].told[row.recipient] = told_now
 
     def _load_standing(self, conn: Connection) -> None:
         """What each node's events of the past say about what stands on it."""
@@ -147,25 +215,19 @@ class Casebook:
     def load_open(self, conn: Connection) -> set[int]:
         """Read the open incidents anew; returns the ids of those that somebody closed since."""
         before = set(self.by_id)
-        table, delivery = schema.incident, schema.delivery
+        table = schema.incident
         self.cases, self.by_id = {}, {}
+        self.unsettled.clear()
         for row in conn.execute(select(table).where(table.c.state == "open")):
-            case = Case(rows.incident_from(row))
-            self.cases[row.subject, row.class_] = self.by_id[row.id] = case
-        told = (
-            select(delivery.c.incident_id, delivery.c.recipient, delivery.c.channel, delivery.c.target)
-            .join(table, table.c.id == delivery.c.incident_id)
-            .where(table.c.state == "open", delivery.c.round == table.c.round, delivery.c.purpose != RESTORE)
-        )
-        for row in conn.execute(told):
-            self.by_id[row.incident_id].told[row.recipient] = Told(
-                row.channel, row.target, row.target.get("lang", "ko")
-            )
+            self._add(row)
+        self._load_told(conn)
         return before - set(self.by_id)
 
     def is_repeat(self, conn: Connection, page: Page, key: EventKey, content: bytes) -> bool | None:
         """True: this very event is known. False: it is new. None: its number is known, but of another event."""
         known = page.contents.get(key, [])
+        if content in self._recent.get(key, ()):
+            return True
         if key[2] <= self._top.get(key[:2], 0):
             event = schema.event.c
             query = select(event.content).where(event.node_id == key[0], event.epoch == key[1], event.number == key[2])
@@ -202,7 +264,7 @@ class Casebook:
         after, new_round = incidents.signalled(
             case.incident, source=signal.source, names=signal.names, now_ms=signal.now_ms, event_id=signal.event_id
         )
-        self._keep(page, case, after)
+        self.keep(page, case, after)
         if new_round:
             case.told.clear()
             page.renewed.add(after.id)
@@ -221,7 +283,7 @@ class Casebook:
             now_ms=signal.now_ms,
             event_id=signal.event_id,
         )
-        self._keep(page, case, after)
+        self.keep(page, case, after)
         return Outcome(after, restored=over)
 
     def new_incident_id(self) -> int:
@@ -229,8 +291,10 @@ class Casebook:
         self._incident_id += 1
         return self._incident_id
 
-    def _keep(self, page: Page, case: Case, after: Incident) -> None:
+    def keep(self, page: Page, case: Case, after: Incident) -> None:
+        """The incident changed: so it is to be written."""
         case.incident = after
+        self.unsettled.note(after)
         (page.opened if after.id in page.opened else page.changed)[after.id] = after
 
     def tell(self, page: Page, case: Case, purpose: str, person: Fields, body: Body) -> Planned:
@@ -247,7 +311,8 @@ class Casebook:
         """Plan a message to somebody who is known to the incident already."""
         self._delivery_id += 1
         seq = sequence(incident.round, purpose)
-        d = Delivery(self._delivery_id, incident.id, incident.round, seq, purpose, told.channel, recipient)
+        stored = stored_purpose(purpose)
+        d = Delivery(self._delivery_id, incident.id, incident.round, seq, stored, told.channel, recipient)
         planned = Planned(d, secrets.token_hex(16), told, body)
         page.planned.append(planned)
         return planned
@@ -258,6 +323,17 @@ class Casebook:
         self._update_incident.run(conn, [rows.incident_row(i) for i in page.changed.values()])
         self._insert_event.run(conn, page.events)
         self._insert_delivery.run(conn, [_delivery_row(p, lease, now_ms) for p in page.planned])
+        if not self._alone:
+            self._tell_others(conn, page)
+
+    def _tell_others(self, conn: Connection, page: Page) -> None:
+        highest = {"event": self._event_id, "incident": self._incident_id, "delivery": self._delivery_id}
+        rows.keep_ids(conn, {name: number for name, number in highest.items() if number})
+        for topic, ids in (("incident", [*page.opened, *page.changed]), ("delivery", page.delivery_ids())):
+            if ids:
+                changes.note(conn, topic, *ids)
+        if page.events:
+            changes.note(conn, "event")  # which: all after those that a reader knows
 
 
 def _delivery_row(planned: Planned, lease: tuple[str, int], now_ms: int) -> Fields:
