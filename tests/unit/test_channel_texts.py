@@ -65,6 +65,23 @@ def test_body_carries_everything_and_decodes_as_documented():
     assert (data.incident, data.round, data.sequence, data.verified) == (12, 1, 2, False)
 
 
+def test_what_firefighters_need_to_find_the_shop():
+    unit = SNAPSHOT["unit"] | {
+        "floor": "B1",
+        "stall": "가-12",
+        "hours": "mon-sun 09:00-14:05",
+        "lat": 37.5,
+        "lon": 126.9,
+    }
+    shop = body.decode(json.dumps(texts.dispatch_body(changed(snapshot=SNAPSHOT | {"unit": unit}))).encode()).data.shop
+    assert (shop.floor, shop.stall, shop.lat, shop.lon, shop.open) == ("B1", "가-12", 37.5, 126.9, False)
+    earlier = changed(snapshot=SNAPSHOT | {"unit": unit}, received_ms=REPORT.received_ms - 10_000)  # 14:04:59
+    assert texts.dispatch_body(earlier)["data"]["shop"]["open"] is True
+    assert texts.dispatch_body(REPORT)["data"]["shop"]["open"] is None
+    broken = changed(snapshot=SNAPSHOT | {"unit": unit | {"hours": "whenever"}})
+    assert texts.dispatch_body(broken)["data"]["shop"]["open"] is None
+
+
 def test_unknown_event_time_is_said_not_guessed():
     data = texts.dispatch_body(changed(event_ms=None))["data"]
     assert data["event_time"] is None and data["event_ms"] is None and not data["event_time_known"]

@@ -23,11 +23,18 @@ class Market(msgspec.Struct, frozen=True):
 
 
 class Shop(msgspec.Struct, frozen=True):
-    """The unit: a shop or a home. place: where in the market."""
+    """The unit: a shop or a home. place: where in the market; floor, stall: as people there call them, "" if not known;
+    lat, lon: degrees, WGS 84; open: whether it was open when the receiver took the event in; null if not known.
+    """
 
     id: str
     name: str
     place: str
+    floor: str = ""
+    stall: str = ""
+    lat: float | None = None
+    lon: float | None = None
+    open: bool | None = None
 
 
 class Person(msgspec.Struct, frozen=True):

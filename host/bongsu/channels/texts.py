@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from bongsu.channels import body as wire
+from bongsu.receiver import opening_hours
 from bongsu_wire import kinds, payload
 
 LANGS = ("ko", "en")
@@ -113,7 +114,7 @@ def dispatch_body(report: Report) -> dict[str, Any]:
         verified=report.verified,
         exercise=report.exercise,
         market=wire.Market(site["id"], site["name"], site.get("address", "")) if site else None,
-        shop=wire.Shop(unit["id"], unit["name"], unit.get("place", "")) if unit else None,
+        shop=_report_shop(unit, site, report.received_ms) if unit else None,
         node=node.get("id"),
         owner=_owner(snapshot),
         contacts=[_person(c) for c in snapshot.get("contacts") or ()],
@@ -133,6 +134,20 @@ def dispatch_body(report: Report) -> dict[str, Any]:
     body = wire.Body(type=f"bongsu.{report.class_}.{word}", timestamp=data.received_time, data=data)
     built: dict[str, Any] = msgspec.to_builtins(body)
     return built
+
+
+def _report_shop(unit: Mapping[str, Any], site: Mapping[str, Any], at_ms: int) -> wire.Shop:
+    hours, tz = unit.get("hours") or "", site.get("tz") or DEFAULT_ZONE
+    return wire.Shop(
+        id=unit["id"],
+        name=unit["name"],
+        place=unit.get("place", ""),
+        floor=unit.get("floor", ""),
+        stall=unit.get("stall", ""),
+        lat=unit.get("lat"),
+        lon=unit.get("lon"),
+        open=opening_hours.is_open(hours, tz, at_ms),
+    )
 
 
 def sms_text(report: Report, lang: str) -> str:

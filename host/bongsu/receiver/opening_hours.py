@@ -3,6 +3,8 @@
 A day that is named by nothing is closed. Times may go over midnight (18:00-02:00). An empty text means: not known.
 """
 
+from functools import lru_cache
+
 from bongsu.receiver import week
 from bongsu.receiver.fields import FieldError, first_bad_character, shown
 
@@ -34,6 +36,7 @@ def normal(text: str) -> str:
     return out
 
 
+@lru_cache(maxsize=4096)
 def _parsed(text: str) -> dict[int, Spans]:
     by_day: dict[int, Spans] = {}
     for part in filter(None, (p.strip() for p in text.replace("\uff1b", ";").lower().split(";"))):
@@ -64,5 +67,9 @@ def is_open(hours: str, tz: str, at_ms: int) -> bool | None:
     """
     if not hours:
         return None
+    try:
+        by_day = _parsed(hours)
+    except FieldError:  # not written by this program; an alarm's report must not fail over it
+        return None
     clock = week.wall_clock(tz, at_ms)
-    return any(week.covers((day,), *span, clock) for day, spans in _parsed(hours).items() for span in spans)
+    return any(week.covers((day,), *span, clock) for day, spans in by_day.items() for span in spans)
