@@ -110,9 +110,9 @@ def test_an_old_counter_never_refuses_an_event(tmp_path: Path) -> None:
 def test_a_second_alarm_in_the_round_tells_nobody_twice(tmp_path: Path) -> None:
     with desk(tmp_path) as d:
         d.event(0, 1)
-        d.event(0, 2, phenomena=kinds.SMOKE)
+        d.event(0, 2)
         (incident,) = d.rows(schema.incident)
-        assert incident.round == 1 and incident.snapshot["active"] == {"a0b1c2000000": ["heat", "smoke"]}
+        assert incident.round == 1 and incident.snapshot["active"] == {"a0b1c2000000": ["heat"]}
         assert len(deliveries_of(d)) == 2 and len(d.rows(schema.event)) == 2
 
 

@@ -15,6 +15,7 @@ from bongsu.receiver.config import Config
 from bongsu.receiver.delivery_policy import Policy
 from bongsu.receiver.directory import KEY_DAMAGED, SECRET_DAMAGED, Damage, Directory
 from bongsu.receiver.downlink import Downlink
+from bongsu.receiver.exercises import Exercises
 from bongsu.receiver.incidents import FAULT
 from bongsu.receiver.keys import MasterKey
 from bongsu.receiver.liveness import Liveness
@@ -86,6 +87,7 @@ class Books:
         self.liveness.link_down(clock.mono_ms())  # until the broker answers
         self._watch(conn)
         self.look_for_damage()
+        self.exercises = Exercises(self)
         self.chores = make_chores(self, conn)
 
     def chores_due_ms(self) -> int | None:

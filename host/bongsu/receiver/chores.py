@@ -32,10 +32,11 @@ class Chore(Protocol):
 
 def make_chores(books: "Books", conn: Connection) -> list[Chore]:
     """The chores of a receiver, in the order in which they act."""
+    from bongsu.receiver.exercises import LetGo
     from bongsu.receiver.own_faults import OwnFaults
 
-    makers: tuple[Any, ...] = (OwnFaults,)
-    made: list[Chore] = [maker(books) for maker in makers]
+    makers: tuple[Any, ...] = (LetGo, OwnFaults)
+    made: list[Chore] = [books.exercises, *(maker(books) for maker in makers)]
     for chore in made:
         chore.load(conn)
     return made

@@ -6,10 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bongsu.channels import texts
-from bongsu.receiver import incidents, rows
-from bongsu.receiver.casebook import Case, Casebook, Outcome, Page, Signal
-from bongsu.receiver.delivery_policy import ALARM, ESCALATION, RESTORE, SMS, WEBHOOK, first_told, sequence
+from bongsu.receiver import incidents, rows, telling
+from bongsu.receiver.casebook import Casebook, Outcome, Page, Signal
 from bongsu.receiver.directory import Directory, NodeEntry
 from bongsu.receiver.incidents import Incident
 from bongsu.receiver.standing import Sender
@@ -19,14 +17,13 @@ Fields = dict[str, Any]
 
 # A known event key with other content: the node's numbers went back, or somebody has its key (DESIGN section 5).
 NUMBER_REUSED = "event_number_reused"
-# The site has no responder, and there is nobody to be texted.
-NOBODY_TOLD = "nobody_told"
-_TOLD_AT_ONCE = ("station", "centre")
 
 
 @dataclass(slots=True)
 class Happening:
-    """A new event on its way into the books. `content`: its bytes without the age. `texted`: contacts are told too."""
+    """A new event on its way into the books. `content`: its bytes without the age. `texted`: contacts are told too.
+    `exercise_id`: of the exercise that the node's unit is part of at present.
+    """
 
     node: NodeEntry
     epoch: int
@@ -35,6 +32,7 @@ class Happening:
     received_ms: int
     directory: Directory
     texted: bool
+    exercise_id: int | None = None
     event_id: int = 0
 
     @property
@@ -44,7 +42,11 @@ class Happening:
 
     def snapshot(self) -> Fields:
         """What an incident that this opens will keep."""
-        return self.directory.snapshot(self.node)
+        return self.directory.snapshot(self.node, self.received_ms)
+
+    def facts(self) -> telling.Facts:
+        """What messages say of the event."""
+        return telling.Facts.of(self.event, self.received_ms)
 
     def signal(self, names: tuple[str, ...]) -> Signal:
         """The event as a signal of its node."""
@@ -71,10 +73,11 @@ def _alarm(book: Casebook, page: Page, h: Happening) -> Outcome:
     class_ = incidents.alarm_class(h.event.phenomena)
     names = _note_standing(book, h)
     done = book.stand(page, h.node.subject, class_, h.signal(names), h.snapshot)
-    if done.new_round:
-        case = book.cases[h.node.subject, class_]
-        _tell(book, page, case, h)
-        done.fault = _is_anybody_told(book, page, case, h)
+    case = book.cases[h.node.subject, class_]
+    done.fault = telling.alarm(
+        book, page, case, h.facts(), new_round=done.new_round, exercise_id=h.exercise_id, texted=h.texted
+    )
+    done.incident = case.incident
     over = book.alarms.over(h.sender, names)
     if over:
         _end_alarm(book, page, h, class_, done, over)  # its restore overtook it on the way
@@ -101,19 +104,11 @@ def _stood(book: Casebook, h: Happening, subject: str, class_: str, names: tuple
 
 def _end_alarm(book: Casebook, page: Page, h: Happening, class_: str, done: Outcome, over: tuple[str, ...]) -> None:
     """End what is over, and tell everybody who was told, if that was all; adds to `done`."""
-    stood = book.cases[h.node.subject, class_].incident.active
     ended = book.end(page, h.node.subject, class_, h.signal(over))
     done.incident = ended.incident
     done.restored = done.restored or ended.restored
-    if not ended.restored or ended.incident is None:
-        return
-    case = book.cases[h.node.subject, class_]
-    names = tuple(dict.fromkeys(name for names in stood.values() for name in names))
-    report = _report(ended.incident, RESTORE, h, names)
-    body = rows.prepared(texts.dispatch_body(report))
-    for recipient, told in case.told.items():
-        content = body if told.channel == WEBHOOK else texts.sms_text(report, told.lang)
-        book.plan(page, ended.incident, RESTORE, recipient, told, content)
+    if ended.restored:
+        telling.restored(book, page, book.cases[h.node.subject, class_], h.facts())
 
 
 def _fault(book: Casebook, page: Page, h: Happening) -> Outcome:
@@ -164,69 +159,6 @@ _RULES: dict[int, Callable[[Casebook, Page, Happening], Outcome]] = {
     kinds.TAMPER: _fault,
     kinds.TEST: _test,
 }
-
-
-def _tell(book: Casebook, page: Page, case: Case, h: Happening) -> None:
-    """A round begins: the first station and the first centre of the site, and the unit's first contact."""
-    report = _report(case.incident, ALARM, h, incidents.names_of(h.event.phenomena))
-    body = rows.prepared(texts.dispatch_body(report))
-    snapshot = case.incident.snapshot
-    told_first = _TOLD_AT_ONCE if not snapshot.get("unassigned") else None
-    responders = snapshot["responders"] if told_first is None else first_told(snapshot["responders"], told_first)
-    for responder in responders:
-        book.tell(page, case, ALARM, responder, body)
-    for contact in first_told(snapshot["contacts"]) if h.texted else ():
-        book.tell(page, case, ALARM, contact, texts.sms_text(report, contact["lang"]))
-
-
-def _is_anybody_told(book: Casebook, page: Page, case: Case, h: Happening) -> Outcome:
-    """An alarm that reaches nobody, for want of a responder and of somebody to text, must at least be seen."""
-    incident = case.incident
-    signal = Signal(f"dispatch:{incident.class_}", (NOBODY_TOLD,), h.received_ms)
-    if case.told:
-        return book.end(page, incident.subject, incidents.FAULT, signal)
-    return book.stand(page, incident.subject, incidents.FAULT, signal, h.snapshot)
-
-
-def _report(incident: Incident, purpose: str, h: Happening, names: tuple[str, ...]) -> texts.Report:
-    e = h.event
-    return texts.Report(
-        purpose=purpose,
-        incident_id=incident.id,
-        round=incident.round,
-        seq=sequence(incident.round, purpose),
-        class_=incident.class_,
-        snapshot=incident.snapshot,
-        names=names,
-        received_ms=h.received_ms,
-        event_ms=rows.event_time(e, h.received_ms),
-        criterion=kinds.CRITERION_NAMES[e.criterion],
-        sustained_ms=e.sustained_ms,
-        readings=rows.readings_of(e),
-    )
-
-
-def escalation_text(incident: Incident, lang: str) -> str:
-    """What the next contact is texted, from the incident alone: what stands, and since when."""
-    names = tuple(dict.fromkeys(name for names in incident.active.values() for name in names))
-    report = texts.Report(
-        purpose=ESCALATION,
-        incident_id=incident.id,
-        round=incident.round,
-        seq=sequence(incident.round, ESCALATION),
-        class_=incident.class_,
-        snapshot=incident.snapshot,
-        names=names,
-        received_ms=incident.opened_ms,
-        event_ms=incident.opened_ms,
-    )
-    return texts.sms_text(report, lang)
-
-
-def next_people(case: Case, channel: str) -> list[Fields]:
-    """Who may be told next on a channel, by rank, those who were told in this round left out."""
-    kind, people = ("contact", "contacts") if channel == SMS else ("responder", "responders")
-    return [p for p in case.incident.snapshot.get(people, []) if f"{kind}:{p['id']}" not in case.told]
 
 
 def _event_row(h: Happening, incident: Incident | None) -> Fields:

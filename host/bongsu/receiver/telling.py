@@ -164,8 +164,11 @@ def _update(book: Casebook, page: Page, case: Case, facts: Facts) -> None:
 
 
 def _text_contacts(book: Casebook, page: Page, case: Case, facts: Facts, texted: bool) -> None:
+    """The unit's first contact, and whoever is on duty for the site."""
     made = report(case.incident, ALARM, facts, standing(case.incident))
-    for contact in first_told(case.incident.snapshot["contacts"]) if texted else ():
+    snapshot = case.incident.snapshot
+    people = {p["id"]: p for p in [*first_told(snapshot["contacts"]), *snapshot.get("duty", ())]}
+    for contact in people.values() if texted else ():
         book.tell(page, case, ALARM, contact, texts.sms_text(made, contact["lang"]))
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from sqlalchemy import Connection, update
 
-from bongsu.receiver import events, incidents, ingest, keys
+from bongsu.receiver import events, incidents, ingest, keys, telling
 from bongsu.receiver.books import SECRETS, Books
-from bongsu.receiver.casebook import Outcome, Page, Signal
-from bongsu.receiver.delivery_policy import ALARM, ESCALATION, RESTORE, SMS
+from bongsu.receiver.casebook import Case, Outcome, Page, Signal
+from bongsu.receiver.delivery_policy import ESCALATION, RESTORE, SMS, escalates
 from bongsu.receiver.directory import KEY_DAMAGED, Damage
 from bongsu.receiver.ingest import Refused, Uplink
 from bongsu.receiver.liveness import ANSWER_AFTER_MS, echo_is_fresh
@@ -154,7 +154,10 @@ class Turn:
             return
         books = self._books
         node = books.directory.nodes.get(up.node.id, up.node)  # it may have been moved while this waited for the store
-        h = events.Happening(node, up.key.epoch, event, content, received_ms, books.directory, books.settings.texted)
+        h = events.Happening(
+            node, up.key.epoch, event, content, received_ms, books.directory, books.settings.texted,
+            books.exercises.of(node.site_id, node.unit_id),
+        )  # fmt: skip
         done = events.record(books.casebook, self._page, h, reused=known is None)
         books.orders.heard(up.node.id, up.key.epoch, up.counter, books.clock.mono_ms())
         books.sightings.note(up.node.id, None, received_ms)
@@ -178,7 +181,7 @@ class Turn:
         refused = [
             Late(s.open, s.outcome.detail)
             for s in settled
-            if s.after.escalate_now and not s.open.escalated and s.open.delivery.purpose in (ALARM, ESCALATION)
+            if s.after.escalate_now and not s.open.escalated and escalates(s.open.delivery)
         ]
         self.escalate(conn, refused)
         books.outbox.next_in_line(settled)
@@ -200,10 +203,9 @@ class Turn:
             case = book.by_id.get(d.incident_id)
             if case is None or case.incident.round != d.round:
                 continue
-            people = events.next_people(case, d.channel)
+            people = telling.next_people(case, d.channel)
             if people:
-                text = d.channel == SMS
-                body = events.escalation_text(case.incident, people[0]["lang"]) if text else one.open.body
+                body = telling.escalation_body(case.incident, one.open.body, people[0].get("lang", ""))
                 book.tell(self._page, case, ESCALATION, people[0], body)
             self.say("warn", "delivery.escalated", incident=d.incident_id, delivery=d.id, recipient=d.recipient,
                       why=one.why, to=people[0]["id"] if people else None)  # fmt: skip
@@ -263,6 +265,13 @@ class Turn:
         done = self._books.casebook.end(self._page, subject, incidents.FAULT, signal)
         self._say_incident(done)
         return done
+
+    def release(self, conn: Connection, case: Case) -> None:
+        """Responders are told of what was held back, or that it is verified (for chores)."""
+        incident = case.incident
+        telling.release(self._books.casebook, self._page, case, telling.facts_of(conn, self._page, incident))
+        self.say("info", "incident.released", incident=incident.id, round=incident.round,
+                  verified=incident.verified_by, held=incident.held_until_ms is not None)  # fmt: skip
 
     def _tell_damage(self) -> None:
         """Secrets that do not open stand as faults: of their node, or of the receiver."""
