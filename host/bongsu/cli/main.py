@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "responder": ("bongsu.cli.responder", "responder", "Fire stations and control centres."),
     "import": ("bongsu.cli.imports", "import_shops", "Read a market's shop list from a CSV file."),
     "receiver": ("bongsu.cli.receiver", "receiver", "Run the alarm receiver."),
+    "broker": ("bongsu.cli.broker", "broker", "Files for an MQTT broker of your own."),
     "incident": ("bongsu.cli.incident", "incident", "Incidents: list, show, acknowledge, verify, close."),
     "operator": ("bongsu.cli.operator", "operator_", "People who may use the centre's screen."),
     "exercise": ("bongsu.cli.exercise", "exercise", "Exercises: alarms that ask first whether they are a drill."),

@@ -3,7 +3,6 @@
 import ipaddress
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import click
 
@@ -185,22 +184,32 @@ def _broker_address(
     from bongsu.receiver.certificates import BROKER_NAME
     from bongsu.receiver.provision import BrokerAddress
 
-    host, known_port, tls, name = broker.host, broker.port, broker.tls, BROKER_NAME
-    if broker.mode == "external" and broker.url is not None:
-        url = urlsplit(broker.url)
-        tls = url.scheme == "mqtts"
-        host, known_port = url.hostname or "", url.port or (8883 if tls else 1883)
-        name = broker.server_hostname or (host if broker.ca_file else BROKER_NAME)
-    elif known_port == 0 and port is None:
-        known_port = _running_port(installation)
-    fault = BongsuError if ip is None else UsageFault  # a name in receiver.toml is right, but not for nodes
+    places, tls, name = [(broker.host, broker.port)], broker.tls, BROKER_NAME
+    if broker.mode == "external":
+        from bongsu.receiver.broker_link import addresses, uses_tls
+
+        places, tls = addresses(broker), uses_tls(broker)
+        name = broker.server_hostname or (places[0][0] if broker.ca_file else BROKER_NAME)
+    elif broker.port == 0 and port is None:
+        places = [(broker.host, _running_port(installation))]
+    if ip is not None:
+        places = [(ip, places[0][1])]
+    elif port is not None:
+        places = [(host, port) for host, _ in places]
+    found = [(_node_ip(host, UsageFault if ip is not None else BongsuError), known) for host, known in places]
+    (first, first_port), *more = found
+    return BrokerAddress(first, port if port is not None else first_port, tls, name, tuple(more))
+
+
+def _node_ip(host: str, fault: type[BongsuError]) -> str:
+    """An address as a node takes it. A name in receiver.toml is right, but not for nodes."""
     try:
-        found = ipaddress.ip_address(ip if ip is not None else host)
+        found = ipaddress.ip_address(host)
     except ValueError:
-        raise fault(f"the broker's address {ip or host} is no IP address", "Name it: --broker-ip 192.0.2.10") from None
+        raise fault(f"the broker's address {host} is no IP address", "Name it: --broker-ip 192.0.2.10") from None
     if found.is_unspecified:
         raise fault(f"nodes cannot connect to {found}", "Name this machine's address: --broker-ip 192.0.2.10")
-    return BrokerAddress(str(found), port if port is not None else known_port, tls, name)
+    return str(found)
 
 
 def _running_port(installation: Installation) -> int:

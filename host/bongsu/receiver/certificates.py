@@ -53,9 +53,9 @@ def make_ca(now: dt.datetime) -> Pair:
     return Pair(key, builder.sign(key, hashes.SHA256()))
 
 
-def make_server(ca: Pair, hosts: tuple[str, ...] = ()) -> Pair:
+def make_server(ca: Pair, hosts: tuple[str, ...] = (), *, peer: bool = False) -> Pair:
     """A server certificate for the broker: as long as its CA, for BROKER_NAME, localhost, 127.0.0.1 and `hosts` (names
-    or addresses).
+    or addresses). `peer`: it proves a member of a cluster to the others, too.
 
     Raises FieldError for a host that is neither.
     """
@@ -66,7 +66,8 @@ def make_server(ca: Pair, hosts: tuple[str, ...] = ()) -> Pair:
     builder = _builder(name, ca.cert.subject, key.public_key(), start, end)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_key_usage(signs_certificates=False), critical=True)
-    builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+    uses = [ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if peer else [])]
+    builder = builder.add_extension(x509.ExtendedKeyUsage(uses), critical=False)
     builder = builder.add_extension(x509.SubjectAlternativeName([_general_name(n) for n in names]), critical=False)
     issuer = ca.cert.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     builder = builder.add_extension(

@@ -19,6 +19,9 @@ CONFIG_NAME = "receiver.toml"
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+# A node keeps as many (firmware/bongsu_node/config.py).
+_ADDRESSES_MAX = 4
+_BROKER_URL_STEP = 'Set url = "mqtts://HOST:8883".'
 
 
 class ConfigError(BongsuError):
@@ -33,8 +36,9 @@ class StoreConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BrokerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[broker] embedded: host, port (0 = the system picks), tls. external: url (mqtt:// or mqtts://), user,
-    password_file, ca_file.
+    """[broker] embedded: host, port (0 = the system picks), tls. external: url (mqtt:// or mqtts://; of a cluster a
+    list of them), ca_file, server_hostname (the name that nodes ask the certificate for); user and password_file,
+    unless `bongsu broker config` writes the broker's files, which gives each receiver a login of its own.
     """
 
     mode: Literal["embedded", "external"] = "embedded"
@@ -42,11 +46,16 @@ class BrokerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: Port = 8883
     tls: bool = True
     max_store_mb: Annotated[int, msgspec.Meta(ge=16, le=65536)] = 512
-    url: str | None = None
+    url: str | tuple[str, ...] | None = None
     user: str | None = None
     password_file: str | None = None
     ca_file: str | None = None
     server_hostname: str | None = None
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The addresses of an external broker, the preferred one first."""
+        return self.url if isinstance(self.url, tuple) else () if self.url is None else (self.url,)
 
 
 class SmsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -212,19 +221,33 @@ def _cross_check(config: Config) -> tuple[str, str] | None:
                 f"[broker] tls: false is only allowed on loopback, not on {broker.host}",
                 'Set tls = true, or host = "127.0.0.1".',
             )
-    elif broker.url is None:
-        return '[broker] url: missing, and mode is "external"', 'Set url = "mqtts://HOST:8883".'
-    elif problem := _url_problem(broker.url, ("mqtt", "mqtts")):
-        return f"[broker] url: {problem}", 'Set url = "mqtts://HOST:8883".'
-    elif urlsplit(broker.url).scheme == "mqtt" and urlsplit(broker.url).hostname not in _LOOPBACK:
-        return "[broker] url: mqtt:// without TLS is only allowed on loopback", "Use mqtts://."
+    elif wrong := _broker_problem(broker):
+        return wrong
     if config.sms is not None:
         for name, url in (("url", config.sms.url), ("status_url", config.sms.status_url)):
-            if url is not None and (problem := _url_problem(url, ("http", "https"))):
+            if url is not None and (bad := _url_problem(url, ("http", "https"))):
                 return (
-                    f"[sms] {name}: {problem}",
+                    f"[sms] {name}: {bad}",
                     "Set the address of the SMS gateway, for example https://sms.example/send.",
                 )
+    return None
+
+
+def _broker_problem(broker: BrokerConfig) -> tuple[str, str] | None:
+    """Of an external broker's settings."""
+    if not broker.urls:
+        return '[broker] url: missing, and mode is "external"', _BROKER_URL_STEP
+    if len(broker.urls) > _ADDRESSES_MAX:
+        return f"[broker] url: names more than {_ADDRESSES_MAX} addresses", "Name the members that nodes shall use."
+    for url in broker.urls:
+        if problem := _url_problem(url, ("mqtt", "mqtts")):
+            return f"[broker] url: {problem}", _BROKER_URL_STEP
+        if urlsplit(url).scheme == "mqtt" and urlsplit(url).hostname not in _LOOPBACK:
+            return "[broker] url: mqtt:// without TLS is only allowed on loopback", "Use mqtts://."
+    if len({urlsplit(url).scheme for url in broker.urls}) > 1:
+        return "[broker] url: some addresses are mqtt://, others mqtts://", "Use mqtts:// for all."
+    if broker.password_file is not None and broker.user is None:
+        return "[broker] password_file: names a password, but there is no user", "Set user, or remove password_file."
     return None
 
 

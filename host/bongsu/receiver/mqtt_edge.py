@@ -4,11 +4,12 @@ A message goes into the writer's queue as it comes; nothing is looked at here. W
 answered is checked: a refused subscription (0x80) leaves a session that looks alive and hears nothing.
 """
 
+import itertools
 import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -27,14 +28,17 @@ PAYLOAD_MAX = 1024
 # Heartbeats (topics.up_beats) are gathered; as many may wait as all nodes of a city send in half a minute.
 _BEATS_END = "/h"
 _BEATS_MAX = 65_536
-_KEEPALIVE_S = 10
+# A broker that answers nothing any more is left after two of these.
+_KEEPALIVE_S = 5
 _BACKOFF_MIN_S, _BACKOFF_MAX_S = 1, 5
 _REFUSED = 0x80
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerLogin:
-    """How to reach the broker. `tls`: None for a plain connection (loopback only)."""
+    """How to reach the broker. `tls`: None for a plain connection (loopback only); `more`: (host, port) of further
+    members of its cluster.
+    """
 
     host: str
     port: int
@@ -42,6 +46,7 @@ class BrokerLogin:
     password: str = field(repr=False)
     client_id: str = field(repr=False)
     tls: ssl.SSLContext | None = None
+    more: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(slots=True)
@@ -76,10 +81,13 @@ class BeatsWait:
 
 
 class _Client(mqtt.Client):
-    """paho's client, which keeps why a connection failed (its callback does not say)."""
+    """paho's client, which keeps why a connection failed (its callback does not say), and takes another address for
+    each connection.
+    """
 
     failure: BaseException | None = None
     looked_s: float | None = None
+    addresses: Iterator[tuple[str, int]]
 
     def loop_misc(self) -> MQTTErrorCode:
         self.looked_s = time.monotonic()  # paho's thread comes by here about once a second
@@ -87,6 +95,7 @@ class _Client(mqtt.Client):
 
     def reconnect(self) -> MQTTErrorCode:
         self.looked_s = time.monotonic()
+        self.connect_async(*next(self.addresses), keepalive=_KEEPALIVE_S)
         try:
             return super().reconnect()
         except Exception as err:
@@ -103,12 +112,15 @@ class MqttEdge:
         self._login, self._put, self._clock, self._log = login, put, clock, log
         self._canary_topic, self._canary_mid = canary_topic, -1
         self.canary_refused = False
+        self.broker_not_after: str | None = None  # the end of the certificate that it showed, as Python's ssl tells it
         self._seldom = Seldom()
         self._session = 0
         self._waiting_for: set[int] = set()
         self._up = False
         self._beats: deque[Arrived] = deque()
         self._beats_told = False
+        # What cut off one member of a cluster may last: each connection is to the next one.
+        self._addresses = itertools.cycle([(login.host, login.port), *login.more])
         self._client = self._made(login)
 
     def _made(self, login: BrokerLogin) -> _Client:
@@ -123,6 +135,7 @@ class MqttEdge:
             client.username_pw_set(login.user, login.password)
         if login.tls is not None:
             client.tls_set_context(login.tls)
+        client.addresses = self._addresses
         client.reconnect_delay_set(_BACKOFF_MIN_S, _BACKOFF_MAX_S)
         client.max_queued_messages_set(0)
         client.on_connect = self._on_connect
@@ -202,6 +215,8 @@ class MqttEdge:
             self._say("refused", f"the broker refuses the receiver: {reason}", _NEXT_STEPS["login"])
             return
         self._session += 1
+        if isinstance(sock := client.socket(), ssl.SSLSocket):
+            self.broker_not_after = str((sock.getpeercert() or {}).get("notAfter", "")) or None
         filters = [(topics.UP_EVENTS_FILTER, 1), (topics.UP_BEATS_FILTER, 0)]
         error, mid = client.subscribe(filters)
         self._waiting_for = {mid} if error == mqtt.MQTT_ERR_SUCCESS and mid is not None else set()
@@ -234,7 +249,7 @@ class MqttEdge:
 
     def _on_connect_fail(self, client: mqtt.Client, _data: Any) -> None:
         failure = getattr(client, "failure", None)
-        what, step = connection_failure(failure, self._login)
+        what, step = connection_failure(failure, replace(self._login, host=client.host, port=client.port))
         self._say(type(failure).__name__, what, step)
 
     def _on_disconnect(

@@ -22,13 +22,14 @@ HEARTBEAT_S = 45
 @dataclass(frozen=True)
 class BrokerAddress:
     """Where the node finds the broker: by IP address, because a name look-up blocks an ESP32. server_hostname: the name
-    that the broker's certificate must bear.
+    that the broker's certificate must bear; more: (ip, port) of the other members of its cluster.
     """
 
     ip: str
     port: int
     tls: bool = True
     server_hostname: str = BROKER_NAME
+    more: tuple[tuple[str, int], ...] = ()
 
 
 def provision_node(
@@ -84,6 +85,7 @@ def _node_json(
             "user": login.username,
             "password": login.password,
             "client_id": login.client_id,
+            **({"more": [{"ip": ip, "port": port} for ip, port in broker.more]} if broker.more else {}),
         },
         "board": board.name,
         "pins": board.pins,

@@ -9,31 +9,34 @@ import os
 import selectors
 import signal
 import socket
-import ssl
 import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
 from sqlalchemy import insert, select
 
 from bongsu.channels import texts
 from bongsu.channels.wiring import sms_gateway
 from bongsu.errors import BongsuError
-from bongsu.receiver import mqtt_edge
+from bongsu.receiver import canary, mqtt_edge
 from bongsu.receiver.books import Settings
 from bongsu.receiver.broker import RECEIVER_USER, EmbeddedBroker
+from bongsu.receiver.broker_link import client_tls, external_login
 from bongsu.receiver.clock import SystemClock
 from bongsu.receiver.config import Config
 from bongsu.receiver.feed import Feed
 from bongsu.receiver.keys import MASTER_KEY_NAME, BrokerLogin, MasterKey, broker_logins, load_master
 from bongsu.receiver.log import Log
-from bongsu.receiver.mqtt_edge import LinkChanged, MqttEdge
+from bongsu.receiver.mqtt_edge import CanarySeen, LinkChanged, MqttEdge
 from bongsu.receiver.relay_process import RelayProcess
 from bongsu.receiver.store import Store, open_store, schema
+from bongsu.receiver.systemd import Notifier
 from bongsu.receiver.wake import SOCKET_NAME
+from bongsu.receiver.watch import Parts as WatchParts
+from bongsu.receiver.watch import Watch
 from bongsu.receiver.web import WebProcess
 from bongsu.receiver.writer import Wake, Writer
 
@@ -46,7 +49,6 @@ _BROKER_PAUSE_S = (0.0, 1.0, 2.0, 5.0, 10.0)
 # A broker that is up restores the receiver's session within a second; the pauses between tries go up to 5 s.
 _HEAL_AFTER_S = 15.0
 _HEAL_LOOK_S = 2.0
-_MQTT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
 class ServiceError(BongsuError):
@@ -125,10 +127,24 @@ class _Service:
         self._down_since_s: float | None = time.monotonic()
         self._ready = False
         self._feed = Feed()
+        self._notifier = Notifier()
+        stack.callback(self._notifier.close)
+        self._watch: Watch | None = None
 
-    def _state(self) -> dict[str, object]:
+    def _state(self) -> dict[str, Any]:
         """How the receiver is, for the console."""
-        return {"at_ms": self._clock.now_ms(), "sender": self._sender, "reasons": []}
+        state = self._watch.state() if self._watch is not None else None
+        return dict(state) if state is not None else {"at_ms": self._clock.now_ms(), "sender": self._sender}
+
+    def _watch_over(self, writer: Writer, edge: MqttEdge, relay: RelayProcess) -> Watch:
+        login = self._login()
+        return Watch(
+            WatchParts(
+                self._config, self._store, writer, edge, relay, self._clock, self._log, self._sender, self._client_id,
+                (login.host, login.port), lambda client_id: None
+            ),
+            self._notifier,
+        )  # fmt: skip
 
     def _identity(self) -> tuple[int, str]:
         """This receiver's sender number and MQTT client id; made if the store has none."""
@@ -166,15 +182,20 @@ class _Service:
             texts.load_messages()  # now, not with the first alarm
             relay.start()
             parts.callback(relay.close)
-            edge = MqttEdge(self._login(), self._heard_from_edge(writer), self._clock, self._log)
+            edge = MqttEdge(
+                self._login(), self._heard_from_edge(writer), self._clock, self._log, canary.topic(self._sender)
+            )
             writer.start(edge, relay.take)
             parts.callback(writer.stop)
             # What was loaded lives as long as the process: the collector need not look through it in mid-alarm.
             gc.collect()
             gc.freeze()
             gc.set_threshold(*_GC_THRESHOLDS)
+            self._watch = self._watch_over(writer, edge, relay)
             edge.start()
             parts.callback(edge.close)
+            self._watch.start()
+            parts.callback(self._watch.close)
             if config.console.enabled:
                 web = WebProcess(config, self._feed, self._state, self._log)
                 writer.on_committed = self._feed.changed
@@ -191,8 +212,14 @@ class _Service:
         """The writer's queue; the first time that the broker hears us is told in the log."""
 
         def put(item: object) -> None:
+            if isinstance(item, CanarySeen):
+                if self._watch is not None:
+                    self._watch.canary_seen(item.data)
+                return
             if isinstance(item, LinkChanged):
                 self._down_since_s = None if item.up else time.monotonic()
+                if self._watch is not None:
+                    self._watch.link(item.up)
             if isinstance(item, LinkChanged) and item.up:
                 self._broker_faults = 0
                 if not self._ready:
@@ -207,16 +234,10 @@ class _Service:
     def _login(self) -> mqtt_edge.BrokerLogin:
         config = self._config.broker
         if self._broker is not None:
-            tls = _tls(self._config.data_dir / "ca" / "ca.crt") if config.tls else None
+            tls = client_tls(self._config.data_dir / "ca" / "ca.crt") if config.tls else None
             broker = self._broker
             return mqtt_edge.BrokerLogin(broker.host, broker.port, RECEIVER_USER, broker.password, self._client_id, tls)
-        parts = urlsplit(config.url or "")
-        tls = None
-        if parts.scheme == "mqtts":
-            tls = _tls(self._config.path(config.ca_file) if config.ca_file else None)
-        port = parts.port or _MQTT_PORTS[parts.scheme]
-        password = _password(self._config.path(config.password_file)) if config.password_file else ""
-        return mqtt_edge.BrokerLogin(parts.hostname or "", port, config.user or "", password, self._client_id, tls)
+        return external_login(self._config, self._master, self._sender, self._client_id)
 
     # ---- the main thread
 
@@ -235,15 +256,18 @@ class _Service:
                 self._take_hints(writer)
             if self._broker_fd in ready:
                 self._lost_broker()
+            if self._watch is not None:
+                self._watch.look()
             self._heal_broker()
             self._try_broker()
             self._let_users_in()
 
     def _look_s(self) -> float:
         """How long the main thread may wait for something to happen."""
+        look_s = self._watch.wait_s() if self._watch is not None else _HEAL_LOOK_S
         if self._broker is None or self._broker_fd is not None:
-            return _HEAL_LOOK_S
-        return max(0.0, self._broker_again_s - time.monotonic())
+            return min(look_s, _HEAL_LOOK_S)
+        return min(look_s, max(0.0, self._broker_again_s - time.monotonic()))
 
     def _take_hints(self, writer: Writer) -> None:
         hints = set()
@@ -319,23 +343,3 @@ def _control_socket(data_dir: Path, stack: ExitStack) -> socket.socket:
     path.chmod(0o600)
     control.setblocking(False)
     return control
-
-
-def _tls(ca_file: Path | None) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=str(ca_file) if ca_file is not None else None)
-    except (OSError, ssl.SSLError) as err:
-        raise ServiceError(
-            f"cannot read the certificate {ca_file}: {err}", "Name the broker's CA by [broker] ca_file, in PEM form."
-        ) from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
-
-
-def _password(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        raise ServiceError(
-            f"cannot read [broker] password_file {path}", "Name the file that holds the broker's password."
-        ) from None
