@@ -26,6 +26,8 @@ demo: $(RUNTIME)
 
 test: $(TEST)
 	@"$(BIN)/python" -m pytest -n 2 $(ARGS)
+	@echo "Once more on PostgreSQL: every test that touches a store"
+	@"$(BIN)/python" -m pytest -n 2 --engine postgresql $(ARGS)
 
 lint: $(TEST)
 	@"$(BIN)/ruff" check .
