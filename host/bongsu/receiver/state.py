@@ -180,7 +180,7 @@ class Vitals:
             self.incidents[fields["class"]] += 1
         elif line == "receipt.sent":
             self.receipts += 1
-        elif line.startswith("delivery."):
+        elif line.startswith("delivery.") and "channel" in fields:
             self.deliveries[fields["channel"], line[9:]] += 1
             if line == "delivery.accepted" and fields["purpose"] == "alarm":
                 self.accepted.add(fields["after_ms"])
