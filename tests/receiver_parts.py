@@ -366,8 +366,16 @@ class Hall:
     """A market whose receiver, station and phone run, and whose nodes are in this process."""
 
     def __init__(
-        self, folder: Path, units: int, *, tls: bool = False, repeat_s: float = 1.0, console: bool = False
+        self,
+        folder: Path,
+        units: int,
+        *,
+        tls: bool = False,
+        repeat_s: float = 1.0,
+        console: bool = False,
+        external: "Callable[[Market], list[int]] | None" = None,
     ) -> None:
+        """`external`: makes a market's own broker and returns the ports for the nodes, in turn."""
         self._stack: list[Any] = []
         folder.mkdir(exist_ok=True)
         secret = folder / "secret"
@@ -385,9 +393,14 @@ class Hall:
         }
         self.market = make_market(folder / "data", units, tls=tls, urls=urls, console=console)
         self.data = self.market.data
+        ports = external(self.market) if external is not None else []
         self.receiver = self._start()
-        self.port = int((self.data / "run" / "broker.port").read_text())
-        self.nodes = [HostNode(b, port=self.port, repeat_s=repeat_s).start() for b in self.market.bundles]
+        ports = ports or [int((self.data / "run" / "broker.port").read_text())]
+        self.port = ports[0]
+        self.nodes = [
+            HostNode(b, port=ports[i % len(ports)], repeat_s=repeat_s).start()
+            for i, b in enumerate(self.market.bundles)
+        ]
         for node in self.nodes:
             assert node.wait_connected(DEADLINE_S)
 

@@ -3,7 +3,8 @@ can be read again.
 """
 
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -11,22 +12,30 @@ from sqlalchemy import Connection, select
 from bongsu.receiver.casebook import Casebook
 from bongsu.receiver.chores import make_chores
 from bongsu.receiver.clock import Clock
+from bongsu.receiver.clock_watch import ClockWatch
 from bongsu.receiver.config import Config
 from bongsu.receiver.delivery_policy import Policy
 from bongsu.receiver.directory import KEY_DAMAGED, SECRET_DAMAGED, Damage, Directory
 from bongsu.receiver.downlink import Downlink
 from bongsu.receiver.exercises import Exercises
 from bongsu.receiver.incidents import FAULT
+from bongsu.receiver.jobs import Lease
 from bongsu.receiver.keys import MasterKey
 from bongsu.receiver.liveness import Liveness
 from bongsu.receiver.orders import Orders
-from bongsu.receiver.jobs import Lease
 from bongsu.receiver.outbox import Outbox
+from bongsu.receiver.rows import batched
 from bongsu.receiver.sightings import Sightings
+from bongsu.receiver.silent_site import SilentSites
 from bongsu.receiver.state import Vitals
 from bongsu.receiver.store import schema
+from bongsu.receiver.store.changes import News
 
 _IN_SERVICE = ("active", "old")
+# Topics of changes that say nothing of the registry; and those that, as a whole, mean the whole registry.
+_NOT_REGISTRY = frozenset(("event", "incident", "delivery", "command", "operator", "receiver", "other"))
+_WHOLE = ("all", "node", "unit")
+_AT_ONCE = 300
 # Source of faults of stored secrets; the receiver's own incident names the responder.
 SECRETS = "secrets"
 
@@ -41,6 +50,7 @@ class Settings:
     startup_grace_ms: int
     lease_ms: int
     policy: Policy
+    silent_site_share: float = 0.8
 
     @staticmethod
     def of(config: Config, sender: int) -> "Settings":
@@ -58,7 +68,16 @@ class Settings:
             startup_grace_ms=supervision.startup_grace_s * 1000,
             lease_ms=round(dispatch.lease_s * 1000),
             policy=policy,
+            silent_site_share=supervision.silent_site_share,
         )
+
+
+@dataclass(slots=True)
+class Taken:
+    """What was taken in: incidents that others closed, and all of which something changed."""
+
+    closed: set[int] = field(default_factory=set)
+    changed: set[int] = field(default_factory=set)
 
 
 class Books:
@@ -66,6 +85,7 @@ class Books:
 
     def __init__(self, conn: Connection, settings: Settings, master: MasterKey, clock: Clock) -> None:
         self.settings, self._master, self.clock = settings, master, clock
+        self.alone = conn.dialect.name == "sqlite"
         self.vitals = Vitals()
         self.directory = Directory.load(conn, master, clock.now_ms())
         self.directory.require_some()
@@ -78,7 +98,7 @@ class Books:
             policy=settings.policy,
             chance=random.random,
             secret_of=self._responder_secret,
-            alone=conn.dialect.name == "sqlite",
+            alone=self.alone,
         )
         self.downlink = Downlink(conn, settings.sender)
         self.sightings = Sightings(conn)
@@ -87,6 +107,8 @@ class Books:
         self.liveness.link_down(clock.mono_ms())  # until the broker answers
         self._watch(conn)
         self.look_for_damage()
+        self.clock_watch = ClockWatch(self, sqlite=conn.dialect.name == "sqlite")
+        self.silent_sites = SilentSites(self)
         self.exercises = Exercises(self)
         self.chores = make_chores(self, conn)
 
@@ -121,20 +143,68 @@ class Books:
         for gone in self.liveness.watched() - in_service:
             self.liveness.forget(gone)
 
-    def refresh(self, conn: Connection) -> set[int]:
-        """Somebody else committed something: read the registry, the open incidents and the commands anew. Returns the
-        incidents that were closed meanwhile.
-        """
-        self.directory = Directory.load(conn, self._master, self.clock.now_ms())
-        self._watch(conn)
-        closed = self.casebook.load_open(conn)
-        if closed:
-            self.outbox.give_up(conn, closed)
-        self.orders.load(conn)
-        self.look_for_damage()
-        for chore in self.chores:
-            chore.load(conn)
-        return closed
+    def unheard(self, conn: Connection, nodes: list[str]) -> list[str]:
+        """Those of these silent nodes that no other receiver has heard either."""
+        if self.alone or not nodes:
+            return nodes
+        live, now_ms, mono_ms = schema.node_live.c, self.clock.now_ms(), self.clock.mono_ms()
+        since_ms = now_ms - self.settings.silent_after_ms
+        heard = select(live.node_id, live.last_seen_ms).where(live.node_id.in_(nodes), live.last_seen_ms > since_ms)
+        seen = {r.node_id: r.last_seen_ms for r in conn.execute(heard)}
+        for node_id, seen_ms in sorted(seen.items(), key=lambda item: -int(item[1])):
+            self.liveness.heard_elsewhere(node_id, mono_ms - max(0, now_ms - seen_ms))
+        return [node_id for node_id in nodes if node_id not in seen]
+
+    def take_in(self, conn: Connection, news: News) -> Taken:
+        """Somebody else committed something: read again what it says, and no more."""
+        taken = Taken()
+        if not news:
+            return taken
+        self._take_in_incidents(conn, news, taken)
+        registry = news.topics.keys() - _NOT_REGISTRY
+        if news.is_all_of(*_WHOLE):
+            self.directory = Directory.load(conn, self._master, self.clock.now_ms())
+            self._watch(conn)
+        elif registry:
+            self.directory.take_in(conn, self._master, self.clock.now_ms(), news)
+            for some in batched(sorted(news.ids("node")), _AT_ONCE):
+                self._watch_some(conn, some)
+        if news.topics.keys() & {"command", "all"}:
+            self.orders.load(conn)
+        if registry or taken.closed:
+            self.look_for_damage()
+            for chore in self.chores:
+                chore.load(conn)
+        return taken
+
+    def _take_in_incidents(self, conn: Connection, news: News, taken: Taken) -> None:
+        if news.topics.keys() & {"event", "incident", "delivery", "all"}:
+            self.casebook.take_in_events(conn)
+        if news.is_all_of("incident", "all"):
+            taken.changed.update(self.casebook.by_id)
+            taken.closed = self.casebook.load_open(conn)
+            taken.changed.update(self.casebook.by_id)
+        else:
+            ids = sorted(map(int, news.ids("incident")))
+            taken.closed = self.casebook.take_in(conn, ids)
+            taken.changed.update(ids)
+        if news.is_all_of("delivery", "all"):
+            taken.changed |= self.outbox.take_in_all(conn)
+        else:
+            taken.changed |= self.outbox.take_in(conn, set(map(int, news.ids("delivery"))))
+        if taken.closed:
+            self.outbox.give_up(conn, taken.closed)
+
+    def _watch_some(self, conn: Connection, nodes: Sequence[str]) -> None:
+        live, mono_ms = schema.node_live.c, self.clock.mono_ms()
+        silent = dict(conn.execute(select(live.node_id, live.silent).where(live.node_id.in_(nodes))).tuples())
+        for node_id in nodes:
+            node = self.directory.nodes.get(node_id)
+            if node is not None and any(key.state in _IN_SERVICE for key in node.keys.values()):
+                self.liveness.watch(node_id, mono_ms, silent=silent.get(node_id, False))
+                self.liveness.told(node_id, silent.get(node_id, False), mono_ms)
+            else:
+                self.liveness.forget(node_id)
 
     def reload(self, conn: Connection) -> None:
         """A transaction failed: what stands in memory may never have been stored."""

@@ -36,7 +36,7 @@ def make_chores(books: "Books", conn: Connection) -> list[Chore]:
     from bongsu.receiver.own_faults import OwnFaults
 
     makers: tuple[Any, ...] = (LetGo, OwnFaults)
-    made: list[Chore] = [books.exercises, *(maker(books) for maker in makers)]
+    made: list[Chore] = [books.exercises, books.clock_watch, books.silent_sites, *(maker(books) for maker in makers)]
     for chore in made:
         chore.load(conn)
     return made

@@ -1,18 +1,21 @@
 """The registry as the data path needs it: read in one go, kept in memory, read anew when somebody changes it.
 
 Nothing on the way of an alarm asks the database who a node is. `Directory.load` costs a few queries whatever the number
-of nodes; the writer replaces the whole object when the store says that another process has committed.
+of nodes; afterwards the writer takes in by id what others committed (`take_in`).
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, select, tuple_
 
 from bongsu.receiver import roster
 from bongsu.receiver.keys import KeyFault, MasterKey, usable_keys
 from bongsu.receiver.responders import covers, secret_purpose
+from bongsu.receiver.rows import batched
 from bongsu.receiver.store import schema
+from bongsu.receiver.store.changes import News
 from bongsu_wire.ccm import CcmKey
 
 Fields = dict[str, Any]
@@ -20,6 +23,10 @@ Fields = dict[str, Any]
 # What an incident keeps of its site and unit.
 _SITE_KEPT = ("id", "name", "kind", "address", "tz", "area", "dispatch_policy", "unverified_after_s")
 _UNIT_KEPT = ("id", "name", "place", "floor", "stall", "hours", "lat", "lon")
+
+# Topics of changes of which everything is read again at once.
+_FEW = frozenset(("site", "responder", "duty", "contact"))
+_AT_ONCE = 300
 
 KEY_DAMAGED, SECRET_DAMAGED = "key_damaged", "secret_damaged"
 
@@ -109,21 +116,68 @@ class Directory:
             entry = KeyEntry(key.epoch, key.state, key.valid_until_ms, key.key)
             d.nodes[key.node_id].keys[key.epoch] = entry
         d.damaged.update(Damage(KEY_DAMAGED, node_id) for node_id, _ in spoiled)
-        for r in conn.execute(select(schema.site)):
-            d._sites[r.id] = {name: getattr(r, name) for name in _SITE_KEPT}
         for r in conn.execute(select(schema.unit)):
             d._units[r.site_id, r.id] = {name: getattr(r, name) for name in _UNIT_KEPT}
         d._load_people(conn)
-        d._load_responders(conn, master)
-        d._load_duty(conn)
+        d._load_few(conn, master)
         return d
 
-    def _load_people(self, conn: Connection) -> None:
+    def _load_few(self, conn: Connection, master: MasterKey) -> None:
+        """What is read whole at every change, for there are few of it."""
+        self._sites = {r.id: {name: getattr(r, name) for name in _SITE_KEPT} for r in conn.execute(select(schema.site))}
+        self._load_responders(conn, master)
+        self._load_duty(conn)
+
+    def take_in(self, conn: Connection, master: MasterKey, now_ms: int, news: News) -> None:
+        """Read again what somebody changed. What changed as a whole ("all of it") is not for this: load anew."""
+        if news.topics.keys() & _FEW:
+            self._load_few(conn, master)
+        units = {(site, unit) for site, _, unit in (name.partition("/") for name in news.ids("unit"))}
+        if people := news.ids("contact"):
+            units |= {unit for unit, told in self._people.items() if any(one["id"] in people for one in told)}
+            units |= self._units_of(conn, people)
+        for some in batched(sorted(units), _AT_ONCE):
+            self._read_units(conn, some)
+        for some_nodes in batched(sorted(news.ids("node")), _AT_ONCE):
+            self._read_nodes(conn, master, now_ms, some_nodes)
+
+    def _units_of(self, conn: Connection, people: Collection[str]) -> set[tuple[str, str]]:
+        link = schema.unit_contact.c
+        found: set[tuple[str, str]] = set()
+        for some in batched(sorted(people), _AT_ONCE):
+            rows = conn.execute(select(link.site_id, link.unit_id).where(link.contact_id.in_(some)))
+            found.update((r.site_id, r.unit_id) for r in rows)
+        return found
+
+    def _read_units(self, conn: Connection, units: Sequence[tuple[str, str]]) -> None:
+        for key in units:
+            self._units.pop(key, None)
+            self._people.pop(key, None)
+        c = schema.unit.c
+        for r in conn.execute(select(schema.unit).where(tuple_(c.site_id, c.id).in_(units))):
+            self._units[r.site_id, r.id] = {name: getattr(r, name) for name in _UNIT_KEPT}
+        link = schema.unit_contact.c
+        self._load_people(conn, tuple_(link.site_id, link.unit_id).in_(units))
+
+    def _read_nodes(self, conn: Connection, master: MasterKey, now_ms: int, nodes: Sequence[str]) -> None:
+        spoiled: list[tuple[str, int]] = []
+        fresh: dict[str, NodeEntry] = {}
+        for r in conn.execute(select(schema.node).where(schema.node.c.id.in_(nodes))):
+            fresh[r.id] = NodeEntry(r.id, r.site_id, r.unit_id, r.label, r.state)
+        for key in usable_keys(conn, master, now_ms, nodes, spoiled):
+            fresh[key.node_id].keys[key.epoch] = KeyEntry(key.epoch, key.state, key.valid_until_ms, key.key)
+        for node_id in nodes:
+            self.nodes.pop(node_id, None)
+            self.damaged.discard(Damage(KEY_DAMAGED, node_id))
+        self.nodes.update(fresh)
+        self.damaged.update(Damage(KEY_DAMAGED, node_id) for node_id, _ in spoiled)
+
+    def _load_people(self, conn: Connection, *which: ColumnElement[bool]) -> None:
         link, person = schema.unit_contact.c, schema.contact.c
         query = select(
             link.site_id, link.unit_id, link.role, link.rank, person.id, person.name, person.phone, person.lang
         ).join(schema.contact, person.id == link.contact_id)
-        for r in conn.execute(query.order_by(link.rank)):
+        for r in conn.execute(query.where(*which).order_by(link.rank)):
             one = {"id": r.id, "name": r.name, "phone": r.phone, "lang": r.lang, "role": r.role, "rank": r.rank}
             self._people.setdefault((r.site_id, r.unit_id), []).append(one)
 
@@ -134,6 +188,8 @@ class Directory:
             self._shifts.setdefault(shift["site_id"], []).append(shift)
 
     def _load_responders(self, conn: Connection, master: MasterKey) -> None:
+        self._covered, self._areas, self._responders, self._secrets = {}, {}, [], {}
+        self.damaged = {damage for damage in self.damaged if damage.name != SECRET_DAMAGED}
         for r in conn.execute(select(schema.responder_site)):
             self._covered.setdefault(r.responder_id, set()).add(r.site_id)
         for r in conn.execute(select(schema.responder_area)):

@@ -57,6 +57,20 @@ class Liveness:
             self._seen_ms.move_to_end(node, last=False)
         self._link_fault = False
 
+    def heard_elsewhere(self, node: str, seen_ms: int) -> None:
+        """Another receiver heard the node at `seen_ms`, later than this one."""
+        self.silent.discard(node)
+        self._seen_ms[node] = seen_ms
+        self._seen_ms.move_to_end(node, last=False)
+
+    def told(self, node: str, silent: bool, now_ms: int) -> None:
+        """The store says whether the node is silent."""
+        if silent and node in self._seen_ms:
+            del self._seen_ms[node]
+            self.silent.add(node)
+        elif not silent and node in self.silent:
+            self.seen(node, now_ms)
+
     def forget(self, node: str) -> None:
         """The node left service."""
         self.generation += 1

@@ -56,6 +56,7 @@ class Log:
         self._stream = stream if stream is not None else sys.stderr
         self._lines: queue.SimpleQueue[tuple[int, str, str, Fields] | None] = queue.SimpleQueue()
         self._dropped = 0
+        self.dropped = 0  # lines, since the start
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
@@ -74,6 +75,7 @@ class Log:
     def _put(self, level: str, event: str, fields: Fields) -> None:
         if self._lines.qsize() >= _MAX_WAITING:
             self._dropped += 1
+            self.dropped += 1
             return
         self._lines.put((time.time_ns() // 1_000_000, level, event, fields))
 

@@ -32,6 +32,7 @@ _NO_SECRET = "-"
 # Of a message whose incident was closed: about ten minutes.
 _LAST_POLLS = 60
 _WAITING = ("pending", "sent")
+_URGENT = (delivery_policy.ALARM, delivery_policy.ESCALATION)
 # What a finished job writes; the times of what was reached before stay.
 _RESULT = ("state", "attempts", "next_at_ms", "lease_token", "lease_until_ms", "ref", "last_error")
 _REACHED = {"sent_ms": "sent", "accepted_ms": "accepted", "delivered_ms": "delivered"}
@@ -147,13 +148,25 @@ class Outbox:
         if self._alone:
             held = update(table).where(waiting, table.c.lease_token.is_not(None))
             conn.execute(held.values(lease_token=None, lease_until_ms=None, next_at_ms=now_ms))
-        stale = update(table).where(table.c.state == "pending", table.c.incident_id.not_in(opened), self._unheld())
-        conn.execute(stale.values(state="cancelled", lease_token=None, lease_until_ms=None))
+            stale = update(table).where(table.c.state == "pending", table.c.incident_id.not_in(opened))
+            conn.execute(stale.values(state="cancelled", lease_token=None, lease_until_ms=None))
         for row in conn.execute(select(table).where(waiting).order_by(table.c.id)):
             self._follow(self._known(row, now_ms, mono_ms), row, now_ms, mono_ms, 0)
+        if not self._alone:  # reading only: what is of no use any more is cancelled when its time comes
+            still = set(conn.execute(opened).scalars())
+            for one in self._open.values():
+                one.void = one.delivery.incident_id not in still
 
-    def take_in(self, conn: Connection, ids: Collection[int]) -> None:
-        """Others wrote about these deliveries: have them as the store has them."""
+    def take_in_all(self, conn: Connection) -> set[int]:
+        """As `take_in`, of whatever is not done."""
+        table = schema.delivery
+        waiting = conn.execute(select(table.c.id).where(table.c.state.in_(_WAITING))).scalars()
+        return self.take_in(conn, set(waiting).union(self._open))
+
+    def take_in(self, conn: Connection, ids: Collection[int]) -> set[int]:
+        """Others wrote about these deliveries: have them as the store has them. Returns whose incidents they are."""
+        if not ids:
+            return set()
         table = schema.delivery
         now_ms, mono_ms = self._clock.now_ms(), self._clock.mono_ms()
         found: dict[int, Any] = {}
@@ -167,6 +180,7 @@ class Outbox:
                 self._let_go(one)
                 self._drop(one)
                 self._wake_line(one.delivery.line)
+        return {row.incident_id for row in found.values()}
 
     def _take_row(self, row: Any, now_ms: int, mono_ms: int) -> None:
         one = self._open.get(row.id)
@@ -235,6 +249,11 @@ class Outbox:
     def under_way(self) -> int:
         """How many jobs the relay has."""
         return self._under_way
+
+    def oldest_alarm_ms(self) -> int | None:
+        """When the oldest alarm that nobody has accepted yet was planned (monotonic ms). From any thread."""
+        waiting = (one for one in list(self._open.values()) if one.delivery.purpose in _URGENT)
+        return min((one.since_ms for one in waiting if one.delivery.state == "pending"), default=None)
 
     def due_ms(self) -> int | None:
         """When `work` is to be called next (monotonic ms); None: not before something changes."""

@@ -50,6 +50,7 @@ class RelayProcess:
         self._unsent = bytearray()
         self._under_way: dict[int, Job] = {}
         self._heard_s = 0.0
+        self.looked_s = 0.0  # when its thread was last at work (monotonic)
         self._process: subprocess.Popen[bytes] | None = None
         self._faults = 0
         self._stuck_after_s = config.dispatch.request_timeout_s + _SPARE_S
@@ -139,6 +140,7 @@ class RelayProcess:
         splitter, poll = Splitter(), select.poll()
         poll.register(sock)
         while not self._stop.is_set():
+            self.looked_s = time.monotonic()
             poll.modify(sock, select.POLLIN | select.POLLOUT if self._unsent else select.POLLIN)
             ready = dict(poll.poll(_LOOK_MS)).get(sock.fileno(), 0)
             if ready & select.POLLOUT:

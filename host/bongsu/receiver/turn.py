@@ -17,12 +17,12 @@ from bongsu.receiver.casebook import Case, Outcome, Page, Signal
 from bongsu.receiver.delivery_policy import ESCALATION, RESTORE, SMS, escalates
 from bongsu.receiver.directory import KEY_DAMAGED, Damage
 from bongsu.receiver.ingest import Refused, Uplink
+from bongsu.receiver.jobs import Done, Job
 from bongsu.receiver.liveness import ANSWER_AFTER_MS, echo_is_fresh
 from bongsu.receiver.log import Log
 from bongsu.receiver.mqtt_edge import Arrived
-from bongsu.receiver.jobs import Done, Job
 from bongsu.receiver.outbox import Late, Settled
-from bongsu.receiver.store import schema
+from bongsu.receiver.store import changes, schema
 from bongsu.receiver.window import Verdict
 from bongsu_wire import kinds, payload
 
@@ -49,6 +49,7 @@ class After:
     lines: list[Line] = field(default_factory=list)
     seen: list[tuple[str, int]] = field(default_factory=list)
     wrote_sightings: bool = False
+    changed_incidents: set[int] = field(default_factory=set)  # incidents, or deliveries of theirs
 
 
 class Turn:
@@ -167,6 +168,7 @@ class Turn:
     def _node_back(self, conn: Connection, node_id: str, received_ms: int) -> None:
         signal = Signal(SUPERVISION, (SILENT,), received_ms)
         self._say_incident(self._books.casebook.end(self._page, f"node:{node_id}", incidents.FAULT, signal))
+        changes.note(conn, "node", node_id)
         live = schema.node_live
         conn.execute(update(live).where(live.c.node_id == node_id).values(silent=False, silent_since_ms=None))
 
@@ -174,6 +176,7 @@ class Turn:
         """Write what became of deliveries, and tell the next one where somebody refused."""
         books = self._books
         settled = books.outbox.settle(conn, finished, lambda incident_id: incident_id in books.casebook.by_id)
+        self.after.changed_incidents.update(s.open.delivery.incident_id for s in settled)
         for s in settled:
             self._say_delivery(s)
             if s.done and s.open.escalated:
@@ -221,19 +224,7 @@ class Turn:
         """Find who has fallen silent, and the receiver's own link. `link_back`: a link fault ended just now."""
         books = self._books
         fallen, link_fault = books.liveness.expire(books.clock.mono_ms())
-        for node_id in fallen:
-            signal = Signal(SUPERVISION, (SILENT,), self._now_ms)
-            subject = f"node:{node_id}"
-            self.say("warn", "node.silent", node=node_id, last_seen_ms=books.sightings.last_seen_ms.get(node_id))
-            self._say_incident(
-                books.casebook.stand(
-                    self._page, subject, incidents.FAULT, signal, partial(books.silent_snapshot, node_id)
-                )
-            )
-        if fallen:
-            live = schema.node_live
-            silent = update(live).where(live.c.node_id.in_(fallen)).values(silent=True, silent_since_ms=self._now_ms)
-            conn.execute(silent)
+        self.call_silent(conn, books.silent_sites.sift(self, books.unheard(conn, fallen)))
         subject = f"receiver:{books.settings.sender}"
         signal = Signal(LINK, (BROKER_AWAY,), self._now_ms)
         if link_fault:
@@ -241,6 +232,19 @@ class Turn:
         if link_back:
             self._say_incident(books.casebook.end(self._page, subject, incidents.FAULT, signal))
         self._tell_damage()
+
+    def call_silent(self, conn: Connection, node_ids: list[str]) -> None:
+        """These nodes get a fault of their own: silent."""
+        books = self._books
+        for node_id in node_ids:
+            signal = Signal(SUPERVISION, (SILENT,), self._now_ms)
+            self.say("warn", "node.silent", node=node_id, last_seen_ms=books.sightings.last_seen_ms.get(node_id))
+            self.stand(f"node:{node_id}", signal, partial(books.silent_snapshot, node_id))
+        if node_ids:
+            live = schema.node_live
+            silent = update(live).where(live.c.node_id.in_(node_ids)).values(silent=True, silent_since_ms=self._now_ms)
+            conn.execute(silent)
+            changes.note(conn, "node", *node_ids)
 
     def do_chores(self, conn: Connection) -> None:
         """Do what is due of the rest."""
@@ -300,6 +304,7 @@ class Turn:
         if page.renewed:
             books.outbox.give_up(conn, page.renewed, RESTORE)
         if page:
+            self.after.changed_incidents |= page.incident_ids()
             self.after.jobs += books.outbox.admit(page.planned)
             books.casebook.save(conn, page, books.lease.renew(), self._now_ms)
         if books.orders.ready(books.clock.mono_ms()):

@@ -3,13 +3,16 @@
 Whatever waits when a turn begins forms the group; nobody waits for company but finished deliveries, which are in no
 hurry. Only after the commit is a message acknowledged, a receipt sent, a request made. If a transaction fails, nothing
 of it counts: the books are read anew, the broker brings the messages again, and the nodes keep their alarms meanwhile.
+
+On PostgreSQL there may be several receivers. Each transaction waits for its turn, takes in what others committed since
+(`change`), works, and tells in the same transaction what it changed (cluster.py hears of others' commits at once).
 """
 
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,12 +22,12 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingErr
 from bongsu.errors import BongsuError
 from bongsu.receiver.books import Books, Settings
 from bongsu.receiver.clock import Clock
+from bongsu.receiver.jobs import Done, Job
 from bongsu.receiver.keys import MasterKey
 from bongsu.receiver.log import Log, Seldom
 from bongsu.receiver.mqtt_edge import Arrived, BeatsWait, LinkChanged
-from bongsu.receiver.jobs import Done, Job
 from bongsu.receiver.sightings import SLICE_PAUSE_MS, WRITE_EVERY_MS
-from bongsu.receiver.store import Store
+from bongsu.receiver.store import Store, changes
 from bongsu.receiver.store.engine import explain
 from bongsu.receiver.turn import Turn
 
@@ -36,6 +39,7 @@ _RESULTS_WAIT_S = 0.01
 _BEATS_WAIT_S = 0.05
 _BEATS_A_TURN = 128
 _STORE_PAUSE_S = 1.0
+_HELD_MAX = 20_000
 # What the database says about a statement, not about itself.
 _OWN_FAULTS = (IntegrityError, DataError, ProgrammingError)
 # At the end: how long requests under way may take to come back.
@@ -84,8 +88,12 @@ class Writer:
         self._clock, self._log = clock, log
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.put = self._queue.put
+        self._store_of, self._sender = store, settings.sender
         self._conn = store.engine.connect()
         self._seldom = Seldom()
+        self._told_id: int | None = None
+        self._others_changed: set[int] = set()
+        self._held: dict[tuple[str, bytes], Arrived] = {}
         self.take_jobs: Callable[[list[Job]], None] = lambda jobs: None
         self._write_sightings_at_ms: int | None = None
         self._stopping = False
@@ -98,8 +106,8 @@ class Writer:
         self.committed_ms: int | None = None
         self.store_ok = True
         try:
-            with self._transaction() as conn:
-                self._data_version = self._version()
+            with self._reading() as conn:
+                self._data_version, self._position = self._version(), changes.position(conn)
                 self.books = Books(conn, settings, master, clock)
         except BaseException:
             self._conn.close()
@@ -107,6 +115,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self.failed: BaseException | None = None
         self.on_failure: Callable[[], None] = lambda: None
+        self.on_committed: Callable[[set[int]], None] = lambda incident_ids: None
 
     def start(self, edge: Edge, take_jobs: Callable[[list[Job]], None]) -> None:
         """Begin to work. `take_jobs`: the relay."""
@@ -182,7 +191,7 @@ class Writer:
         try:
             self._attempt(arrived, others)
         except Exception as err:
-            if not self._store_failed(err):
+            if not self._store_failed(err, arrived):
                 self._log.error("writer.fault", error=repr(err), messages=len(arrived))
                 self._read_anew()
                 self._one_by_one(arrived)
@@ -195,7 +204,7 @@ class Writer:
             try:
                 self._attempt([message], [])
             except Exception as err:
-                if self._store_failed(err):
+                if self._store_failed(err, [message]):
                     continue
                 self._log.error("frame.fault", topic=message.topic, error=repr(err))
                 self._read_anew()
@@ -241,6 +250,7 @@ class Writer:
         with self._transaction() as conn:
             # Again, now that nobody else can write: an incident that was closed a moment ago must not be written over.
             self._keep_up(conn)
+            books.clock_watch.shift(conn)
             turn.write(conn)
             turn.settle(conn, finished)
             turn.escalate(conn, books.outbox.take_late())
@@ -253,6 +263,7 @@ class Writer:
                 turn.after.wrote_sightings = True
                 if books.orders.unanswered():
                     books.orders.expire(conn, self._clock.now_ms())
+        books.clock_watch.shifted()
         self._link_back = False
         self.committed_ms = self._clock.now_ms()
 
@@ -264,6 +275,9 @@ class Writer:
             edge.publish(topic, data)
         for message in arrived:
             edge.ack(message)
+        if changed := after.changed_incidents | self._others_changed:
+            self._others_changed = set()
+            self.on_committed(changed)
         self._log_turn(turn)
         sightings = self.books.sightings
         if after.wrote_sightings:
@@ -294,8 +308,18 @@ class Writer:
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        with self._conn.begin():
-            yield self._conn
+        conn = self._conn
+        with conn.begin():
+            changes.begin(conn)
+            yield conn
+            if not self._store_of.is_sqlite:  # there this process is the only one that keeps a copy
+                self._told_id = changes.store(conn, self._clock.now_ms(), self._sender)
+        if self._told_id is not None:
+            self._position, self._told_id = self._told_id, None
+
+    def _reading(self) -> AbstractContextManager[Connection]:
+        """For reading everything, which takes a while in a city: on PostgreSQL nobody else waits for it."""
+        return self._transaction() if self._store_of.is_sqlite else self._store_of.read()
 
     def _version(self) -> int:
         """Changes when another process commits (SQLite); costs microseconds, and no transaction."""
@@ -306,20 +330,35 @@ class Writer:
 
     def _keep_up(self, conn: Connection) -> None:
         """Take in what another process committed. In a transaction: no commit can slip in behind it."""
-        version = self._version()
-        if self._stale or version != self._data_version:
-            for incident_id in sorted(self.books.refresh(conn)):
-                self._log.info("incident.closed", incident=incident_id)
-            self._data_version, self._stale = version, False
+        version, alone = self._version(), self._store_of.is_sqlite
+        if alone and version == self._data_version:
+            self._stale = False
+            return
+        news = changes.read(conn, self._position)
+        if alone and not news:
+            news.topics["all"] = None  # somebody who tells nothing of it
+        taken = self.books.take_in(conn, news)
+        for incident_id in sorted(taken.closed):
+            self._log.info("incident.closed", incident=incident_id)
+        self._others_changed |= taken.changed
+        self._position, self._data_version, self._stale = news.last_id, version, False
 
     def _read_anew(self) -> None:
-        with self._transaction() as conn:
-            self._data_version = self._version()
+        with self._reading() as conn:
+            self._data_version, self._position = self._version(), changes.position(conn)
             self.books.reload(conn)
 
-    def _store_failed(self, err: Exception) -> bool:
+    def _hold(self, arrived: list[Arrived]) -> None:
+        """Keep events that nobody was told of until the store is back: the broker brings them again, but in its own
+        time.
+        """
+        for message in arrived:
+            if message.qos and len(self._held) < _HELD_MAX:
+                self._held[message.topic, message.data] = message
+
+    def _store_failed(self, err: Exception, arrived: list[Arrived]) -> bool:
         """True if the store is the cause; then this returns when it works again. Nothing of the turn was acknowledged:
-        the broker and the nodes bring everything again.
+        the events that came are tried again then, and the broker and the nodes bring them again as well.
         """
         if isinstance(err, BongsuError):
             what, step = err.message, err.next_step
@@ -330,6 +369,7 @@ class Writer:
         if self._seldom.due("store", self._clock.mono_ms()):
             self._log.error("store.failed", what=what, next=step)
         self.store_ok = False
+        self._hold(arrived)
         while not self._stopping:
             try:
                 self._read_anew()
@@ -337,10 +377,13 @@ class Writer:
                 break
             except (BongsuError, DBAPIError):
                 self._pause()
+        held, self._held = list(self._held.values()), {}
+        for message in held:
+            self.put(message)
         return True
 
     def _pause(self) -> None:
-        """Wait before the store is tried again; messages are let go (they come again), a stop is obeyed."""
+        """Wait before the store is tried again; events are kept, the rest is let go (it comes again); a stop is obeyed."""
         self.turns += 1
         end_s = time.monotonic() + _STORE_PAUSE_S
         while not self._stopping and time.monotonic() < end_s:
@@ -350,7 +393,9 @@ class Writer:
                 return
             if type(item) is BeatsWait:
                 self.edge.take_beats(_GROUP_MAX)
-            elif type(item) is not Arrived:
+            elif type(item) is Arrived:
+                self._hold([item])
+            else:
                 self._note(item)
 
     def _drain(self) -> None:

@@ -84,6 +84,11 @@ def open_store(url: str, *, migrate: bool = True) -> Store:
     return store
 
 
+def raw_store(url: str) -> Store:
+    """The store as it is, whatever it holds: nothing is checked, nothing is migrated. For restoring into it."""
+    return Store(_engine(_parsed(url)))
+
+
 def _engine(url: URL) -> Engine:
     try:
         if url.get_backend_name() == "sqlite":
@@ -224,10 +229,11 @@ def _bring_to_head(store: Store, migrate: bool) -> None:
         )
     with store.write() as conn:
         if schema_version(conn) != SCHEMA_HEAD:  # another process may have been first
-            _upgrade(conn)
+            upgrade(conn)
 
 
-def _upgrade(conn: Connection) -> None:
+def upgrade(conn: Connection, to: str = "head") -> None:
+    """Bring the schema to a version, in the caller's transaction."""
     # Imported here: it takes 0.2 s, and only a new or old store needs it.
     from alembic import command
     from alembic.config import Config
@@ -237,7 +243,7 @@ def _upgrade(conn: Connection) -> None:
     config.attributes["connection"] = conn
     if conn.dialect.name != "sqlite":
         postgres.patient(conn)
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
 
 
 _SQLITE_CAUSES = (
