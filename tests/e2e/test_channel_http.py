@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import socket
 import ssl
 import tempfile
 import threading
@@ -159,6 +160,64 @@ def test_a_cancelled_request_leaves_the_client_in_order():
 
     with answering(b"", close=False) as silent, answering(b"HTTP/1.1 204 No Content\r\n\r\n") as good:
         assert asyncio.run(go(silent, good)) == [204, 204, 204]
+
+
+@contextmanager
+def dropping():
+    """A server that answers a connection's first request and takes the second without an answer; yields (port, the
+    number of requests that it read)."""
+    taken = []
+    ended = threading.Event()
+    server = socket.create_server(("127.0.0.1", 0))
+    server.settimeout(0.1)
+
+    def serve():
+        while not ended.is_set():
+            with suppress(TimeoutError):
+                connection, _ = server.accept()
+                threads.append(threading.Thread(target=talk, args=(connection,)))
+                threads[-1].start()
+
+    def talk(connection):
+        with connection:
+            connection.settimeout(10)
+            for number in range(2):
+                got = b""
+                while not got.endswith(b"\r\n\r\nx"):
+                    piece = connection.recv(4096)
+                    if not piece:
+                        return
+                    got += piece
+                taken.append(got)
+                if number == 0:
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    threads = [threading.Thread(target=serve)]
+    threads[0].start()
+    try:
+        yield server.getsockname()[1], taken
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join(10)
+        server.close()
+
+
+@pytest.mark.parametrize(("once", "requests"), [(True, 2), (False, 3)])
+def test_what_has_no_key_is_never_sent_again_by_itself(once, requests):
+    """Without `once` the second one goes out twice: that is libcurl's way, and why it is there."""
+
+    async def go(url):
+        client = HttpClient(timeout_s=5)
+        try:
+            for _ in range(2):
+                assert (await client.request("POST", url, {}, b"x", once=once)).status == 200
+        finally:
+            await client.aclose()
+
+    with dropping() as (port, taken):
+        asyncio.run(go(f"http://127.0.0.1:{port}/"))
+        assert len(taken) == requests
 
 
 def test_closing_ends_what_is_under_way():

@@ -23,7 +23,7 @@ class Recorder:
         self.answer = answer
         self.requests = []
 
-    async def request(self, method, url, headers, body=b""):
+    async def request(self, method, url, headers, body=b"", *, once=False):
         self.requests.append((method, url, headers, body))
         if isinstance(self.answer, Exception):
             raise self.answer

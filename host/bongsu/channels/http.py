@@ -105,8 +105,13 @@ class HttpClient:
         self._idle: list[pycurl.Curl] = []
         self._calls: dict[pycurl.Curl, _Call] = {}
 
-    async def request(self, method: str, url: str, headers: dict[str, str], body: bytes = b"") -> Response:
-        """Send one request; GET has no body. Raises HttpFailure if no answer came within the time-out."""
+    async def request(
+        self, method: str, url: str, headers: dict[str, str], body: bytes = b"", *, once: bool = False
+    ) -> Response:
+        """Send one request; GET has no body. `once`: over a connection of its own, for libcurl sends a request again,
+        by itself, when a connection that it kept dies without an answer. Raises HttpFailure if no answer came within
+        the time-out.
+        """
         if problem := url_problem(url):
             raise HttpFailure(problem)
         self._loop = self._loop or asyncio.get_running_loop()
@@ -119,6 +124,8 @@ class HttpClient:
             handle.setopt(pycurl.HTTPGET, 1)
         handle.setopt(pycurl.HTTPHEADER, [f"{k}: {v}".encode() for k, v in headers.items()])
         handle.setopt(pycurl.WRITEFUNCTION, call.take)
+        handle.setopt(pycurl.FRESH_CONNECT, int(once))
+        handle.setopt(pycurl.FORBID_REUSE, int(once))
         self._calls[handle] = call
         try:
             self._multi.add_handle(handle)

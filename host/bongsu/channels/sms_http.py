@@ -97,7 +97,8 @@ class SmsHttpChannel:
         gateway = self._gateway
         url, headers, body = self._request(m)
         try:
-            response = await self._client.request(gateway.method, url, headers, body)
+            # Rather a connection each than a text that comes twice: a gateway may know nothing of keys.
+            response = await self._client.request(gateway.method, url, headers, body, once=True)
         except HttpFailure as err:
             return Outcome("retry", one_line(str(err)))
         outcome = outcome_of(response)
