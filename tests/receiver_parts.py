@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,7 +190,8 @@ class Desk:
         self.lines = io.StringIO()
         self.log = Log("json", self.lines)
         with self.store.read() as conn:
-            sender = conn.execute(select(schema.receiver.c.sender)).scalar_one()
+            mine = select(schema.receiver.c.sender).where(schema.receiver.c.retired_ms.is_(None))
+            sender = conn.execute(mine).scalar_one()
         settings = Settings.of(config, sender)
         self.edge, self.jobs = SilentEdge(), list[Job]()
         master = load_master(market.data / MASTER_KEY_NAME)
@@ -373,7 +374,7 @@ class Hall:
         tls: bool = False,
         repeat_s: float = 1.0,
         console: bool = False,
-        external: "Callable[[Market], list[int]] | None" = None,
+        external: Callable[[Market], list[int]] | None = None,
     ) -> None:
         """`external`: makes a market's own broker and returns the ports for the nodes, in turn."""
         self._stack: list[Any] = []
@@ -456,13 +457,11 @@ class Hall:
 
 
 @contextmanager
-def hall(
-    folder: Path, units: int, *, tls: bool = False, repeat_s: float = 1.0, console: bool = False
-) -> Iterator[Hall]:
-    """A hall, set up and taken down."""
+def hall(folder: Path, units: int, **more: Any) -> Iterator[Hall]:
+    """A hall, set up and taken down; `more`: as Hall takes it."""
     made = Hall.__new__(Hall)
     try:
-        made.__init__(folder, units, tls=tls, repeat_s=repeat_s, console=console)  # type: ignore[misc]
+        made.__init__(folder, units, **more)  # type: ignore[misc]
         yield made
     finally:
         made.close()

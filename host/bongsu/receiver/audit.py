@@ -2,9 +2,9 @@
 
 Its rows are a chain: each carries a keyed hash (HMAC-SHA256, key derived from the master key) over itself and the row
 before it, so that a row that was changed, put in or taken out afterwards shows, also to somebody who may write the
-database. The head (the newest sealed row) and the anchor (the newest row that retention removed) stand in `meta`, with a
-keyed hash of their own. A row is sealed at the end of its own transaction where the master key is at hand, else by the
-receiver seconds later.
+database. The head (the newest sealed row) and the anchor (the newest row that retention removed) stand in `meta`, each
+with a keyed hash of its own. A row is sealed at the end of its own transaction where the master key is at hand, else by
+the receiver seconds later.
 """
 
 import hashlib
