@@ -383,7 +383,7 @@ class Writer:
         return True
 
     def _pause(self) -> None:
-        """Wait before the store is tried again; events are kept, the rest is let go (it comes again); a stop is obeyed."""
+        """Wait before the store is tried again. Events are kept, the rest comes again; a stop is obeyed."""
         self.turns += 1
         end_s = time.monotonic() + _STORE_PAUSE_S
         while not self._stopping and time.monotonic() < end_s:
