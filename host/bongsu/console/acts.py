@@ -84,6 +84,27 @@ class Acts:
 
         return await self._act(_id(request), act)
 
+    async def verify(self, request: Request) -> Response:
+        """POST /api/incidents/{id}/verify {seen}: the alarm is real."""
+        session = await self.door.need(request, "operator")
+        seen = guard.event_seen(await guard.body(request))
+        return await self._act(
+            _id(request),
+            lambda conn, one: desk.verify(conn, one, seen_event_id=seen, by=session.name, now_ms=_now_ms()),
+        )
+
+    async def answer(self, request: Request) -> Response:
+        """POST /api/incidents/{id}/answer {seen, exercise}: is it the exercise, or real?"""
+        session = await self.door.need(request, "operator")
+        found = await guard.body(request)
+        seen, real = guard.event_seen(found), not guard.flag(found, "exercise", needed=True)
+        return await self._act(
+            _id(request),
+            lambda conn, one: desk.answer_exercise(
+                conn, one, real=real, seen_event_id=seen, by=session.name, now_ms=_now_ms()
+            ),
+        )
+
     async def phone(self, request: Request) -> Response:
         """POST /api/incidents/{id}/phone {contact}: a whole number, of somebody of this incident; it is audited."""
         session = await self.door.need(request, "operator")

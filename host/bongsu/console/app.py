@@ -21,6 +21,8 @@ from bongsu.console.board import Board
 from bongsu.console.desk_pool import DeskPool
 from bongsu.console.door import Door
 from bongsu.console.guard import Guard, Refusal
+from bongsu.console.health import healthz
+from bongsu.console.metrics import metrics
 from bongsu.console.pulse import Pulse
 from bongsu.console.words import load_words
 from bongsu.errors import BongsuError
@@ -148,6 +150,8 @@ def make_app(console: Console) -> Starlette:
         Route("/api/login", door.form),
         Route("/api/login", door.login, methods=["POST"]),
         Route("/api/logout", door.logout, methods=["POST"]),
+        Route("/healthz", console.watchers(healthz(console.latest_state))),
+        Route("/metrics", console.watchers(metrics(console.latest_state))),
         Route("/api/me", door.me),
         Route("/api/lang", door.lang, methods=["POST"]),
         Route("/api/stream", console.open_stream),
@@ -155,6 +159,8 @@ def make_app(console: Console) -> Starlette:
         Route("/api/incidents/{id:int}", acts.show),
         Route("/api/incidents/{id:int}/ack", acts.acknowledge, methods=["POST"]),
         Route("/api/incidents/{id:int}/close", acts.close, methods=["POST"]),
+        Route("/api/incidents/{id:int}/verify", acts.verify, methods=["POST"]),
+        Route("/api/incidents/{id:int}/answer", acts.answer, methods=["POST"]),
         Route("/api/incidents/{id:int}/phone", acts.phone, methods=["POST"]),
     ]
     handlers: dict[Any, Any] = {

@@ -1,4 +1,4 @@
-"""What stands before every request: headers that bind the browser, where a request may come from, how much it brings."""
+"""What stands before every request: headers that bind the browser, where a request may come from, how much it may be."""
 
 import hmac
 from collections.abc import Mapping
@@ -118,9 +118,9 @@ def event_seen(found: Mapping[str, Any]) -> int | None:
     return value
 
 
-def flag(found: Mapping[str, Any], name: str) -> bool:
-    """A yes or no of the body; no if it is not there."""
-    value = found.get(name, False)
+def flag(found: Mapping[str, Any], name: str, *, needed: bool = False) -> bool:
+    """A yes or no of the body; no if it is not there, unless it is `needed`."""
+    value = found.get(name, None if needed else False)
     if not isinstance(value, bool):
         raise Refusal(400, "bad_request", field=name)
     return value
