@@ -85,9 +85,13 @@ class Program:
         )
         self.ps = psutil.Process(self._process.pid)
 
-    def wait_for(self, words: str) -> str:
-        """The first line of output with `words` in it. Raises BenchError if the process ends or START_S pass."""
-        end = time.monotonic() + START_S
+    def tail(self) -> str:
+        """The end of its output."""
+        return self._log_path.read_text(errors="replace")[-3000:]
+
+    def wait_for(self, words: str, within_s: float = START_S) -> str:
+        """The first line of output with `words` in it. Raises BenchError if the process ends or the time is over."""
+        end = time.monotonic() + within_s
         while time.monotonic() < end:
             for line in self._log_path.read_text(errors="replace").splitlines():
                 if words in line:
@@ -95,7 +99,7 @@ class Program:
             if self._process.poll() is not None:
                 break
             time.sleep(0.02)
-        raise BenchError(f"{self.name} is not ready:\n{self._log_path.read_text(errors='replace')[-3000:]}")
+        raise BenchError(f"{self.name} is not ready:\n{self.tail()}")
 
     def _family(self) -> list[psutil.Process]:
         return [self.ps, *self.ps.children(recursive=True)]

@@ -114,7 +114,7 @@ class Fleet:
         jobs = [asyncio.create_task(job) for job in (self._beat(), self._look(), self._show())]
         try:
             await self._connect_all()
-            self._say(f"ready nodes={len(self.nodes)} connections={len(self._carriers)}")
+            self._say(f"ready nodes={len(self.nodes)} connections={len(self._carriers)} at={self._loop.time():.3f}")
             self._arrange()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopped.wait(), seconds)
@@ -186,9 +186,12 @@ class Fleet:
             self._wheel[slot].append(node)
 
     def _beat_now(self, node: FleetNode) -> None:
-        """Send a heartbeat out of turn; the next one comes 45 s later."""
+        """Send a heartbeat out of turn; the next one comes 45 s later. At the start every node keeps its turn: nodes
+        that have been in service for a while are spread evenly.
+        """
         self._send_beat(node)
-        self._give_slot(node, int((self._loop.time() - self._begun_s) / _SLOT_S) % _SLOTS)
+        if self._ready.is_set():
+            self._give_slot(node, int((self._loop.time() - self._begun_s) / _SLOT_S) % _SLOTS)
 
     def _send_beat(self, node: FleetNode) -> None:
         carrier = self._carrier_of[node.id]
