@@ -34,7 +34,7 @@ from bongsu.receiver.log import Log
 from bongsu.receiver.mqtt_edge import Arrived, LinkChanged
 from bongsu.receiver.store import open_store, schema
 from bongsu.receiver.wake import notify
-from bongsu.receiver.writer import Writer
+from bongsu.receiver.writer import Wake, Writer
 from bongsu.sim.hostnode import HostNode
 from bongsu_wire import frame, kinds, payload, topics
 from bongsu_wire.ccm import CcmKey
@@ -89,7 +89,7 @@ def make_market(
                 kind, _, rank = name.partition("-")
                 if kind != "sms":
                     _add_responder(conn, master, name, kind, int(rank), url, at_ms)
-            return Market(data, [_add_unit(conn, master, data, i, tls, at_ms) for i in range(units)])
+            return Market(data, [add_unit(conn, master, data, i, tls, at_ms) for i in range(units)])
     finally:
         store.close()
 
@@ -100,7 +100,8 @@ def _add_responder(conn: Any, master: Any, name: str, kind: str, rank: int, url:
     )
 
 
-def _add_unit(conn: Any, master: Any, data: Path, i: int, tls: bool, at_ms: int) -> Bundle:
+def add_unit(conn: Any, master: Any, data: Path, i: int, tls: bool, at_ms: int) -> Bundle:
+    """Unit u-<i> with its contacts and its node, provisioned."""
     unit = f"u-{i}"
     registry.add_unit(conn, site_id=SITE, unit_id=unit, name=f"가게 {i}", place="1층", now_ms=at_ms)
     for role, prefix in (("owner", "1234"), ("deputy", "5678")):
@@ -214,10 +215,14 @@ class Desk:
 
     # what happens
 
+    def _turn(self, items: list[Any]) -> None:
+        """One turn. On PostgreSQL somebody listens for others' commits; here the turn begins with what he would say."""
+        self.writer.turn([Wake("registry"), *items] if postgres_parts.on_postgresql() else items)
+
     def arrive(self, *frames: tuple[str, bytes], topic: str | None = None) -> None:
         """These frames ((node id, bytes)) arrive together."""
         now_ms = self.clock.now_ms()
-        self.writer.turn(
+        self._turn(
             [
                 Arrived(topic if topic is not None else topics.up_events(n), data, now_ms, i, 1, 1)
                 for i, (n, data) in enumerate(frames)
@@ -227,7 +232,7 @@ class Desk:
     def arrive_on(self, frames: list[tuple[str, bytes]]) -> None:
         """These messages ((topic, bytes)) arrive together."""
         now_ms = self.clock.now_ms()
-        self.writer.turn([Arrived(topic, data, now_ms, i, 1, 1) for i, (topic, data) in enumerate(frames)])
+        self._turn([Arrived(topic, data, now_ms, i, 1, 1) for i, (topic, data) in enumerate(frames)])
 
     def event(self, i: int, number: int, kind: int = kinds.ALARM, phenomena: int = kinds.HEAT, **more: Any) -> None:
         """Node i's event arrives."""
@@ -238,7 +243,7 @@ class Desk:
         """A job comes to its end."""
         self.jobs.remove(job)
         outcome = Outcome(state, detail or state, ref)  # type: ignore[arg-type]
-        self.writer.turn([Done(job.delivery_id, job.action, outcome, 1)])
+        self._turn([Done(job.delivery_id, job.action, outcome, 1)])
 
     def end_all(self, state: str = "accepted") -> None:
         """Every job comes to its end, webhooks with `state`, texts as sent and delivered."""
@@ -253,7 +258,7 @@ class Desk:
             step = min(left, 1000)
             self.clock.advance(step)
             left -= step
-            self.writer.turn([])
+            self._turn([])
 
     # what came of it
 
@@ -375,6 +380,7 @@ class Hall:
         repeat_s: float = 1.0,
         console: bool = False,
         external: Callable[[Market], list[int]] | None = None,
+        patience_s: int = 20,
     ) -> None:
         """`external`: makes a market's own broker and returns the ports for the nodes, in turn."""
         self._stack: list[Any] = []
@@ -399,7 +405,7 @@ class Hall:
         ports = ports or [int((self.data / "run" / "broker.port").read_text())]
         self.port = ports[0]
         self.nodes = [
-            HostNode(b, port=ports[i % len(ports)], repeat_s=repeat_s).start()
+            HostNode(b, port=ports[i % len(ports)], repeat_s=repeat_s, patience_s=patience_s).start()
             for i, b in enumerate(self.market.bundles)
         ]
         for node in self.nodes:

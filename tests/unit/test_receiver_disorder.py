@@ -16,6 +16,7 @@ from bongsu.receiver.keys import MASTER_KEY_NAME, KeyFault, load_master
 from bongsu.receiver.mqtt_edge import LinkChanged
 from bongsu.receiver.store import open_store, schema
 from bongsu_wire import kinds, topics
+from tests import postgres_parts
 from tests.receiver_parts import SECRET, SITE, Desk, desk, make_market
 
 ALARM, RESTORE, FAULT, CLEAR = kinds.ALARM, kinds.RESTORE, kinds.FAULT, kinds.FAULT_CLEAR
@@ -291,7 +292,7 @@ def test_with_the_wrong_master_key_the_receiver_does_not_begin(tmp_path: Path) -
 
 def test_used_up_counters_give_a_fresh_sender_number_and_cost_no_alarm(tmp_path: Path) -> None:
     market = make_market(tmp_path / "data", 1)
-    store = open_store(f"sqlite:///{market.data / 'bongsu.db'}")
+    store = open_store(postgres_parts.store_url(market.data))
     with store.write() as conn:
         conn.execute(update(schema.receiver).values(counter_ceiling=2**32 - 2000))
     store.close()

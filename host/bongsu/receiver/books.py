@@ -9,11 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from bongsu.receiver.audit import chain_key
 from bongsu.receiver.casebook import Casebook
 from bongsu.receiver.chores import make_chores
 from bongsu.receiver.clock import Clock
 from bongsu.receiver.clock_watch import ClockWatch
-from bongsu.receiver.config import Config
+from bongsu.receiver.config import Config, RetentionConfig
 from bongsu.receiver.delivery_policy import Policy
 from bongsu.receiver.directory import KEY_DAMAGED, SECRET_DAMAGED, Damage, Directory
 from bongsu.receiver.downlink import Downlink
@@ -51,6 +52,7 @@ class Settings:
     lease_ms: int
     policy: Policy
     silent_site_share: float = 0.8
+    retention: RetentionConfig = RetentionConfig()
 
     @staticmethod
     def of(config: Config, sender: int) -> "Settings":
@@ -69,6 +71,7 @@ class Settings:
             lease_ms=round(dispatch.lease_s * 1000),
             policy=policy,
             silent_site_share=supervision.silent_site_share,
+            retention=config.retention,
         )
 
 
@@ -85,11 +88,13 @@ class Books:
 
     def __init__(self, conn: Connection, settings: Settings, master: MasterKey, clock: Clock) -> None:
         self.settings, self._master, self.clock = settings, master, clock
+        self.audit_key = chain_key(master)
         self.alone = conn.dialect.name == "sqlite"
         self.vitals = Vitals()
         self.directory = Directory.load(conn, master, clock.now_ms())
         self.directory.require_some()
         self.lease = Lease(clock, settings.lease_ms)
+        self.lease.token = f"{settings.sender}-{self.lease.token}"  # one process a receiver: an earlier one is gone
         self.casebook = Casebook(conn)
         self.outbox = Outbox(
             conn,

@@ -32,10 +32,12 @@ class Chore(Protocol):
 
 def make_chores(books: "Books", conn: Connection) -> list[Chore]:
     """The chores of a receiver, in the order in which they act."""
+    from bongsu.receiver.cluster import Presence
     from bongsu.receiver.exercises import LetGo
     from bongsu.receiver.own_faults import OwnFaults
+    from bongsu.receiver.upkeep import Upkeep
 
-    makers: tuple[Any, ...] = (LetGo, OwnFaults)
+    makers: tuple[Any, ...] = (LetGo, OwnFaults, Upkeep, Presence)
     made: list[Chore] = [books.exercises, books.clock_watch, books.silent_sites, *(maker(books) for maker in makers)]
     for chore in made:
         chore.load(conn)

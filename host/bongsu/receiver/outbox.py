@@ -151,7 +151,11 @@ class Outbox:
             stale = update(table).where(table.c.state == "pending", table.c.incident_id.not_in(opened))
             conn.execute(stale.values(state="cancelled", lease_token=None, lease_until_ms=None))
         for row in conn.execute(select(table).where(waiting).order_by(table.c.id)):
-            self._follow(self._known(row, now_ms, mono_ms), row, now_ms, mono_ms, 0)
+            one = self._known(row, now_ms, mono_ms)
+            self._follow(one, row, now_ms, mono_ms, 0)
+            if self._is_left_over(row.lease_token):
+                one.away = False
+                self._schedule(one, mono_ms)
         if not self._alone:  # reading only: what is of no use any more is cancelled when its time comes
             still = set(conn.execute(opened).scalars())
             for one in self._open.values():
@@ -217,6 +221,11 @@ class Outbox:
         one.away = row.lease_until_ms is not None and row.lease_token != self._lease.token
         next_ms = row.next_at_ms + after_ms if row.lease_until_ms is None else row.lease_until_ms + _LEASE_OVER_MS
         self._schedule(one, mono_ms + min(max(0, next_ms - now_ms), self._policy.retry_cap_ms))
+
+    def _is_left_over(self, lease_token: str | None) -> bool:
+        """Was it under way in an earlier process of this very receiver?"""
+        mine = self._lease.token
+        return lease_token not in (None, mine) and str(lease_token).partition("-")[0] == mine.partition("-")[0]
 
     def _unheld(self) -> ColumnElement[bool]:
         """In SQL: nobody has it under way."""
@@ -329,7 +338,7 @@ class Outbox:
             return set()
         token, until_ms = self._lease.renew()
         table = schema.delivery
-        free = self._unheld() | (table.c.lease_token == token)
+        free = self._unheld() | table.c.lease_token.startswith(self._lease.token.partition("-")[0] + "-")
         claimed: set[int] = set()
         for some in batched(ids, _CLAIM_AT_ONCE):
             claim = update(table).where(table.c.id.in_(some), table.c.state.in_(_WAITING), free)

@@ -16,8 +16,6 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert, select
-
 from bongsu.channels import texts
 from bongsu.channels.wiring import sms_gateway
 from bongsu.errors import BongsuError
@@ -26,13 +24,15 @@ from bongsu.receiver.books import Settings
 from bongsu.receiver.broker import RECEIVER_USER, EmbeddedBroker
 from bongsu.receiver.broker_link import client_tls, external_login
 from bongsu.receiver.clock import SystemClock
+from bongsu.receiver.cluster import DatabaseClock, LineWatch, Listener
 from bongsu.receiver.config import Config
 from bongsu.receiver.feed import Feed
+from bongsu.receiver.identity import identity
 from bongsu.receiver.keys import MASTER_KEY_NAME, BrokerLogin, MasterKey, broker_logins, load_master
 from bongsu.receiver.log import Log
 from bongsu.receiver.mqtt_edge import CanarySeen, LinkChanged, MqttEdge
 from bongsu.receiver.relay_process import RelayProcess
-from bongsu.receiver.store import Store, open_store, schema
+from bongsu.receiver.store import Store, open_store
 from bongsu.receiver.systemd import Notifier
 from bongsu.receiver.wake import SOCKET_NAME
 from bongsu.receiver.watch import Parts as WatchParts
@@ -112,9 +112,9 @@ class _Service:
 
     def __init__(self, config: Config, store: Store, log: Log, signals: _Signals, stack: ExitStack) -> None:
         self._config, self._store, self._log, self._signals = config, store, log, signals
-        self._clock = SystemClock()
+        self._clock = _clock_of(store)
         self._master: MasterKey = load_master(config.data_dir / MASTER_KEY_NAME)
-        self._sender, self._client_id = self._identity()
+        self._sender, self._client_id = identity(store, config.data_dir, self._clock.now_ms())
         self._control = _control_socket(config.data_dir, stack)
         self._selector = stack.enter_context(selectors.DefaultSelector())
         self._selector.register(signals.reader, selectors.EVENT_READ)
@@ -146,18 +146,16 @@ class _Service:
             self._notifier,
         )  # fmt: skip
 
-    def _identity(self) -> tuple[int, str]:
-        """This receiver's sender number and MQTT client id; made if the store has none."""
-        table = schema.receiver
-        query = select(table).where(table.c.retired_ms.is_(None)).order_by(table.c.created_ms.desc())
-        with self._store.write() as conn:
-            row = conn.execute(query).first()
-            if row is None:
-                from bongsu.receiver.init_data import new_receiver  # it brings the making of certificates with it
-
-                conn.execute(insert(table).values(new_receiver(self._clock.now_ms())))
-                row = conn.execute(query).one()
-        return int(row.sender), str(row.mqtt_client_id)
+    def _join_others(self, writer: Writer, parts: ExitStack) -> None:
+        """On a database that several receivers share: hear of their commits, and of a database that says nothing."""
+        if not isinstance(self._clock, DatabaseClock):
+            return
+        line_watch = LineWatch(self._store.engine, self._log)
+        line_watch.start()
+        parts.callback(line_watch.close)
+        listener = Listener(self._store, self._sender, self._clock, lambda: writer.put(Wake("registry")), self._log)
+        listener.start()
+        parts.callback(listener.close)
 
     def _logins(self) -> list[BrokerLogin]:
         with self._store.read() as conn:
@@ -185,6 +183,7 @@ class _Service:
             edge = MqttEdge(
                 self._login(), self._heard_from_edge(writer), self._clock, self._log, canary.topic(self._sender)
             )
+            self._join_others(writer, parts)
             writer.start(edge, relay.take)
             parts.callback(writer.stop)
             # What was loaded lives as long as the process: the collector need not look through it in mid-alarm.
@@ -326,6 +325,16 @@ class _Service:
             self._put_off_broker("broker.not_started", what=err.message, next=err.next_step or "")
             return
         self._watch_broker()
+
+
+def _clock_of(store: Store) -> SystemClock | DatabaseClock:
+    """The clock that all who use this store agree on."""
+    if store.is_sqlite:
+        return SystemClock()
+    clock = DatabaseClock()
+    with store.read() as conn:
+        clock.measure(conn)
+    return clock
 
 
 def _control_socket(data_dir: Path, stack: ExitStack) -> socket.socket:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, event, func, insert, select
 
-from bongsu.receiver.store import schema
+from bongsu.receiver.store import postgres, schema
 
 # What can change, and what its ids are: node "a0b1c2d3e4f5", unit "hannae/a-07", incident 12, ... "all": read all anew.
 TOPICS = (
@@ -124,6 +124,8 @@ def store(conn: Connection, now_ms: int, sender: int | None = None) -> int | Non
     ]
     if not rows:
         return None
+    if conn.dialect.name == "postgresql":
+        conn.exec_driver_sql(f"NOTIFY {postgres.CHANNEL}, '{sender or 0}'")
     made = conn.execute(insert(schema.change).returning(schema.change.c.id), rows)
     return int(max(made.scalars()))
 

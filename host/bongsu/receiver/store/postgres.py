@@ -6,7 +6,6 @@ process, a cut cable) is thrown out by the server after seconds.
 """
 
 import ipaddress
-import select
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ DRIVER = "postgresql+psycopg"
 PASSWORD_FILE = "bongsu_password_file"
 # Any number will do, but it must stay the same for ever: "bongsu" in ASCII.
 _LOCK = 0x626F6E677375
+# Where commits are announced; the payload is the receiver's sender number, or "0".
+CHANNEL = "bongsu_changed"
 LOCK_SQL = f"SELECT pg_advisory_xact_lock({_LOCK})"
 # Transactions take milliseconds. Who is idle inside one for so long has stopped; the others wait no longer than that.
 IDLE_MS = 5_000
@@ -128,11 +129,6 @@ def patient(conn: Connection) -> None:
     """This transaction may take its time (a migration)."""
     for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
         conn.execute(text(f"SET LOCAL {name} = 0"))
-
-
-def has_notices(driver: Any) -> bool:
-    """Does the server say something on this connection by itself?"""
-    return bool(select.select([driver.fileno()], [], [], 0)[0])
 
 
 # (mark in the driver's text, what is wrong, next step), the first that fits.
