@@ -1,4 +1,4 @@
-"""What stands before every request: headers that bind the browser, where a request may come from, how much it may be."""
+"""What stands before every request: headers that bind the browser, where it may come from, how much it may bring."""
 
 import hmac
 from collections.abc import Mapping

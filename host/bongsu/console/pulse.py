@@ -7,9 +7,14 @@ that something keeps it from its work; pages say so loudly too.
 from dataclasses import dataclass
 from typing import Any
 
+from bongsu.receiver.backlog import WRITER_STUCK
+from bongsu.receiver.reasons import STORE_FAILED
+
 SILENT_S = 3.0
 # The receiver's own picture of itself; the thread that makes it may be busy with a broker for a while.
 STALE_S = 5.0
+# What keeps alarms from being committed: then what is shown is not what there is.
+_STANDSTILL = (STORE_FAILED, WRITER_STUCK)
 
 
 @dataclass
@@ -39,8 +44,9 @@ class Pulse:
             trouble.append({"name": "receiver_silent", "what": "the receiver is not heard", "next": ""})
         else:
             trouble += [_short(reason) for reason in state.get("reasons", [])]
+        standing_still = any(reason["name"] in _STANDSTILL for reason in trouble)
         return {
-            "live": fresh and own_fault is None,
+            "live": fresh and own_fault is None and not standing_still,
             "state_ms": state.get("at_ms"),
             "trouble": trouble,
             "nodes": state.get("nodes", {}).get("watched"),

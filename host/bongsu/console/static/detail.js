@@ -61,6 +61,9 @@ export function detail(one, { acts, nowMs }) {
     el("p", { class: "what" }, el("b", {}, what(one)), " ", stands(one) && one.state === "open" ? el("time", { "data-since": one.since_ms }) : null),
     el("div", { class: "chips" }, ...chips(one, nowMs)),
     one.state === "open" ? question(one, acts) : null,
+    one.state === "open" && isUrgent(one) && !one.verified && !one.asks && acts.may ? el("div", { class: "acts" }, el("button", {
+      type: "button", "data-act": "verify", "data-key": `verify-${one.id}`, onclick: () => acts.answer(one, true),
+    }, ui("verify_open"))) : null,
     facts(one, nowMs),
     isUrgent(one) || (one.contacts ?? []).length ? el("section", {}, el("h3", {}, ui("contacts")), ...people(one, acts)) : null,
     el("section", {}, el("h3", {}, ui("deliveries")), deliveries.length
