@@ -4,14 +4,17 @@ It keeps what DESIGN asks of a node's link: an alarm stays until its receipt, is
 and goes out at once after a reconnection. It senses nothing; the caller says what happened.
 """
 
+import itertools
+import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -32,19 +35,36 @@ def tls_context(ca_der: bytes) -> ssl.SSLContext:
     return context
 
 
+class _Client(mqtt.Client):
+    """paho's client, which takes the broker's next address for each connection, as a board does."""
+
+    addresses: Iterator[tuple[str, int]]
+
+    def reconnect(self) -> MQTTErrorCode:
+        self.connect_async(*next(self.addresses), keepalive=self.keepalive)
+        return super().reconnect()
+
+
 class HostNode:
     """One node. Start it with `start`, or as a context manager; all methods may be called from any thread.
 
-    `port`: of the broker, if another than the bundle's. `repeat_s`: pause before an unreceipted event is sent again.
+    `port`: of the broker, if another than the bundle's (its further addresses stay). `repeat_s`: pause before an
+    unreceipted event is sent again. `patience_s`: after twice this without a sound of the broker, or after one without
+    a PUBACK, the next address is tried.
     """
 
-    def __init__(self, bundle: Bundle, *, port: int | None = None, repeat_s: float = _REPEAT_S) -> None:
+    def __init__(
+        self, bundle: Bundle, *, port: int | None = None, repeat_s: float = _REPEAT_S, patience_s: int = 20
+    ) -> None:
         broker = bundle.node_json["broker"]
         self.node = bundle.node_id
         self._key, self._epoch = CcmKey(bundle.key), bundle.key_epoch
         self._mac = topics.node_bytes(bundle.node_id)
-        self._address = (broker["ip"], port or broker["port"])
-        self._repeat_s = repeat_s
+        first = (broker["ip"], port or broker["port"])
+        more = [(a["ip"], a["port"]) for a in broker.get("more", ())]
+        self._addresses = [first, *(address for address in more if address != first)]
+        self._repeat_s, self._patience_s = repeat_s, patience_s
+        self._unacked: dict[int, float] = {}
         self._changed = threading.Condition()
         self._counter = 0
         self._number = 0
@@ -54,6 +74,7 @@ class HostNode:
         self._active = 0
         self._closing = False
         self.connected = False
+        self.lost = 0  # connections that ended
         self.receipts: dict[int, float] = {}
         self.commands: list[payload.Command] = []
         self.on_command: Callable[[payload.Command], int] = lambda _command: kinds.ANSWER_DONE
@@ -61,7 +82,8 @@ class HostNode:
         self._thread = threading.Thread(target=self._repeat, name=f"node {self.node}", daemon=True)
 
     def _make_client(self, broker: dict[str, Any], ca_der: bytes) -> mqtt.Client:
-        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=broker["client_id"], clean_session=False)
+        client = _Client(CallbackAPIVersion.VERSION2, client_id=broker["client_id"], clean_session=False)
+        client.addresses = itertools.cycle(self._addresses)
         client.username_pw_set(broker["user"], broker["password"])
         if broker["tls"]:
             client.tls_set_context(tls_context(ca_der))
@@ -69,11 +91,12 @@ class HostNode:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
+        client.on_publish = self._on_publish
         return client
 
     def start(self) -> "HostNode":
         """Connect, and keep connecting. Returns at once."""
-        self._client.connect_async(*self._address, keepalive=20)
+        self._client.connect_async(*self._addresses[0], keepalive=self._patience_s)
         self._client.loop_start()
         self._thread.start()
         return self
@@ -180,7 +203,9 @@ class HostNode:
             self._sent_at[number] = time.monotonic()
         age_ms = time.monotonic_ns() // _NS_PER_MS - entry[1]
         data, _ = self._seal(kinds.UP_EVENT, payload.with_age(entry[0], age_ms))
-        self._client.publish(topics.up_events(self.node), data, qos=1)
+        mid = self._client.publish(topics.up_events(self.node), data, qos=1).mid
+        with self._changed:
+            self._unacked[mid] = time.monotonic()
 
     def _repeat(self) -> None:
         """Send again what has no receipt."""
@@ -189,6 +214,7 @@ class HostNode:
                 if self._closing:
                     return
                 now = time.monotonic()
+                self._leave_deaf(now)
                 due = [n for n in self._journal if now - self._sent_at.get(n, 0.0) >= self._repeat_s]
                 if not due or not self.connected:
                     self._changed.wait(self._repeat_s / 4)
@@ -196,7 +222,20 @@ class HostNode:
             for number in due:
                 self._send_event(number)
 
+    def _leave_deaf(self, now: float) -> None:
+        """A broker that answers pings and acknowledges nothing is left, as a board leaves it."""
+        if any(now - at >= self._patience_s for at in self._unacked.values()):
+            self._unacked.clear()
+            sock = self._client.socket()
+            if isinstance(sock, socket.socket):
+                with suppress(OSError):  # it may be gone already
+                    sock.shutdown(socket.SHUT_RDWR)
+
     # ---- paho's thread
+
+    def _on_publish(self, _client: mqtt.Client, _data: Any, mid: int, _reason: ReasonCode, _props: Properties) -> None:
+        with self._changed:
+            self._unacked.pop(mid, None)
 
     def _on_connect(
         self, client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Properties | None
@@ -213,7 +252,9 @@ class HostNode:
         self, _client: mqtt.Client, _data: Any, _flags: Any, _reason: ReasonCode, _props: Properties | None
     ) -> None:
         with self._changed:
+            self.lost += self.connected
             self.connected = False
+            self._unacked.clear()
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         try:
