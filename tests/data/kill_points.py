@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sqlalchemy import event
 
-from bongsu.receiver import csv_import, phone
+from bongsu.receiver import phone, shop_import
 from bongsu.receiver.init_data import init_data
 from bongsu.receiver.store import open_store
 from tests.registry_parts import NOW_MS, fill
@@ -78,8 +78,8 @@ def import_run(folder: Path, at: int) -> tuple[bool, object]:
         event.listen(store.engine, "before_cursor_execute", lambda *_: killer.step())
         event.listen(store.engine, "commit", lambda *_: killer.step())
         with store.write() as conn:
-            plan = csv_import.make_plan(conn, "hannae", SHOPS.read_bytes())
-            csv_import.execute(conn, plan, now_ms=NOW_MS)
+            plan = shop_import.make_plan(conn, "hannae", SHOPS.read_bytes())
+            shop_import.execute(conn, plan, now_ms=NOW_MS)
 
     killed = in_child(work)
     conn = sqlite3.connect(path)

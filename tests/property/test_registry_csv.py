@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from bongsu.receiver import csv_file, csv_import, fields, phone
+from bongsu.receiver import csv_file, fields, phone, shop_import
 from bongsu.receiver.store import Store, schema
 from tests.registry_parts import NOW_MS, fill, new_store
 
@@ -47,12 +47,13 @@ def test_all_or_nothing(store: Store, source: bytes, edits: list[tuple[int, int,
     try:
         with store.write() as conn:
             units = set(conn.execute(select(schema.unit.c.id).where(schema.unit.c.site_id == "hannae")).scalars())
-            plan = csv_import.make_plan(conn, "hannae", data)
+            plan = shop_import.make_plan(conn, "hannae", data)
             lines, _ = csv_file.parse(data)
             if not plan.faults:
-                csv_import.execute(conn, plan, now_ms=NOW_MS)
+                shop_import.execute(conn, plan, now_ms=NOW_MS)
                 now = set(conn.execute(select(schema.unit.c.id).where(schema.unit.c.site_id == "hannae")).scalars())
-                assert len(now - units) == len(plan.shops) == len(lines) > 0
+                added = [c.unit for c in plan.changes if c.what == "added"]
+                assert now - units == set(added) and len(plan.changes) == len(plan.shops) == len(lines) > 0
             assert all(f.message and f.code and f.line >= 0 for f in plan.faults)
             raise _Undo
     except _Undo:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from bongsu.receiver import csv_file, csv_import, fields, registry, shop_number
+from bongsu.receiver import csv_file, fields, registry, shop_import, shop_number
 from bongsu.receiver.store import Store, schema
 from tests.registry_parts import NODE, NOW_MS, fill, new_store
 
@@ -22,26 +22,34 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield made
 
 
-def _plan(store: Store, data: bytes | str) -> csv_import.Plan:
+def _plan(store: Store, data: bytes | str) -> shop_import.Plan:
     with store.read() as conn:
-        return csv_import.make_plan(conn, "hannae", data.encode() if isinstance(data, str) else data)
+        return shop_import.make_plan(conn, "hannae", data.encode() if isinstance(data, str) else data)
 
 
-def _import(store: Store, data: bytes | str) -> csv_import.Plan:
+def _import(store: Store, data: bytes | str) -> shop_import.Plan:
     with store.write() as conn:
-        plan = csv_import.make_plan(conn, "hannae", data.encode() if isinstance(data, str) else data)
+        plan = shop_import.make_plan(conn, "hannae", data.encode() if isinstance(data, str) else data)
         assert plan.faults == []
-        csv_import.execute(conn, plan, now_ms=NOW_MS)
+        shop_import.execute(conn, plan, now_ms=NOW_MS)
     return plan
 
 
-def _codes(plan: csv_import.Plan) -> set[tuple[int, str, str]]:
+def _everything(store: Store) -> list[list[tuple[object, ...]]]:
+    tables = (schema.unit, schema.contact, schema.unit_contact, schema.node, schema.audit, schema.change)
+    with store.read() as conn:
+        return [sorted(map(tuple, conn.execute(select(t)).all()), key=repr) for t in tables]
+
+
+def _codes(plan: shop_import.Plan) -> set[tuple[int, str, str]]:
     return {(f.line, f.column, f.code) for f in plan.faults}
 
 
 def test_good_list(store: Store) -> None:
     plan = _import(store, (DATA / "market_en.csv").read_bytes())
-    assert plan.counts == {"units": 4, "new_contacts": 4, "nodes": 2}
+    assert plan.counts == {
+        "units": 4, "added": 4, "changed": 0, "unchanged": 0, "removed": 0, "new_contacts": 4, "nodes": 2
+    }  # fmt: skip
     assert [(w.line, w.code) for w in plan.warnings] == [(6, "no_texts")]  # a landline
     with store.read() as conn:
         units = {u["unit"]: u for u in registry.list_units(conn, "hannae")}
@@ -73,10 +81,8 @@ def test_every_fault_is_named(store: Store) -> None:
         (5, "name", "empty"),
         (6, "owner_phone", "bad_phone"),
         (7, "deputy", "name_missing"),
-        (8, "unit", "existing_unit"),
         (8, "deputy_phone", "phone_missing"),
         (9, "lang", "bad_lang"),
-        (9, "unit", "existing_unit"),
         (10, "node", "bad_node"),
         (11, "node", "duplicate_node"),
         (12, "owner_phone", "phone_taken"),
@@ -105,7 +111,8 @@ def test_every_fault_is_named(store: Store) -> None:
         (HEADER.encode() + b"b-01,\xff\xff\xff,x,y,010-1234-0001,,,,\n", (2, "name", "no_text")),
         ((HEADER + GOOD + GOOD.replace("Noodles", "Noo\0dles")).encode(), (3, "name", "no_text")),
         ((HEADER + GOOD.replace("b-01", "b\0-01")).encode(), (2, "unit", "no_text")),
-        (b"PK\x03\x04\0\0 a spreadsheet\n", (1, "", "no_text")),
+        (b"PK\x03\x04\0\0 a spreadsheet\n", (0, "", "bad_xlsx")),
+        (b"\xd0\xcf\x11\xe0 an old spreadsheet\n", (0, "", "old_excel")),
         (b'unit,"name,place\n', (1, "", "bad_csv")),
         ((HEADER + 'b-01,"Open,x,y,z,,,,\n').encode(), (2, "name", "bad_csv")),
         ((HEADER + 'b-01,"a"b,x,y,z,,,,\n').encode(), (2, "name", "bad_csv")),
@@ -118,7 +125,6 @@ def test_every_fault_is_named(store: Store) -> None:
             (HEADER + GOOD + GOOD.replace("b-01", "b-02").replace(",,,,", ",,,en,")).encode(),
             (3, "lang", "lang_differs"),
         ),
-        ((HEADER + GOOD.replace("b-01", "a-07")).encode(), (2, "unit", "existing_unit")),
     ],
 )
 def test_single_faults(store: Store, data: bytes, fault: tuple[int, str, str]) -> None:
@@ -228,18 +234,19 @@ def test_faults_mask_phone_numbers(store: Store) -> None:
 
 def test_unknown_site(store: Store) -> None:
     with pytest.raises(registry.RegistryError, match="no site"), store.read() as conn:
-        csv_import.make_plan(conn, "elsewhere", (HEADER + GOOD).encode())
+        shop_import.make_plan(conn, "elsewhere", (HEADER + GOOD).encode())
 
 
 def test_a_plan_with_faults_is_not_executed(store: Store) -> None:
     plan = _plan(store, "nonsense")
     with pytest.raises(ValueError, match="faults"), store.write() as conn:
-        csv_import.execute(conn, plan, now_ms=NOW_MS)
+        shop_import.execute(conn, plan, now_ms=NOW_MS)
 
 
-def test_importing_twice_names_every_unit(store: Store) -> None:
-    text = HEADER + GOOD
+def test_importing_twice_changes_nothing(store: Store) -> None:
+    text = (DATA / "market_en.csv").read_bytes()
     _import(store, text)
-    assert _codes(_plan(store, text)) == {(2, "unit", "existing_unit")}
-    with store.read() as conn:
-        assert len(conn.execute(select(schema.unit)).all()) == 3
+    before = _everything(store)
+    plan = _import(store, text)
+    assert (plan.counts["unchanged"], plan.counts["added"], plan.counts["changed"]) == (4, 0, 0)
+    assert _everything(store) == before

@@ -11,7 +11,7 @@ from bongsu.cli.context import Installation, data_option, json_option, now_ms, p
 from bongsu.errors import BongsuError
 
 if TYPE_CHECKING:
-    from bongsu.receiver import csv_import
+    from bongsu.receiver import shop_import
 
 # More faults than this are counted, not printed, in the table; JSON has them all.
 FAULTS_SHOWN = 200
@@ -31,17 +31,17 @@ def import_shops(installation: Installation, file: Path, site_id: str, dry_run: 
     (호수, 상호, 위치, 대표자, 연락처) and CP949 files are understood too. A shop number such as 1-가 becomes the
     unit 1-ga, and the number stands before its place.
     """
-    from bongsu.receiver import csv_import
+    from bongsu.receiver import shop_import
 
     data = _read(file)
     if dry_run:
         with installation.reading() as conn:
-            plan = csv_import.make_plan(conn, site_id, data)
+            plan = shop_import.make_plan(conn, site_id, data)
     else:
         with installation.writing() as conn:
-            plan = csv_import.make_plan(conn, site_id, data)
+            plan = shop_import.make_plan(conn, site_id, data)
             if not plan.faults:
-                csv_import.execute(conn, plan, now_ms=now_ms())
+                shop_import.execute(conn, plan, now_ms=now_ms())
     imported = not dry_run and not plan.faults
     if json_wanted:
         click.echo(output.as_json(_as_row(plan, imported)))
@@ -55,7 +55,7 @@ def import_shops(installation: Installation, file: Path, site_id: str, dry_run: 
 
 
 def _read(file: Path) -> bytes:
-    from bongsu.receiver.csv_file import MAX_BYTES
+    from bongsu.receiver.shop_list import MAX_BYTES
 
     try:
         with file.open("rb") as stream:
@@ -64,7 +64,7 @@ def _read(file: Path) -> bytes:
         raise BongsuError(f"cannot read {file}: {err.strerror}", "Name the CSV file that you want to import.") from None
 
 
-def _as_row(plan: "csv_import.Plan", imported: bool) -> dict[str, object]:
+def _as_row(plan: "shop_import.Plan", imported: bool) -> dict[str, object]:
     return {
         "ok": not plan.faults,
         "imported": imported,
@@ -75,7 +75,7 @@ def _as_row(plan: "csv_import.Plan", imported: bool) -> dict[str, object]:
     }
 
 
-def _show(plan: "csv_import.Plan", imported: bool) -> None:
+def _show(plan: "shop_import.Plan", imported: bool) -> None:
     for title, found in (("Faults", plan.faults), ("Notes", plan.warnings)):
         if found:
             rows = [{"line": f.line or None, "column": f.column, "what": f.message} for f in found[:FAULTS_SHOWN]]

@@ -7,51 +7,13 @@ tab; headers in English or Korean.
 import csv
 import io
 import re
-from dataclasses import dataclass, field
 
-from bongsu.receiver import fields
+from bongsu.receiver import shop_list
+from bongsu.receiver.shop_list import MAX_BYTES, MAX_ROWS, Fault, Line, is_text
 
-# Column -> what else its header may be called.
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "unit": ("호", "호수", "점포번호", "번호", "동호수"),
-    "name": ("상호", "점포명", "상호명"),
-    "place": ("위치", "장소"),
-    "owner": ("대표자", "점주", "대표", "소유자"),
-    "owner_phone": ("대표자 전화", "점주 전화", "전화번호", "연락처", "휴대전화", "휴대폰"),
-    "deputy": ("부책임자", "대리인"),
-    "deputy_phone": ("부책임자 전화", "대리인 전화"),
-    "lang": ("언어",),
-    "node": ("기기", "단말", "단말기", "노드"),
-}
-REQUIRED = ("unit", "name", "place", "owner", "owner_phone")
-MAX_BYTES = 8_000_000
-MAX_ROWS = 20_000
 # A quoted field may go over several rows; one that goes over more was never closed.
 _RECORD_ROWS = 20
 _QUOTED = re.compile(r'"([^"]|"")*"')
-_NO_TEXT = re.compile("[\\x00\\ud800-\\udfff]")
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing wrong: `line` of the file (1 = header; 0 = the whole file), `column` ("" = the whole line), `code` for
-    scripts, `message` for people.
-    """
-
-    line: int
-    column: str
-    code: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Line:
-    """One shop: the line of the file on which it begins, and its fields by column; a column that the file lacks reads
-    as "".
-    """
-
-    number: int
-    values: dict[str, str] = field(repr=False)
 
 
 def parse(data: bytes) -> tuple[list[Line], list[Fault]]:
@@ -84,12 +46,7 @@ def _decoded(data: bytes) -> str:
             return data.decode(encoding)
         except UnicodeDecodeError:
             texts.append(data.decode(encoding, "surrogateescape"))
-    return min(texts, key=lambda text: len(_NO_TEXT.findall(text)))
-
-
-def is_text(value: str) -> bool:
-    """False if the field holds a NUL, or bytes of another encoding."""
-    return _NO_TEXT.search(value) is None
+    return min(texts, key=shop_list.not_text)
 
 
 def _header(row: str, delimiter: str, faults: list[Fault]) -> list[str]:
@@ -97,7 +54,7 @@ def _header(row: str, delimiter: str, faults: list[Fault]) -> list[str]:
         faults.append(Fault(1, "", "no_text", "the line is no text; is this really a CSV file? Save it as CSV UTF-8"))
         return []
     try:
-        return _columns(next(csv.reader([row], delimiter=delimiter, strict=True)), faults)
+        return shop_list.columns_of(next(csv.reader([row], delimiter=delimiter, strict=True)), faults)
     except (csv.Error, StopIteration) as err:
         faults.append(Fault(1, "", "bad_csv", f"not readable as CSV: {err}; look for a stray quotation mark"))
         return []
@@ -105,30 +62,6 @@ def _header(row: str, delimiter: str, faults: list[Fault]) -> list[str]:
 
 def _delimiter(first_line: str) -> str:
     return max(",;\t", key=first_line.count)
-
-
-def _columns(header: list[str], faults: list[Fault]) -> list[str]:
-    """The columns of the header line; what is missing, unknown or double goes into `faults`."""
-    known = {alias.replace(" ", ""): name for name, aliases in COLUMNS.items() for alias in (name, *aliases)}
-    found: list[str] = []
-    for title in header:
-        name = known.get(title.strip().lower().replace(" ", ""))
-        if name is None:
-            faults.append(
-                Fault(
-                    1,
-                    title.strip()[:40],
-                    "unknown_column",
-                    f"column {fields.shown(title)} is not known; known: {', '.join(COLUMNS)}",
-                )
-            )
-        elif name in found:
-            faults.append(Fault(1, name, "double_column", f"column {name} is there twice"))
-        found.append(name or "")
-    faults.extend(
-        Fault(1, name, "missing_column", f"column {name} is missing") for name in REQUIRED if name not in found
-    )
-    return found
 
 
 def _lines(rows: list[str], delimiter: str, columns: list[str], faults: list[Fault]) -> list[Line]:
@@ -150,7 +83,7 @@ def _lines(rows: list[str], delimiter: str, columns: list[str], faults: list[Fau
             said = f"the line has {len(cells)} fields, the header {len(columns)}"
             faults.append(Fault(number, "", "field_count", said))
         if len(cells) == len(columns):
-            out.append(Line(number, {**dict.fromkeys(COLUMNS, ""), **dict(zip(columns, cells, strict=True))}))
+            out.append(shop_list.line(number, columns, cells))
     return out
 
 

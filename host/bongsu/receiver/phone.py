@@ -59,3 +59,12 @@ def masked(e164: str) -> str:
         return f"****-{tail}"
     area = next((national[:n] for start, n in (("2", 1), ("50", 3)) if national.startswith(start)), national[:2])
     return f"0{area}-****-{tail}"
+
+
+def typed(e164: str) -> str:
+    """The number as people type it at home ("010-1234-5678"), of other countries as stored; `normal` reads it back."""
+    import phonenumbers
+
+    if not e164.startswith("+82"):
+        return e164
+    return str(phonenumbers.format_number(phonenumbers.parse(e164, None), phonenumbers.PhoneNumberFormat.NATIONAL))
