@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from bongsu.receiver import incidents, rows
+from bongsu.receiver import incidents, retention, rows
 from bongsu.receiver.delivery_policy import RESTORE, SMS, WEBHOOK, Delivery, sequence, stored_purpose
 from bongsu.receiver.incidents import Incident
 from bongsu.receiver.standing import Sender, Standing
@@ -232,6 +232,8 @@ class Casebook:
             event = schema.event.c
             query = select(event.content).where(event.node_id == key[0], event.epoch == key[1], event.number == key[2])
             known = [*known, *conn.execute(query).scalars()]
+            if not known:
+                return retention.is_past(conn, key, content)
         if content in known:
             return True
         return None if known else False

@@ -107,6 +107,20 @@ class DispatchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 64
 
 
+class RetentionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[retention] days after which records are removed: alarms_days (with restores, and their incidents and deliveries;
+    NFPC 207 wants a year at least, as of the audit), faults_days, tests_days, audit_days, refused_days (counts of
+    refused frames), commands_days (orders to nodes). What is open stays, however old.
+    """
+
+    alarms_days: Annotated[int, msgspec.Meta(ge=365, le=36500)] = 1095
+    faults_days: Annotated[int, msgspec.Meta(ge=30, le=36500)] = 365
+    tests_days: Annotated[int, msgspec.Meta(ge=7, le=36500)] = 90
+    audit_days: Annotated[int, msgspec.Meta(ge=365, le=36500)] = 1825
+    refused_days: Annotated[int, msgspec.Meta(ge=1, le=36500)] = 90
+    commands_days: Annotated[int, msgspec.Meta(ge=1, le=36500)] = 90
+
+
 class ConsoleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[console] the centre's screen. host, port (0: the system picks one, and it stands in run/console.port); tls
     (unset: on, but for loopback), cert_file and key_file (unset: the receiver's own); session_s: longest session;
@@ -138,6 +152,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sms: SmsConfig | None = None
     supervision: SupervisionConfig = SupervisionConfig()
     dispatch: DispatchConfig = DispatchConfig()
+    retention: RetentionConfig = RetentionConfig()
     console: ConsoleConfig = ConsoleConfig()
     folder: str = ""
 
