@@ -17,6 +17,7 @@ from sqlalchemy import Connection, insert, select
 from bongsu.errors import BongsuError
 from bongsu.receiver import certificates
 from bongsu.receiver.config import CONFIG_NAME
+from bongsu.receiver.identity import ID_NAME
 from bongsu.receiver.keys import MASTER_KEY_LEN, MASTER_KEY_NAME
 from bongsu.receiver.store import open_store, schema
 
@@ -167,7 +168,10 @@ def _fill(made: Path, now_ms: int, hosts: tuple[str, ...], store_url: str | None
     try:
         with store.write() as conn:
             _refuse_taken(conn)
-            conn.execute(insert(schema.receiver).values(new_receiver(now_ms)))
+            values = new_receiver(now_ms)
+            if store_url is not None:
+                _write(made / ID_NAME, f"{values['mqtt_client_id']}\n".encode())
+            conn.execute(insert(schema.receiver).values(values))
     finally:
         store.close()
 

@@ -1,10 +1,12 @@
 """Rows of the hot tables: built from the data path's own objects, written by statements that are compiled once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, Insert, Table, Update, bindparam, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import DBAPIError
 
 from bongsu.receiver.incidents import Incident
@@ -62,6 +64,20 @@ def insert_into(table: Table, conn: Connection, without: tuple[str, ...] = ()) -
     return Compiled(
         insert(table).values({c.name: bindparam(c.name) for c in table.columns if c.name not in without}), conn
     )
+
+
+def upsert_into(
+    table: Table,
+    conn: Connection,
+    key: tuple[str, ...],
+    values: Callable[[Any], dict[str, Any]],
+    only_if: Callable[[Any], Any] | None = None,
+) -> Compiled:
+    """An INSERT that changes a row which is there already: to `values` of the new row, and only if so."""
+    make = sqlite_insert if conn.dialect.name == "sqlite" else postgresql_insert
+    made = make(table).values({c.name: bindparam(c.name) for c in table.columns})
+    where = only_if(made.excluded) if only_if is not None else None
+    return Compiled(made.on_conflict_do_update(index_elements=key, set_=values(made.excluded), where=where), conn)
 
 
 def update_incident(conn: Connection) -> Compiled:

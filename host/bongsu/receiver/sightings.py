@@ -9,7 +9,7 @@ from collections import Counter
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from bongsu.receiver import rows, window
 from bongsu.receiver.store import schema
@@ -28,19 +28,29 @@ class Sightings:
 
     def __init__(self, conn: Connection) -> None:
         live, win, refused = schema.node_live, schema.node_window, schema.refused_frame
-        self._insert_window = rows.insert_into(win, conn)
+        # Several receivers hear the same nodes: whoever writes an older state changes nothing.
+        self._insert_window = rows.upsert_into(
+            win, conn, ("node_id", "epoch"), lambda new: {"high": new.high, "bitmap": new.bitmap},
+            lambda new: win.c.high <= new.high,
+        )  # fmt: skip
         key = (win.c.node_id == bindparam("key_node"), win.c.epoch == bindparam("key_epoch"))
         moving: dict[str, Any] = {"high": bindparam("high"), "bitmap": bindparam("bitmap")}
-        self._update_window = rows.Compiled(update(win).where(*key).values(moving), conn)
+        newer = win.c.high <= bindparam("high")
+        self._update_window = rows.Compiled(update(win).where(*key, newer).values(moving), conn)
         seen: dict[str, Any] = {"last_seen_ms": bindparam("last_seen_ms"), "heartbeat": bindparam("heartbeat")}
+        if conn.dialect.name != "sqlite":
+            seen["last_seen_ms"] = func.greatest(live.c.last_seen_ms, bindparam("last_seen_ms"))  # ignores NULL
         self._update_seen = rows.Compiled(
-            update(live).where(live.c.node_id == bindparam("key_node")).values(last_seen_ms=bindparam("last_seen_ms")),
+            update(live).where(live.c.node_id == bindparam("key_node")).values(last_seen_ms=seen["last_seen_ms"]),
             conn,
         )
         self._update_live = rows.Compiled(
             update(live).where(live.c.node_id == bindparam("key_node")).values(seen), conn
         )
-        self._insert_refused = rows.insert_into(refused, conn)
+        self._insert_refused = rows.upsert_into(
+            refused, conn, ("node", "reason"),
+            lambda new: {"count": refused.c.count + new["count"], "last_ms": new.last_ms},
+        )  # fmt: skip
         where = (refused.c.node == bindparam("key_node"), refused.c.reason == bindparam("key_reason"))
         more: dict[str, Any] = {"count": refused.c.count + bindparam("more"), "last_ms": bindparam("last_ms")}
         self._update_refused = rows.Compiled(update(refused).where(*where).values(more), conn)
