@@ -293,3 +293,27 @@ class Mosquitto:
     def __exit__(self, *_: object) -> None:
         if self.process is not None:
             self.process.kill()
+
+
+class Nats:
+    """One NATS server, on the files that were written for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_ports(1)[0]
+        self.process: Process | None = None
+
+    def start(self, market: Market) -> list[int]:
+        """For `hall(external=...)`: write its files, start it, name it in receiver.toml."""
+        where = f"127.0.0.1:{self.port}"
+        write_config(market.data, "nats", "--out", self.folder, "--listen", where, "--plain")
+        self.process = Process([find_executable(), "-c", "nats.conf"], self.folder, self.port)
+        use_broker(market.data, [f"mqtt://{where}"])
+        return [self.port]
+
+    def __enter__(self) -> "Nats":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None:
+            self.process.kill()

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from bongsu.receiver import canary, mqtt_edge
 from bongsu.receiver.books import Settings
 from bongsu.receiver.broker import RECEIVER_USER, EmbeddedBroker
 from bongsu.receiver.broker_link import client_tls, external_login
+from bongsu.receiver.broker_sessions import drop_session
 from bongsu.receiver.clock import SystemClock
 from bongsu.receiver.cluster import DatabaseClock, LineWatch, Listener
 from bongsu.receiver.config import Config
@@ -141,7 +143,7 @@ class _Service:
         return Watch(
             WatchParts(
                 self._config, self._store, writer, edge, relay, self._clock, self._log, self._sender, self._client_id,
-                (login.host, login.port), lambda client_id: None
+                (login.host, login.port), lambda client_id: drop_session(replace(login, client_id=client_id))
             ),
             self._notifier,
         )  # fmt: skip
