@@ -9,6 +9,7 @@ import secrets
 import shutil
 import socket
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,13 +17,16 @@ from sqlalchemy import Connection, insert, select
 
 from bongsu.errors import BongsuError
 from bongsu.receiver import certificates
-from bongsu.receiver.config import CONFIG_NAME
+from bongsu.receiver.config import CONFIG_NAME, load
 from bongsu.receiver.identity import ID_NAME
-from bongsu.receiver.keys import MASTER_KEY_LEN, MASTER_KEY_NAME
+from bongsu.receiver.keys import MASTER_KEY_LEN, MASTER_KEY_NAME, MasterKey
 from bongsu.receiver.store import open_store, schema
 
 DATABASE_NAME = "bongsu.db"
 _TEMP_PREFIX = ".bongsu-init-"
+_PASSWORD_NAME = "database.password"
+# A value of `meta` that only the installation's master key opens: so a further receiver is refused with another one.
+MASTER_CHECK = "master_check"
 _SQLITE_SETTING = 'url = "sqlite:///bongsu.db"'
 
 CONFIG_TEXT = """\
@@ -93,14 +97,27 @@ class InitError(BongsuError):
     """The data folder cannot be made; nothing was left in its place."""
 
 
-def init_data(folder: Path, *, now_ms: int, hosts: tuple[str, ...] = (), store_url: str | None = None) -> None:
+def init_data(
+    folder: Path,
+    *,
+    now_ms: int,
+    hosts: tuple[str, ...] = (),
+    store_url: str | None = None,
+    store_password: Path | None = None,
+) -> None:
     """Make a data folder: CA, server certificate, master key, settings, database with a sender number for this
     receiver.
 
     `hosts`: further names and addresses of the broker, for its certificate; `store_url`: an empty PostgreSQL database
-    in place of a SQLite file in the folder. Raises InitError, for example if the folder
-    holds something.
+    in place of a SQLite file in the folder, and `store_password` the file with its user's password, of which a copy is
+    made. Raises InitError, for example if the folder holds something; StoreError.
     """
+    database = None if store_url is None else (store_url, store_password)
+    make_folder(folder, lambda made: _fill(made, now_ms, hosts, database))
+
+
+def make_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Make a data folder whole or not at all; `fill` puts into it what belongs there."""
     target = Path(os.path.abspath(folder))
     _refuse_used(target)
     try:
@@ -110,7 +127,7 @@ def init_data(folder: Path, *, now_ms: int, hosts: tuple[str, ...] = (), store_u
         raise _failed(target, err) from None
     try:
         try:
-            _fill(made, now_ms, hosts, store_url)
+            fill(made)
             os.fsync(lock)
             os.rename(made, target)  # replaces an empty folder, refuses one that holds something
             _sync_folder(target.parent)
@@ -149,35 +166,43 @@ def _refuse_used(target: Path) -> None:
         raise InitError(f"{target} is not empty; nothing was changed", "Name a new or empty folder by --data.")
 
 
-def _fill(made: Path, now_ms: int, hosts: tuple[str, ...], store_url: str | None) -> None:
+def _fill(made: Path, now_ms: int, hosts: tuple[str, ...], database: tuple[str, Path | None] | None) -> None:
     ca = certificates.make_ca(dt.datetime.fromtimestamp(now_ms / 1000, dt.UTC))
     server = certificates.make_server(ca, hosts)
     (made / "ca").mkdir(mode=0o700)
-    _write(made / "ca" / "ca.key", ca.key_pem())
-    _write(made / "ca" / "ca.crt", ca.cert_pem())
-    _write(made / "ca" / "server.key", server.key_pem())
-    _write(made / "ca" / "server.crt", server.cert_pem())
-    _write(made / MASTER_KEY_NAME, secrets.token_bytes(MASTER_KEY_LEN))
+    write_private(made / "ca" / "ca.key", ca.key_pem())
+    write_private(made / "ca" / "ca.crt", ca.cert_pem())
+    write_private(made / "ca" / "server.key", server.key_pem())
+    write_private(made / "ca" / "server.crt", server.cert_pem())
+    master_key = secrets.token_bytes(MASTER_KEY_LEN)
+    write_private(made / MASTER_KEY_NAME, master_key)
     settings = CONFIG_TEXT.format(host="0.0.0.0" if hosts else "127.0.0.1")
-    if store_url is None:
-        _write(made / DATABASE_NAME, b"")
+    if database is None:
+        write_private(made / DATABASE_NAME, b"")
     else:
-        settings = settings.replace(_SQLITE_SETTING, f"url = {_toml_text(store_url)}", 1)
-    _write(made / CONFIG_NAME, settings.encode())
-    store = open_store(store_url or f"sqlite:///{made / DATABASE_NAME}")
+        settings = settings.replace(_SQLITE_SETTING, _database_settings(made, *database), 1)
+    write_private(made / CONFIG_NAME, settings.encode())
+    store = open_store(load(made / CONFIG_NAME).store_url)
     try:
         with store.write() as conn:
             _refuse_taken(conn)
             values = new_receiver(now_ms)
-            if store_url is not None:
-                _write(made / ID_NAME, f"{values['mqtt_client_id']}\n".encode())
+            conn.execute(
+                insert(schema.meta).values(key=MASTER_CHECK, value=MasterKey(master_key).wrap(b"", MASTER_CHECK).hex())
+            )
+            if database is not None:
+                write_private(made / ID_NAME, f"{values['mqtt_client_id']}\n".encode())
             conn.execute(insert(schema.receiver).values(values))
     finally:
         store.close()
 
 
-def _toml_text(text: str) -> str:
-    return json.dumps(text)  # a JSON string is a TOML string
+def _database_settings(made: Path, url: str, password: Path | None) -> str:
+    text = f"url = {json.dumps(url)}"  # a JSON string is a TOML string
+    if password is not None:
+        write_private(made / _PASSWORD_NAME, password.read_bytes())
+        text += f'\npassword_file = "{_PASSWORD_NAME}"'
+    return text
 
 
 def _refuse_taken(conn: Connection) -> None:
@@ -202,7 +227,8 @@ def new_receiver(now_ms: int) -> dict[str, object]:
     }
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_private(path: Path, data: bytes) -> None:
+    """A new file for this user only, on the disk when this returns."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(data)
         file.flush()

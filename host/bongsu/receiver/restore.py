@@ -22,7 +22,7 @@ from bongsu.errors import BongsuError
 from bongsu.receiver import audit, settle
 from bongsu.receiver.backup import Checked, Progress, Unpacker, check_backup, copied_tables, counted_tables
 from bongsu.receiver.config import CONFIG_NAME, load
-from bongsu.receiver.init_data import DATABASE_NAME, _new_beside, _sync_folder, _write
+from bongsu.receiver.init_data import DATABASE_NAME, _new_beside, _sync_folder, write_private
 from bongsu.receiver.keys import MASTER_KEY_LEN, MASTER_KEY_NAME, MasterKey
 from bongsu.receiver.sealed_file import Opener
 from bongsu.receiver.store import Store, schema
@@ -200,11 +200,11 @@ def _write_files(made: Path, checked: Checked, master_raw: bytes, settings: str)
         if name in (CONFIG_NAME, MASTER_KEY_NAME):
             continue
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(path, data)
-    _write(made / MASTER_KEY_NAME, master_raw)
-    _write(made / CONFIG_NAME, settings.encode())
+        write_private(path, data)
+    write_private(made / MASTER_KEY_NAME, master_raw)
+    write_private(made / CONFIG_NAME, settings.encode())
     if SQLITE_URL in settings:
-        _write(made / DATABASE_NAME, b"")  # made here for its mode
+        write_private(made / DATABASE_NAME, b"")  # made here for its mode
 
 
 def _put_in_place(made: Path, folder: Path, lock: int, now_ms: int) -> Path | None:
@@ -243,7 +243,7 @@ class _Work:
 def _fill(store: Store, work: _Work, master: MasterKey) -> tuple[int, settle.Settled]:
     """Everything that happens in the database: one transaction."""
     summary = work.checked.summary
-    with _patient_write(store) as conn:
+    with _patientwrite_private(store) as conn:
         _require_empty(conn, work.target.force, work.now_ms)
         _drop_tables(conn)
         upgrade(conn, summary.schema)
@@ -261,7 +261,7 @@ def _fill(store: Store, work: _Work, master: MasterKey) -> tuple[int, settle.Set
 
 
 @contextmanager
-def _patient_write(store: Store) -> Iterator[Connection]:
+def _patientwrite_private(store: Store) -> Iterator[Connection]:
     with store.write() as conn:
         if not store.is_sqlite:
             from bongsu.receiver.store import postgres
