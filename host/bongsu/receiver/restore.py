@@ -243,7 +243,7 @@ class _Work:
 def _fill(store: Store, work: _Work, master: MasterKey) -> tuple[int, settle.Settled]:
     """Everything that happens in the database: one transaction."""
     summary = work.checked.summary
-    with _patientwrite_private(store) as conn:
+    with _patient_write(store) as conn:
         _require_empty(conn, work.target.force, work.now_ms)
         _drop_tables(conn)
         upgrade(conn, summary.schema)
@@ -261,7 +261,7 @@ def _fill(store: Store, work: _Work, master: MasterKey) -> tuple[int, settle.Set
 
 
 @contextmanager
-def _patientwrite_private(store: Store) -> Iterator[Connection]:
+def _patient_write(store: Store) -> Iterator[Connection]:
     with store.write() as conn:
         if not store.is_sqlite:
             from bongsu.receiver.store import postgres
