@@ -109,7 +109,7 @@ def test_a_late_repeat_of_a_removed_alarm_is_no_new_alarm(tmp_path: Path) -> Non
         room.event(0, 1, kinds.ALARM, kinds.HEAT, detail=0)
         assert not room.jobs
         assert (len(room.rows(schema.incident)), len(room.rows(schema.event))) == (incidents, events)
-        assert room.receipts(0)[-1].events == [1]  # and the node may forget it
+        assert room.receipts(0)[-1].numbers == [1]  # and the node may forget it
         room.event(0, 1, kinds.ALARM, kinds.SMOKE)  # its number, but another event: that is an alarm, and a fault
         assert room.jobs
         assert "event_number_reused" in str([r.snapshot for r in room.rows(schema.incident)])

@@ -3,7 +3,7 @@
 import click
 
 from bongsu.cli.context import Installation, actor, data_option, json_option, now_ms, pass_installation
-from bongsu.cli.output import done, show_list, show_one
+from bongsu.cli.output import done, edited, given, show_list, show_one
 
 
 @click.group()
@@ -61,6 +61,72 @@ def assign(installation: Installation, contact_id: str, address: str, role: str,
     done(f"{contact_id} is now {role} of {site_id}/{unit_id}", row, json_wanted=json_wanted)
 
 
+@contact.command()
+@click.argument("contact_id", metavar="ID")
+@click.argument("address", metavar="SITE/UNIT")
+@click.option("--force", is_flag=True, help="Although nobody else is texted for the unit.")
+@data_option
+@json_option
+@pass_installation
+def unassign(installation: Installation, contact_id: str, address: str, force: bool, json_wanted: bool) -> None:
+    """Take a contact off a unit."""
+    from bongsu.receiver import fields, registry
+
+    unit = fields.unit_address(address)
+    with installation.writing() as conn:
+        registry.unassign_contact(conn, contact_id, unit, force=force, actor=actor(), now_ms=now_ms())
+    row = {"contact": contact_id, "unit": "/".join(unit)}
+    done(f"{contact_id} is no longer called for {'/'.join(unit)}", row, json_wanted=json_wanted)
+
+
+@contact.command()
+@click.argument("contact_id", metavar="ID")
+@click.option("--name")
+@click.option("--phone", help="010-1234-5678 or +82 10 1234 5678.")
+@click.option("--lang", type=click.Choice(["ko", "en"]))
+@data_option
+@json_option
+@pass_installation
+def edit(installation: Installation, contact_id: str, json_wanted: bool, **typed: str | None) -> None:
+    """Change what is given of a contact, nothing else."""
+    from bongsu.receiver import registry
+
+    wanted = given(**typed)
+    with installation.writing() as conn:
+        changed = registry.edit_contact(conn, contact_id, wanted, actor=actor(), now_ms=now_ms())
+    edited(f"contact {contact_id}", changed, json_wanted=json_wanted)
+
+
+@contact.command()
+@click.argument("contact_id", metavar="ID")
+@click.option("--force", is_flag=True, help="Although a unit has nobody else, or the contact is on duty.")
+@data_option
+@json_option
+@pass_installation
+def remove(installation: Installation, contact_id: str, force: bool, json_wanted: bool) -> None:
+    """Remove a contact. What incidents say of it stays."""
+    from bongsu.receiver import registry
+
+    with installation.writing() as conn:
+        units = registry.remove_contact(conn, contact_id, force=force, actor=actor(), now_ms=now_ms())
+    done(f"Removed contact {contact_id}", {"contact": contact_id, "units": units}, json_wanted=json_wanted)
+
+
+@contact.command()
+@click.argument("source", metavar="FROM")
+@click.argument("into", metavar="INTO")
+@data_option
+@json_option
+@pass_installation
+def merge(installation: Installation, source: str, into: str, json_wanted: bool) -> None:
+    """One person was registered twice: units and duties of FROM go to INTO, and FROM is removed."""
+    from bongsu.receiver import registry
+
+    with installation.writing() as conn:
+        units = registry.merge_contacts(conn, source, into, actor=actor(), now_ms=now_ms())
+    done(f"Merged {source} into {into}", {"contact": into, "units": units}, json_wanted=json_wanted)
+
+
 @contact.command("list")
 @data_option
 @json_option
@@ -90,3 +156,41 @@ def show(installation: Installation, contact_id: str, unmask: bool, json_wanted:
         with installation.writing() as conn:
             row["phone"] = registry.contact_phone(conn, contact_id, actor=actor(), now_ms=now_ms())
     show_one(row, json_wanted=json_wanted)
+
+
+@contact.command()
+@click.argument("contact_id", metavar="ID")
+@click.option("--force", is_flag=True, help="Also while an open incident has the person, or a unit has nobody else.")
+@click.option("--compact", is_flag=True, help="Rewrite a SQLite database as well; alarms wait meanwhile.")
+@data_option
+@json_option
+@pass_installation
+def erase(installation: Installation, contact_id: str, force: bool, compact: bool, json_wanted: bool) -> None:
+    """Erase a person: name and phone go everywhere, also from the history, which stays readable.
+
+    Backups that were made before hold them still: remove those, too.
+    """
+    from bongsu.receiver import audit, erase
+    from bongsu.receiver.wake import notify
+
+    key = audit.chain_key(installation.master())
+    with installation.store() as store:
+        made = erase.erase_contact(
+            store,
+            contact_id,
+            key=key,
+            actor=actor(),
+            now_ms=now_ms(),
+            force=force,
+            told=lambda: notify(installation.data, "registry"),
+        )
+        if compact and store.is_sqlite:
+            erase.compact(store)
+            made.left = False
+    text = f"Erased {contact_id}: {made.rows} records, {made.units} units. Backups made before hold the person still."
+    if made.left:
+        text += (
+            "\nThe number may still be in unused space of the database: bongsu contact erase --compact at a quiet time."
+        )
+    row = {"contact": contact_id, "records": made.rows, "units": made.units, "left_in_unused_space": made.left}
+    done(text, row, json_wanted=json_wanted)

@@ -189,6 +189,7 @@ def _prepare_sqlite(engine: Engine) -> None:
             cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute("PRAGMA secure_delete = ON")  # what was erased must not stay in the file (personal data)
         cursor.close()
 
     def on_begin(conn: Connection) -> None:

@@ -1,0 +1,258 @@
+"""Erasing a person: name and phone go everywhere, and the history stays readable.
+
+First the links to units and duties go, so that no new incident copies the person; then the history is cleaned, a little
+at a time, found by reading so that no alarm waits; last the contact itself, with a word in the audit. Broken off half
+way, it is begun anew with the same command. On SQLite freed space is overwritten, the write-ahead log is emptied, and
+the file is looked through for the number in the end.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Table, Text, cast, delete, func, or_, select, update
+
+from bongsu.receiver import audit, fields
+from bongsu.receiver.registry import RegistryError
+from bongsu.receiver.store import Store, changes, schema
+
+ERASED = "erased"
+_AT_ONCE = 20
+_CHECKPOINT_S = 10.0
+# Where a number or a name may stand: (table, column).
+_PLACES: tuple[tuple[Table, str], ...] = (
+    (schema.incident, "snapshot"),
+    (schema.incident, "note"),
+    (schema.delivery, "target"),
+    (schema.delivery, "body"),
+    (schema.delivery, "last_error"),
+    (schema.delivery, "ref"),
+    (schema.delivery_attempt, "detail"),
+    (schema.audit, "detail"),
+)
+_TOPICS = {"incident": "incident", "delivery": "delivery"}
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who is to be erased, and every form in which the number may stand."""
+
+    id: str
+    name: str
+    phone: str
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The number as stored, as it is dialled at home, and with separators."""
+        digits = self.phone.removeprefix("+")
+        found = [self.phone, digits]
+        if digits.startswith("82"):
+            home = "0" + digits[2:]
+            found.append(home)
+            if len(home) in (10, 11):
+                parts = (home[:3], home[3:-4], home[-4:])
+                found += [glue.join(parts) for glue in ("-", " ", ".")]
+                found.append(f"+82 {home[1:3]} {home[3:-4]} {home[-4:]}")
+        return tuple(dict.fromkeys(found))
+
+
+@dataclass
+class Erased:
+    """What was done. `left`: the database's file still holds the number, in space that nobody uses."""
+
+    rows: int = 0
+    units: int = 0
+    left: bool = False
+
+
+def erase_contact(
+    store: Store, contact_id: str, *, key: bytes, actor: str, now_ms: int, force: bool, told: Callable[[], object]
+) -> Erased:
+    """Erase a contact. `key`: of the audit's chain; `told`: tells the running receiver that something was committed.
+
+    Raises RegistryError if there is none, and without `force` while an open incident has the person or a unit has
+    nobody else.
+    """
+    done = Erased()
+    with store.write() as conn:
+        person = _person(conn, contact_id)
+        if not force:
+            _refuse_needed(conn, person)
+        done.units = _unlink(conn, person)
+    told()
+    with store.read() as conn:
+        found = list(_history(conn, person))
+    for start in range(0, len(found), _AT_ONCE):
+        with store.write() as conn:
+            for table, column, row_id in found[start : start + _AT_ONCE]:
+                done.rows += _clean(conn, person, table, column, row_id, key)
+    with store.write() as conn:
+        for table, column, row_id in list(_history(conn, person, only_open=True)):
+            done.rows += _clean(conn, person, table, column, row_id, key)
+        conn.execute(delete(schema.contact).where(schema.contact.c.id == contact_id))
+        changes.note(conn, "contact", contact_id)
+        detail = f"{done.rows} records, {done.units} units"
+        audit.write(conn, actor=actor, action="contact.erase", subject=f"contact:{contact_id}", detail=detail,
+                    now_ms=now_ms)  # fmt: skip
+        audit.seal(conn, key)
+    told()
+    if store.is_sqlite:
+        done.left = _scrub_file(store, person)
+    return done
+
+
+def _person(conn: Connection, contact_id: str) -> Person:
+    row = conn.execute(select(schema.contact).where(schema.contact.c.id == contact_id)).first()
+    if row is None:
+        raise RegistryError(f"there is no contact {fields.shown(contact_id)}", "See them: bongsu contact list")
+    return Person(row.id, row.name, row.phone)
+
+
+def _refuse_needed(conn: Connection, person: Person) -> None:
+    incident, link = schema.incident, schema.unit_contact
+    query = select(incident.c.id).where(incident.c.state == "open", _mentions(incident.c.snapshot, person))
+    needed = list(conn.execute(query.order_by(incident.c.id).limit(1)).scalars())
+    if needed:
+        raise RegistryError(
+            f"open incident {needed[0]} needs contact {person.id}",
+            f"Close it first: bongsu incident close {needed[0]}; or erase all the same: --force",
+        )
+    alone = (
+        select(link.c.site_id, link.c.unit_id)
+        .group_by(link.c.site_id, link.c.unit_id)
+        .having(func.count() == 1, func.max(link.c.contact_id) == person.id)
+        .order_by(link.c.site_id, link.c.unit_id)
+    )
+    only = [f"{r.site_id}/{r.unit_id}" for r in conn.execute(alone.limit(4))]
+    if only:
+        raise RegistryError(
+            f"{', '.join(only[:3])}{' and others' if len(only) > 3 else ''} would have nobody to be told",
+            f"Give another contact first: bongsu contact assign ID {only[0]}; or erase all the same: --force",
+        )
+
+
+def _unlink(conn: Connection, person: Person) -> int:
+    link = schema.unit_contact
+    units = [f"{r.site_id}/{r.unit_id}" for r in conn.execute(select(link).where(link.c.contact_id == person.id))]
+    conn.execute(delete(link).where(link.c.contact_id == person.id))
+    gone = conn.execute(delete(schema.duty).where(schema.duty.c.contact_id == person.id)).rowcount
+    if units:
+        changes.note(conn, "unit", *units)
+    if gone:
+        changes.note(conn, "duty")
+    return len(units)
+
+
+# ---- the history
+
+
+def _mentions(column: Any, person: Person) -> Any:
+    """The column's text holds the number or the contact's id (as JSON or as it is)."""
+    plain = cast(column, Text)
+    wanted = [*person.numbers, f'"{person.id}"']
+    return or_(*(plain.contains(one, autoescape=True) for one in wanted))
+
+
+def _history(conn: Connection, person: Person, *, only_open: bool = False) -> Iterator[tuple[Table, str, int]]:
+    """Where the person stands: (table, column, row)."""
+    opened = select(schema.incident.c.id).where(schema.incident.c.state == "open")
+    for table, column in _PLACES:
+        wanted = _mentions(table.c[column], person)
+        if table is schema.delivery and column == "target":
+            wanted = wanted | (table.c.recipient == f"contact:{person.id}")
+        query = select(table.c.id).where(wanted)
+        if only_open and table is schema.incident:
+            query = query.where(table.c.state == "open")
+        elif only_open and table is schema.delivery:
+            query = query.where(table.c.incident_id.in_(opened))
+        elif only_open:
+            continue
+        yield from ((table, column, row_id) for row_id in conn.execute(query.order_by(table.c.id)).scalars())
+
+
+def _clean(conn: Connection, person: Person, table: Table, column: str, row_id: int, key: bytes) -> int:
+    row = conn.execute(select(table).where(table.c.id == row_id)).first()
+    if row is None:
+        return 0
+    before = getattr(row, column)
+    mine = table is schema.delivery and row.recipient == f"contact:{person.id}"
+    after = without(before, person, is_theirs=mine)
+    if after == before:
+        return 0
+    if table is schema.audit:
+        audit.rewrite(conn, key, {row_id: {column: after}})
+    else:
+        conn.execute(update(table).where(table.c.id == row_id).values({column: after}))
+    if table.name in _TOPICS:
+        changes.note(conn, _TOPICS[table.name], row_id)
+    return 1
+
+
+def without(value: Any, person: Person, *, is_theirs: bool = False) -> Any:
+    """A value of a record without the person. A name goes where it stands beside the number or the id, as a person's;
+    `is_theirs`: the record is about nobody else.
+    """
+    if isinstance(value, str):
+        for number in person.numbers:
+            value = value.replace(number, ERASED)
+        return _without_name(value, person) if is_theirs else value
+    if isinstance(value, list):
+        return [without(one, person, is_theirs=is_theirs) for one in value]
+    if isinstance(value, dict):
+        theirs = value.get("phone") in person.numbers or (value.get("id") == person.id and "phone" in value)
+        cleaned = {name: without(one, person, is_theirs=is_theirs) for name, one in value.items()}
+        if theirs:
+            cleaned |= {name: ERASED for name in ("name", "phone") if name in cleaned}
+        return cleaned
+    return value
+
+
+def _without_name(value: str, person: Person) -> str:
+    return re.sub(rf"(?<!\w){re.escape(person.name)}(?!\w)", ERASED, value)
+
+
+# ---- the file
+
+
+def _scrub_file(store: Store, person: Person) -> bool:
+    """Empty the write-ahead log and look for the number in the file; True if it is still there."""
+    file = Path(str(store.engine.url.database))
+    end_s = time.monotonic() + _CHECKPOINT_S
+    conn = store.engine.raw_connection()
+    try:
+        while True:
+            cursor = conn.cursor()
+            busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            cursor.close()
+            if not busy or time.monotonic() > end_s:
+                break
+            time.sleep(0.05)
+    finally:
+        conn.close()
+    return any(holds(path, person) for path in (file, file.with_name(f"{file.name}-wal")))
+
+
+def holds(path: Path, person: Person) -> bool:
+    """Does a file hold the person's number, in any of its forms?"""
+    if not path.exists():
+        return False
+    wanted = [number.encode() for number in person.numbers]
+    tail = b""
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            data = tail + piece
+            if any(one in data for one in wanted):
+                return True
+            tail = data[-32:]
+    return False
+
+
+def compact(store: Store) -> None:
+    """Rewrite a SQLite database, so that nothing is left in unused space. Holds up whoever writes meanwhile."""
+    with store.engine.connect() as conn:
+        driver: Any = conn.connection.dbapi_connection
+        driver.execute("VACUUM")
+        driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
