@@ -19,7 +19,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "contact": ("bongsu.cli.contact", "contact", "Owners and deputies."),
     "node": ("bongsu.cli.node", "node", "Boards: register, provision, retire."),
     "responder": ("bongsu.cli.responder", "responder", "Fire stations and control centres."),
-    "import": ("bongsu.cli.imports", "import_shops", "Read a market's shop list from a CSV file."),
+    "import": ("bongsu.cli.imports", "import_shops", "Read a market's shop list from a CSV or Excel file."),
+    "export": ("bongsu.cli.exports", "export_shops", "Write a market's shop list as CSV or Excel."),
+    "duty": ("bongsu.cli.duty", "duty", "Duty rosters: who is texted at once beside the owner, and when."),
     "receiver": ("bongsu.cli.receiver", "receiver", "Run the alarm receiver."),
     "broker": ("bongsu.cli.broker", "broker", "Files for an MQTT broker of your own."),
     "incident": ("bongsu.cli.incident", "incident", "Incidents: list, show, acknowledge, verify, close."),
@@ -29,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "backup": ("bongsu.cli.backup", "backup", "Back the installation up, while the receiver runs."),
     "restore": ("bongsu.cli.restore", "restore", "Restore a backup."),
     "retention": ("bongsu.cli.retention", "retention", "How long records are kept."),
+    "doctor": ("bongsu.cli.doctor", "doctor", "Is everything well? Each finding with its fix."),
     "sim": ("bongsu.cli.sim", "sim", "Virtual boards and peers for trying out."),
     "demo": ("bongsu.cli.demo", "demo", "A fire in a market, from the sensor to the fire station."),
 }

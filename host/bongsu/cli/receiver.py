@@ -79,3 +79,22 @@ def retire(installation: Installation, sender: int, force: bool, json_wanted: bo
     session = "; its session at the broker is ended" if ended else ""
     output.done(f"Receiver {sender} is retired{session}.", {"sender": sender, "session_ended": ended},
                 json_wanted=json_wanted)  # fmt: skip
+
+
+@receiver.command()
+@click.option("--user", default="bongsu", show_default=True, help="The user that it runs as; it owns the data folder.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write it to this file (else it is printed).")
+@data_option
+@pass_installation
+def unit(installation: Installation, user: str, out: Path | None) -> None:
+    """Print a systemd unit that runs the receiver: started at boot, again after any end, watched, and held to what it
+    needs.
+    """
+    from bongsu.receiver import systemd
+
+    text = systemd.unit(Path(os.path.abspath(installation.data)), user)
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    out.write_text(text, encoding="utf-8")
+    click.echo(f"{out} written; next: systemctl daemon-reload && systemctl enable --now {out.name}")

@@ -17,6 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from bongsu.channels import texts
 from bongsu.channels.wiring import sms_gateway
 from bongsu.errors import BongsuError
@@ -36,7 +38,7 @@ from bongsu.receiver.mqtt_edge import CanarySeen, LinkChanged, MqttEdge
 from bongsu.receiver.relay_process import RelayProcess
 from bongsu.receiver.store import Store, open_store
 from bongsu.receiver.systemd import Notifier
-from bongsu.receiver.wake import SOCKET_NAME
+from bongsu.receiver.wake import SOCKET_NAME, STATE_WANTED
 from bongsu.receiver.watch import Parts as WatchParts
 from bongsu.receiver.watch import Watch
 from bongsu.receiver.web import WebProcess
@@ -274,7 +276,11 @@ class _Service:
         hints = set()
         with suppress(BlockingIOError):
             while True:
-                hints.add(self._control.recv(64).decode("ascii", "replace"))
+                data, asker = self._control.recvfrom(64)
+                hints.add(data.decode("ascii", "replace"))
+                if data == STATE_WANTED and asker:
+                    with suppress(OSError):  # who asked may be gone
+                        self._control.sendto(msgspec.json.encode(self._state()), asker)
         for topic in hints.intersection(_TOPICS):
             writer.put(Wake(topic))
         self._users_stale = self._users_stale or "registry" in hints
