@@ -18,6 +18,7 @@ _DETECTOR_RANGE = {
 }
 _SMOKE_HEAD_RANGE = {"mv_clean": (300, 2500), "uv_per_e4": (10, 100_000)}
 _WIFI_MAX = 8
+_MORE_MAX = 3  # further addresses of the broker (host/bongsu/receiver/config.py: four in all)
 # The fields' own limits: IEEE 802.11 (SSID 32 octets), WPA (8..63 characters), DNS.
 _SSID_MAX = 32
 _PSK = (8, 63)
@@ -121,23 +122,29 @@ def _wifi(top: _Reader):
 
 def _broker(reader: _Reader):
     tls = reader.values.get("tls", True)
-    ip = reader.text("ip", 7, 15)
-    broker = {
-        "ip": ip,
-        "port": reader.integer("port", 1, 65535, 8883),
-        "tls": tls,
-        "server_hostname": reader.text("server_hostname", 1 if tls else 0, _TEXT_MAX, "" if not tls else None),
-        "user": reader.text("user", 0, _TEXT_MAX, ""),
-        "password": reader.text("password", 0, _TEXT_MAX, ""),
-        "client_id": reader.text("client_id", 8, 64),  # secret: a short one could be guessed
-    }
-    if ip and not _is_ipv4(ip):
-        reader.wrong("ip", "must be an IPv4 address: looking a name up blocks the node")
+    broker = _address(reader, tls)
+    broker["tls"] = tls
+    broker["server_hostname"] = reader.text("server_hostname", 1 if tls else 0, _TEXT_MAX, None if tls else "")
+    for field in ("user", "password"):
+        broker[field] = reader.text(field, 0, _TEXT_MAX, "")
+    broker["client_id"] = reader.text("client_id", 8, 64)  # secret: a short one could be guessed
+    more = reader.values.get("more", [])
+    if not isinstance(more, list) or len(more) > _MORE_MAX:
+        reader.wrong("more", "must be a list of at most %d addresses" % _MORE_MAX)
+        more = []
+    broker["more"] = [_address(_Reader(a, "broker.more[%d]" % i, reader.errors), tls) for i, a in enumerate(more)]
     if not isinstance(tls, bool):
         reader.wrong("tls", "must be true or false")
-    elif not tls and not ip.startswith("127."):
-        reader.wrong("tls", "may be false on loopback only")
     return broker
+
+
+def _address(reader: _Reader, tls):
+    ip = reader.text("ip", 7, 15)
+    if ip and not _is_ipv4(ip):
+        reader.wrong("ip", "must be an IPv4 address: looking a name up blocks the node")
+    if tls is False and not ip.startswith("127."):
+        reader.wrong("tls", "may be false on loopback only")
+    return {"ip": ip, "port": reader.integer("port", 1, 65535, 8883)}
 
 
 def _is_ipv4(text: str) -> bool:

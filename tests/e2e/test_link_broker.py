@@ -10,7 +10,7 @@ import paho.mqtt.client as paho
 import pytest
 
 from bongsu_wire import ccm, frame, kinds, payload, topics
-from tests.link_parts import NODE, Jitter, LinkNode, Nats
+from tests.link_parts import NODE, Jitter, LinkNode, Nats, free_port
 
 # Loop stalls are measured by a 5 ms ticker inside the node. DESIGN: never above 100 ms besides the TLS handshake.
 STALL_MS = 100
@@ -194,6 +194,35 @@ def test_a_frozen_broker_is_noticed_and_left_with_and_without_traffic(nats: Nats
         nats.thaw()
         node.wait("acked in-flight")
         assert node.ask("stall") < STALL_MS + 3 * jitter.worst_ms
+
+
+def test_the_next_address_is_tried_after_one_that_fails(nats: Nats) -> None:
+    places = [{"ip": "127.0.0.1", "port": free_port()}, {"ip": "127.0.0.1", "port": nats.port}]
+    with LinkNode(free_port(), more=places) as node:
+        node.wait("state=down why=tcp:")
+        node.wait("state=down why=tcp:")
+        node.wait("state=up session=0")
+        nats.kill()
+        node.tell("pub meanwhile")
+        for _ in range(3):  # round by way of the two that never answer
+            node.wait("state=down")
+        nats.start()
+        node.wait("acked meanwhile")
+
+
+def test_a_frozen_broker_is_left_for_the_next_address(nats: Nats, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    with (
+        Nats(tmp_path / "other") as other,
+        LinkNode(nats.port, more=[{"ip": "127.0.0.1", "port": other.port}]) as node,
+    ):
+        node.wait("state=up")
+        for number, frozen in enumerate((nats, other, nats)):
+            frozen.freeze()
+            node.tell(f"pub alarm-{number}")
+            node.wait("state=down why=(suback|puback|pingresp)-timeout")
+            node.wait(f"acked alarm-{number}")
+            frozen.thaw()
 
 
 @pytest.mark.parametrize("part", ["reader", "writer"])

@@ -24,6 +24,7 @@ GOOD: dict[str, Any] = {
         "user": f"n-{NODE}",
         "password": "pw",
         "client_id": "c" * 22,
+        "more": [{"ip": "10.0.0.3", "port": 8883}, {"ip": "10.0.0.4", "port": 18883}],
     },
     "board": "esp32-devkitc",
     "pins": {"i2c_sda": 21, "i2c_scl": 22, "smoke_adc": 34, "siren": 25, "lamp": 26, "button": 27},
@@ -54,6 +55,17 @@ def test_a_good_document() -> None:
     assert c.wifi == [{"ssid": "market", "psk": "secret12"}, {"ssid": "open", "psk": None}]
     assert c.broker == GOOD["broker"]
     assert c.detector == GOOD["detector"] and c.smoke_head == GOOD["smoke_head"] and c.pins == GOOD["pins"]
+
+
+def test_one_address_of_the_broker_is_enough() -> None:
+    c = config.parse(changed("broker.more", ...), NODE)
+    assert c.errors == [] and c.broker["more"] == []
+
+
+def test_without_tls_every_address_is_on_loopback() -> None:
+    document = changed("broker.tls", False)
+    document["broker"] |= {"ip": "127.0.0.1", "more": [{"ip": "127.0.0.1", "port": 1}, {"ip": "10.0.0.4", "port": 2}]}
+    assert config.parse(document, NODE).errors == ["broker.more[1].tls: may be false on loopback only"]
 
 
 @pytest.mark.parametrize("absent", ["detector", "smoke_head", "pins", "heartbeat_s", "wifi", "site", "unit", "board"])
@@ -91,6 +103,11 @@ def test_what_may_be_left_out(absent: str) -> None:
         ("broker.server_hostname", ..., "broker.server_hostname: must be a text"),
         ("broker.client_id", "guess", "broker.client_id: must be a text of 8 to 64 characters"),
         ("broker.password", None, "broker.password: must be a text"),
+        ("broker.more", {}, "broker.more: must be a list of at most 3 addresses"),
+        ("broker.more", [{"ip": "10.0.0.3"}] * 4, "broker.more: must be a list of at most 3 addresses"),
+        ("broker.more.1", "10.0.0.4", "broker.more[1]: must be an object"),
+        ("broker.more.1.ip", "n3.local", "broker.more[1].ip: must be an IPv4 address"),
+        ("broker.more.0.port", 70_000, "broker.more[0].port: must be a whole number from 1 to 65535"),
         ("pins", [], "pins: must be an object"),
         ("pins.siren", -1, "pins.siren: must be a whole number from 0 to 48"),
         ("pins.siren", 26, "pins.siren: is the same pin as lamp"),

@@ -79,9 +79,10 @@ class _Connection:
 
 
 class MqttClient:
-    """`broker`: the node.json section; `ca_der`: our CA (None only without TLS); `on_message(topic, payload)`: called
-    for every message on `down_topic`; `may_connect()`: False while a handshake must not block the loop; `log(level,
-    tag, text)`: one line, text = "key=value ..."; `on_state(up, why)`: called at every change.
+    """`broker`: the node.json section, in which its addresses take turns; `ca_der`: our CA (None only without TLS);
+    `on_message(topic, payload)`: called for every message on `down_topic`; `may_connect()`: False while a handshake
+    must not block the loop; `log(level, tag, text)`: one line, text = "key=value ..."; `on_state(up, why)`: called at
+    every change.
 
     `times_ms` overrides entries of TIMES_MS; `capacity`: messages held at most; `dialler`: another dial() for tests.
     """
@@ -166,6 +167,14 @@ class MqttClient:
                 why = "crash:" + repr(e)
                 pause_ms = self._backoff.next_ms()
             self._log("W", "mqtt", "state=down why=%s retry_ms=%d" % ("-".join(why.split()), pause_ms))
+            self._next_address()
+
+    def _next_address(self) -> None:
+        """A broker of several members: the next try goes to the next one, in turn."""
+        b = self._broker
+        if b.get("more"):
+            b["more"].append({"ip": b["ip"], "port": b["port"]})
+            b.update(b["more"].pop(0))
 
     # -- one connection from dialling to its end
 
