@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from bongsu.receiver.audit import chain_key
+from bongsu.receiver.beat_alarms import BeatAlarms
 from bongsu.receiver.casebook import Casebook
 from bongsu.receiver.chores import make_chores
 from bongsu.receiver.clock import Clock
@@ -115,6 +116,7 @@ class Books:
         self.clock_watch = ClockWatch(self, sqlite=conn.dialect.name == "sqlite")
         self.silent_sites = SilentSites(self)
         self.exercises = Exercises(self)
+        self.beat_alarms = BeatAlarms(self)
         self.chores = make_chores(self, conn)
 
     def chores_due_ms(self) -> int | None:

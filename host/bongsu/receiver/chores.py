@@ -38,7 +38,13 @@ def make_chores(books: "Books", conn: Connection) -> list[Chore]:
     from bongsu.receiver.upkeep import Upkeep
 
     makers: tuple[Any, ...] = (LetGo, OwnFaults, Upkeep, Presence)
-    made: list[Chore] = [books.exercises, books.clock_watch, books.silent_sites, *(maker(books) for maker in makers)]
+    made: list[Chore] = [
+        books.exercises,
+        books.beat_alarms,
+        books.clock_watch,
+        books.silent_sites,
+        *(maker(books) for maker in makers),
+    ]
     for chore in made:
         chore.load(conn)
     return made

@@ -17,7 +17,7 @@ Fields = dict[str, Any]
 T = TypeVar("T")
 
 _encode = msgspec.json.Encoder().encode
-_READINGS = ("temp_dk", "smoke_e4", "gas", "humidity_half", "battery_mv", "rssi_dbm")
+READINGS = ("temp_dk", "smoke_e4", "gas", "humidity_half", "battery_mv", "rssi_dbm")
 _INCIDENT_FIELDS = tuple(name for name in Incident.__dataclass_fields__ if name != "snapshot")
 
 
@@ -138,4 +138,4 @@ def event_time(e: payload.Event, received_ms: int) -> int | None:
 
 def readings_of(e: payload.Event) -> Fields:
     """The readings of the decision, as payload.Event names them."""
-    return {name: getattr(e, name) for name in _READINGS}
+    return {name: getattr(e, name) for name in READINGS}
