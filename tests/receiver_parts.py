@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,11 +67,14 @@ def make_market(
     urls: dict[str, str] | None = None,
     now_ms: int | None = None,
     console: bool = False,
+    store_url: str | None = None,
 ) -> Market:
-    """Make it. `urls`: addresses of responders by "<kind>-<rank>", and of "sms" (the gateway)."""
+    """Make it. `urls`: addresses of responders by "<kind>-<rank>", and of "sms" (the gateway); `store_url`: an empty
+    PostgreSQL database, whatever this run's engine is.
+    """
     at_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     urls = {"station-0": "http://127.0.0.1:9/station", "sms": "http://127.0.0.1:9"} if urls is None else urls
-    url = postgres_parts.store_url(data)
+    url = store_url or postgres_parts.store_url(data)
     init_data(data, now_ms=at_ms, store_url=None if url.startswith("sqlite") else url)
     text = f'[store]\nurl = "{url}"\n[broker]\nhost = "127.0.0.1"\nport = 0\ntls = {str(tls).lower()}\n'
     text += f"[console]\nenabled = {str(console).lower()}\n"
@@ -183,16 +186,16 @@ class FrameMaker:
 class Desk:
     """The receiver's writer with a clock that stands, an edge that remembers, and deliveries that the test ends."""
 
-    def __init__(self, market: Market) -> None:
+    def __init__(self, market: Market, clock: SetClock | None = None, sender: int | None = None) -> None:
         config = load(market.data / "receiver.toml")
         self.data = market.data
-        self.clock = SetClock(time.time_ns() // 1_000_000)
+        self.clock = clock or SetClock(time.time_ns() // 1_000_000)
         self.store = open_store(config.store_url)
         self.lines = io.StringIO()
         self.log = Log("json", self.lines)
         with self.store.read() as conn:
             mine = select(schema.receiver.c.sender).where(schema.receiver.c.retired_ms.is_(None))
-            sender = conn.execute(mine).scalar_one()
+            sender = sender or conn.execute(mine).scalar_one()
         settings = Settings.of(config, sender)
         self.edge, self.jobs = SilentEdge(), list[Job]()
         master = load_master(market.data / MASTER_KEY_NAME)
@@ -217,7 +220,7 @@ class Desk:
 
     def _turn(self, items: list[Any]) -> None:
         """One turn. On PostgreSQL somebody listens for others' commits; here the turn begins with what he would say."""
-        self.writer.turn([Wake("registry"), *items] if postgres_parts.on_postgresql() else items)
+        self.writer.turn(items if self.store.is_sqlite else [Wake("registry"), *items])
 
     def arrive(self, *frames: tuple[str, bytes], topic: str | None = None) -> None:
         """These frames ((node id, bytes)) arrive together."""
@@ -302,11 +305,12 @@ def desk(folder: Path, units: int = 1, urls: dict[str, str] | None = None) -> It
 class Child:
     """A process in a group of its own whose lines of output are kept."""
 
-    def __init__(self, *args: object) -> None:
+    def __init__(self, *args: object, launch: Sequence[str] = ("-m", "bongsu.cli")) -> None:
+        """`launch`: what Python is given before the arguments (stepped_clock.SteppedClock has another)."""
         self._changed = threading.Condition()
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "bongsu.cli", *(str(a) for a in args)],
+            [sys.executable, *launch, *(str(a) for a in args)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -369,7 +373,11 @@ def ask(port: int, path: str, body: dict[str, Any] | None = None) -> dict[str, A
 
 
 class Hall:
-    """A market whose receiver, station and phone run, and whose nodes are in this process."""
+    """A market whose receiver, station and phone run, and whose nodes are in this process. `launch`: how the receiver
+    is started the next time (Child).
+    """
+
+    launch: Sequence[str] = ("-m", "bongsu.cli")
 
     def __init__(
         self,
@@ -412,7 +420,7 @@ class Hall:
             assert node.wait_connected(DEADLINE_S)
 
     def _start(self) -> Child:
-        child = Child("--data", self.data, "receiver", "run", "--log-format", "json")
+        child = Child("--data", self.data, "receiver", "run", "--log-format", "json", launch=self.launch)
         self._stack.append(child)
         child.wait_for("receiver.ready")
         return child
