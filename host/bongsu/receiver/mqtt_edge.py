@@ -286,7 +286,7 @@ class MqttEdge:
 
 
 _NEXT_STEPS = {
-    "login": "Check [broker] user and password_file, or start the receiver anew so that it writes the broker's users.",
+    "login": "Write the broker's users anew (bongsu broker config), or check [broker] user and password_file.",
     "subscribe": "Give the receiver's user the right to subscribe to bongsu/v1/up/#, and look at max_ack_pending.",
     "canary": "Give the receiver's user the right to publish and to subscribe to bongsu/v1/canary/+.",
     "certificate": "Check [broker] ca_file, and that the broker's certificate names this host and is not expired.",
