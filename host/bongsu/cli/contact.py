@@ -87,7 +87,7 @@ def unassign(installation: Installation, contact_id: str, address: str, force: b
 @data_option
 @json_option
 @pass_installation
-def edit(installation: Installation, contact_id: str, json_wanted: bool, **typed: str | None) -> None:
+def edit(installation: Installation, /, contact_id: str, json_wanted: bool, **typed: str | None) -> None:
     """Change what is given of a contact, nothing else."""
     from bongsu.receiver import registry
 

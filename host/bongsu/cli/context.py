@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from bongsu.receiver.store import Store
     from bongsu.receiver.wake import Topic
 
+
+class _Undone(Exception):
+    """Rolls a dry run back."""
+
+
 DATA_ENV = "BONGSU_DATA"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -89,6 +94,21 @@ class Installation:
             audit.conclude(conn, actor=actor(), action=command_name(), now_ms=now_ms())
             self._seal(conn)
         notify(self.data, topic)
+
+    @contextmanager
+    def trying(self, dry_run: bool) -> "Iterator[Connection]":
+        """As `writing`; with `dry_run` everything is done, and then undone: what it says is what will be."""
+        if not dry_run:
+            with self.writing() as conn:
+                yield conn
+            return
+        with self.store() as store:
+            try:
+                with store.write() as conn:
+                    yield conn
+                    raise _Undone
+            except _Undone:
+                pass
 
     def _seal(self, conn: "Connection") -> None:
         """Seal the audit's new rows now, if the master key is at hand; else a receiver does it."""

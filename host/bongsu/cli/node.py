@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bongsu.cli import order
+from bongsu.cli import node_changes, order
 from bongsu.cli.context import Installation, actor, data_option, json_option, now_ms, pass_installation
 from bongsu.cli.output import done, show_list, show_one
 from bongsu.errors import BongsuError, UsageFault
@@ -26,6 +26,9 @@ def node() -> None:
 
 
 node.add_command(order.order)
+for _command in node_changes.COMMANDS:
+    node.add_command(_command)
+node.add_command(node_changes.move, "assign")
 
 
 def _known_board(_ctx: click.Context, _param: click.Parameter, name: str) -> str:
@@ -54,15 +57,18 @@ def add(installation: Installation, node_id: str, address: str | None, label: st
 
 
 @node.command("list")
+@click.option("--site", "site_id", help="Only this site's.")
 @data_option
 @json_option
 @pass_installation
-def list_(installation: Installation, json_wanted: bool) -> None:
+def list_(installation: Installation, site_id: str | None, json_wanted: bool) -> None:
     """List nodes: unit, key epoch, last seen."""
     from bongsu.receiver import registry
 
     with installation.reading() as conn:
-        rows = registry.list_nodes(conn)
+        if site_id is not None:
+            registry.require_site(conn, site_id)
+        rows = registry.list_nodes(conn, site_id=site_id)
     columns = ["node", "unit", "label", "state", "epoch", "last_seen_ms", "silent"]
     show_list(rows, columns, json_wanted=json_wanted, empty="No nodes yet.")
 
@@ -79,24 +85,6 @@ def show(installation: Installation, node_id: str, json_wanted: bool) -> None:
     with installation.reading() as conn:
         row = registry.show_node(conn, fields.node_id(node_id))
     show_one(row, json_wanted=json_wanted)
-
-
-@node.command()
-@click.argument("node_id", metavar="MAC")
-@click.argument("address", metavar="SITE/UNIT")
-@data_option
-@json_option
-@pass_installation
-def assign(installation: Installation, node_id: str, address: str, json_wanted: bool) -> None:
-    """Move a node into a unit. Refused while an alarm of it is open."""
-    from bongsu.receiver import fields, registry
-
-    unit = fields.unit_address(address)
-    moved = fields.node_id(node_id)
-    with installation.writing() as conn:
-        registry.assign_node(conn, node_id=moved, unit=unit)
-    text = f"Node {moved} is now in {unit[0]}/{unit[1]}"
-    done(text, {"node": moved, "unit": f"{unit[0]}/{unit[1]}"}, json_wanted=json_wanted)
 
 
 @node.command()

@@ -105,3 +105,25 @@ def show_one(row: Mapping[str, Any], *, json_wanted: bool) -> None:
 def done(text: str, row: Mapping[str, Any], *, json_wanted: bool) -> None:
     """Say that something was done: `text` for people, `row` for scripts."""
     click.echo(as_json(row) if json_wanted else text)
+
+
+def edited(what: str, changes: Mapping[str, tuple[Any, Any]], *, json_wanted: bool) -> None:
+    """Say what an edit changed, field by field; `what` is the thing's name."""
+    row = {"changed": {field: list(pair) for field, pair in changes.items()}}
+    lines = [f"{field}: {cell(old)} -> {cell(new)}" for field, (old, new) in changes.items()]
+    done(
+        "\n".join([f"Changed {what}", *lines]) if lines else f"{what}: nothing to change", row, json_wanted=json_wanted
+    )
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """Those of a command's options that were given. Raises click.UsageError if none was."""
+    found = {name: value for name, value in options.items() if value is not None and value != ()}
+    if not found:
+        raise click.UsageError("nothing to change is named; see --help")
+    return found
+
+
+def warn(text: str) -> None:
+    """Say something that hinders nothing, but should be known."""
+    click.echo(f"warning: {text}", err=True)

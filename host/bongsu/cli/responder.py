@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from bongsu.cli.context import Installation, data_option, json_option, now_ms, pass_installation
-from bongsu.cli.output import done, show_list, show_one
+from bongsu.cli.context import Installation, actor, data_option, json_option, now_ms, pass_installation
+from bongsu.cli.output import done, edited, given, show_list, show_one
 from bongsu.errors import BongsuError
 
 SECRETS_FOLDER = "secrets"
@@ -27,6 +27,7 @@ def responder() -> None:
     "--secret-file", type=click.Path(path_type=Path), help="File with its signing secret (whsec_...); else one is made."
 )
 @click.option("--site", "sites", multiple=True, help="Only for this site (repeatable); else for all.")
+@click.option("--area", "areas", multiple=True, help="Only for the sites of this area (repeatable).")
 @click.option("--rank", type=click.IntRange(0, 1000), default=0, show_default=True, help="Order, 0 first.")
 @data_option
 @json_option
@@ -39,6 +40,7 @@ def add(
     url: str,
     secret_file: Path | None,
     sites: tuple[str, ...],
+    areas: tuple[str, ...],
     rank: int,
     json_wanted: bool,
 ) -> None:
@@ -62,6 +64,7 @@ def add(
                 url=url,
                 secret=secret,
                 sites=sites,
+                areas=areas,
                 rank=rank,
                 now_ms=now_ms(),
             )
@@ -108,6 +111,68 @@ def _remove_ours(path: Path, secret: str) -> None:
         pass
 
 
+@responder.command()
+@click.argument("responder_id", metavar="ID")
+@click.option("--name")
+@click.option("--url", help="Where reports are posted.")
+@click.option("--rank", type=click.IntRange(0, 1000), help="Order, 0 first.")
+@click.option("--site", "sites", multiple=True, help="Covers this site (repeatable), with --area all that it covers.")
+@click.option("--area", "areas", multiple=True, help="Covers the sites of this area (repeatable).")
+@click.option("--all-sites", "everywhere", is_flag=True, default=None, help="Covers all sites.")
+@click.option("--force", is_flag=True, help="Although a site is left without any fire station.")
+@data_option
+@json_option
+@pass_installation
+def edit(
+    installation: Installation,
+    responder_id: str,
+    name: str | None,
+    url: str | None,
+    rank: int | None,
+    sites: tuple[str, ...],
+    areas: tuple[str, ...],
+    everywhere: bool | None,
+    force: bool,
+    json_wanted: bool,
+) -> None:
+    """Change what is given of a responder, nothing else. Its secret stays."""
+    from bongsu.receiver import responders
+
+    given(name=name, url=url, rank=rank, sites=sites, areas=areas, everywhere=everywhere)
+    if everywhere and (sites or areas):
+        raise click.UsageError("--all-sites covers every --site and --area: give one or the other")
+    wanted = {k: v for k, v in (("name", name), ("url", url), ("rank", rank)) if v is not None}
+    with installation.writing() as conn:
+        changed = responders.edit_responder(
+            conn,
+            responder_id,
+            wanted,
+            sites=sites,
+            areas=areas,
+            everywhere=bool(everywhere),
+            force=force,
+            actor=actor(),
+            now_ms=now_ms(),
+        )
+    edited(f"responder {responder_id}", changed, json_wanted=json_wanted)
+
+
+@responder.command()
+@click.argument("responder_id", metavar="ID")
+@click.option("--force", is_flag=True, help="Although it is the last fire station of a site.")
+@data_option
+@json_option
+@pass_installation
+def remove(installation: Installation, responder_id: str, force: bool, json_wanted: bool) -> None:
+    """Remove a responder; the file with its secret goes too."""
+    from bongsu.receiver import responders
+
+    with installation.writing() as conn:
+        responders.remove_responder(conn, responder_id, force=force, actor=actor(), now_ms=now_ms())
+    (installation.data / SECRETS_FOLDER / f"{responder_id}.whsec").unlink(missing_ok=True)
+    done(f"Removed responder {responder_id}", {"responder": responder_id}, json_wanted=json_wanted)
+
+
 @responder.command("list")
 @data_option
 @json_option
@@ -118,7 +183,12 @@ def list_(installation: Installation, json_wanted: bool) -> None:
 
     with installation.reading() as conn:
         rows = responders.list_responders(conn)
-    show_list(rows, ["id", "kind", "name", "url", "rank", "sites"], json_wanted=json_wanted, empty="No responders yet.")
+    show_list(
+        rows,
+        ["id", "kind", "name", "url", "rank", "sites", "areas"],
+        json_wanted=json_wanted,
+        empty="No responders yet.",
+    )
 
 
 @responder.command()

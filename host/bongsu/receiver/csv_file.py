@@ -9,14 +9,14 @@ import io
 import re
 
 from bongsu.receiver import shop_list
-from bongsu.receiver.shop_list import MAX_BYTES, MAX_ROWS, Fault, Line, is_text
+from bongsu.receiver.shop_list import MAX_BYTES, MAX_ROWS, Fault, Form, Line, is_text
 
 # A quoted field may go over several rows; one that goes over more was never closed.
 _RECORD_ROWS = 20
 _QUOTED = re.compile(r'"([^"]|"")*"')
 
 
-def parse(data: bytes) -> tuple[list[Line], list[Fault]]:
+def parse(data: bytes, form: Form = shop_list.SHOPS) -> tuple[list[Line], list[Fault]]:
     """(lines, faults) of a file. With a fault of the whole file or its header there are no lines.
 
     One bad line hides no other: a stray quotation mark is named and reading goes on with the next line; what is no text
@@ -31,8 +31,8 @@ def parse(data: bytes) -> tuple[list[Line], list[Fault]]:
         return [], [Fault(0, "", "empty_file", "the file is empty")]
     faults: list[Fault] = []
     delimiter = _delimiter(rows[0])
-    columns = _header(rows[0], delimiter, faults)
-    lines = [] if faults else _lines(rows, delimiter, columns, faults)
+    columns = _header(rows[0], delimiter, form, faults)
+    lines = [] if faults else _lines(rows, delimiter, form, columns, faults)
     if not faults and not lines:
         faults.append(Fault(0, "", "no_rows", "the file has a header but no shop"))
     return lines, faults
@@ -49,12 +49,12 @@ def _decoded(data: bytes) -> str:
     return min(texts, key=shop_list.not_text)
 
 
-def _header(row: str, delimiter: str, faults: list[Fault]) -> list[str]:
+def _header(row: str, delimiter: str, form: Form, faults: list[Fault]) -> list[str]:
     if not is_text(row):
         faults.append(Fault(1, "", "no_text", "the line is no text; is this really a CSV file? Save it as CSV UTF-8"))
         return []
     try:
-        return shop_list.columns_of(next(csv.reader([row], delimiter=delimiter, strict=True)), faults)
+        return form.columns_of(next(csv.reader([row], delimiter=delimiter, strict=True)), faults)
     except (csv.Error, StopIteration) as err:
         faults.append(Fault(1, "", "bad_csv", f"not readable as CSV: {err}; look for a stray quotation mark"))
         return []
@@ -64,7 +64,7 @@ def _delimiter(first_line: str) -> str:
     return max(",;\t", key=first_line.count)
 
 
-def _lines(rows: list[str], delimiter: str, columns: list[str], faults: list[Fault]) -> list[Line]:
+def _lines(rows: list[str], delimiter: str, form: Form, columns: list[str], faults: list[Fault]) -> list[Line]:
     out: list[Line] = []
     at, shops = 1, 0
     while at < len(rows):
@@ -83,7 +83,7 @@ def _lines(rows: list[str], delimiter: str, columns: list[str], faults: list[Fau
             said = f"the line has {len(cells)} fields, the header {len(columns)}"
             faults.append(Fault(number, "", "field_count", said))
         if len(cells) == len(columns):
-            out.append(shop_list.line(number, columns, cells))
+            out.append(form.line(number, columns, cells))
     return out
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bongsu.receiver import shop_list
-from bongsu.receiver.shop_list import MAX_BYTES, MAX_ROWS, Fault, Line
+from bongsu.receiver.shop_list import MAX_BYTES, MAX_ROWS, Fault, Form, Line
 
 # Unpacked: 20,000 shops with all columns are about 20 MB.
 MAX_UNPACKED = 48_000_000
@@ -44,13 +44,13 @@ def is_workbook(data: bytes) -> bool:
     return data.startswith((b"PK\x03\x04", b"PK\x05\x06", _OLE))
 
 
-def parse(data: bytes, sheet: str | None = None) -> tuple[list[Line], list[Fault]]:
+def parse(data: bytes, sheet: str | None = None, form: Form = shop_list.SHOPS) -> tuple[list[Line], list[Fault]]:
     """(lines, faults) of a sheet; the number of a line is the sheet's row. `sheet`: its name, needed if several have
     cells.
     """
     try:
         parts = _checked_parts(data)
-        return _parsed(data, sheet, parts)
+        return _parsed(data, sheet, parts, form)
     except _Refused as err:
         return [], [err.fault]
 
@@ -89,15 +89,17 @@ def _checked_parts(data: bytes) -> dict[str, bytes]:
     return parts
 
 
-def _parsed(data: bytes, wanted: str | None, parts: dict[str, bytes]) -> tuple[list[Line], list[Fault]]:
+def _parsed(data: bytes, wanted: str | None, parts: dict[str, bytes], form: Form) -> tuple[list[Line], list[Fault]]:
     import openpyxl  # 0.2 s; a CSV file needs it not
 
     with warnings.catch_warnings():  # it warns of decoration that it does not keep
         warnings.simplefilter("ignore")
-        return _with(openpyxl, data, wanted, parts)
+        return _with(openpyxl, data, wanted, parts, form)
 
 
-def _with(openpyxl: Any, data: bytes, wanted: str | None, parts: dict[str, bytes]) -> tuple[list[Line], list[Fault]]:
+def _with(
+    openpyxl: Any, data: bytes, wanted: str | None, parts: dict[str, bytes], form: Form
+) -> tuple[list[Line], list[Fault]]:
     try:
         book = openpyxl.load_workbook(
             io.BytesIO(data), read_only=True, data_only=True, keep_links=False, keep_vba=False
@@ -106,7 +108,7 @@ def _with(openpyxl: Any, data: bytes, wanted: str | None, parts: dict[str, bytes
             sheet = _sheet(book, wanted)
             xml = parts.get(sheet._worksheet_path.lstrip("/"), b"")
             formulas = _formula_cells(data, sheet.title) if _FORMULA.search(xml) else set()
-            return _Reader(formulas, _merged(xml)).read(_rows(sheet))
+            return _Reader(form, formulas, _merged(xml)).read(_rows(sheet))
         finally:
             book.close()
     except _Refused:
@@ -165,7 +167,8 @@ def _merged(xml: bytes) -> list[tuple[int, int, str]]:
 class _Reader:
     """Makes lines of rows, and names what is wrong with each."""
 
-    def __init__(self, formulas: set[tuple[int, int]], merged: list[tuple[int, int, str]]) -> None:
+    def __init__(self, form: Form, formulas: set[tuple[int, int]], merged: list[tuple[int, int, str]]) -> None:
+        self._form = form
         self._formulas = formulas
         self._merged = merged
         self._faults: list[Fault] = []
@@ -173,9 +176,9 @@ class _Reader:
     def read(self, rows: Iterator[tuple[int, list[Any]]]) -> tuple[list[Line], list[Fault]]:
         """(lines, faults); without lines if the header is wrong."""
         all_rows = list(rows)
-        at = next((i for i, (_, cells) in enumerate(all_rows[:TITLE_ROWS]) if _is_header(cells)), 0)
+        at = next((i for i, (_, cells) in enumerate(all_rows[:TITLE_ROWS]) if self._is_header(cells)), 0)
         number, header = all_rows[at]
-        columns = shop_list.columns_of([_plain(c.value) for c in header], self._faults, number)
+        columns = self._form.columns_of([_plain(c.value) for c in header], self._faults, number)
         self._name_merged(number)
         if self._faults:
             return [], self._faults
@@ -185,6 +188,9 @@ class _Reader:
         if not lines:
             self._faults.append(Fault(0, "", "no_rows", "the sheet has a header but no shop"))
         return [found for found in lines if found is not None], self._faults
+
+    def _is_header(self, cells: Sequence[Any]) -> bool:
+        return sum(self._form.column_of(_plain(c.value)) is not None for c in cells) >= 2
 
     def _name_merged(self, header: int) -> None:
         for first, last, where in self._merged:
@@ -198,7 +204,7 @@ class _Reader:
             self._faults.append(Fault(number, "", "field_count", said))
             return None
         texts = [self._text(number, columns[i], i, cell) for i, cell in enumerate(cells)]
-        return shop_list.line(number, columns, texts + [""] * (len(columns) - len(texts)))
+        return self._form.line(number, columns, texts + [""] * (len(columns) - len(texts)))
 
     def _text(self, number: int, column: str, at: int, cell: Any) -> str:
         value, fault = cell.value, None
@@ -214,10 +220,6 @@ class _Reader:
             self._faults.append(Fault(number, column, *fault))
             return ""
         return _plain(value)
-
-
-def _is_header(cells: Sequence[Any]) -> bool:
-    return sum(shop_list.column_of(_plain(c.value)) is not None for c in cells) >= 2
 
 
 def _plain(value: Any) -> str:

@@ -167,9 +167,9 @@ def edit_contact(conn: Connection, contact_id: str, typed: dict[str, str], *, ac
     values = {field: new for field, (_, new) in done.items()}
     conn.execute(update(schema.contact).where(schema.contact.c.id == contact_id).values(values))
     _note(conn, contact_id, _units_of(conn, contact_id))
+    changes.note(conn, "duty")
     if "phone" in done:
         done["phone"] = (phone.masked(done["phone"][0]), phone.masked(done["phone"][1]))
-        changes.note(conn, "duty")
     subject = f"contact:{contact_id}"
     audit(conn, actor=actor, action="contact.edit", subject=subject, detail=said(done), now_ms=now_ms)
     return done

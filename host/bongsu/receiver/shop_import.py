@@ -178,6 +178,8 @@ def _write_contacts(conn: Connection, plan: Plan, now_ms: int) -> dict[str, str]
         {"key": p.contact_id, "new_name": p.name, "new_phone": p.phone, "new_lang": p.lang} for p in edited.values()
     ]
     _many(conn, update(table).where(table.c.id == bindparam("key")).values(values), rows)
+    if edited:
+        changes.note(conn, "duty")
     new = {p.phone: p for p in named if p.contact_id is None}
     ids = dict(zip(new, _free_ids(conn, len(new)), strict=True))
     rows = [{"id": ids[n], "name": p.name, "phone": n, "lang": p.lang, "created_ms": now_ms} for n, p in new.items()]

@@ -5,7 +5,7 @@ English and Korean.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bongsu.receiver import fields
@@ -66,50 +66,60 @@ class Line:
     has: frozenset[str] = frozenset()
 
 
-def line(number: int, columns: Sequence[str], cells: Iterable[str]) -> Line:
-    """The line with these cells under these columns."""
-    values = {c: unescaped(cell) for c, cell in zip(columns, cells, strict=True)}
-    return Line(number, {**dict.fromkeys(COLUMNS, ""), **values}, frozenset(columns))
-
-
 def slot(base: str, number: int, suffix: str = "") -> str:
     """The column of the n-th deputy or node: "deputy", "deputy_2_phone"."""
     return f"{base}{suffix}" if number == 1 else f"{base}_{number}{suffix}"
 
 
-def columns_of(header: Sequence[str], faults: list[Fault], at: int = 1) -> list[str]:
-    """The columns of the header line (line `at`); what is missing, unknown or double goes into `faults`."""
-    found: list[str] = []
-    for title in header:
-        name = column_of(title)
-        if name is None:
-            known = f"column {fields.shown(title)} is not known; known: {', '.join(COLUMNS)}"
-            faults.append(Fault(at, title.strip()[:40], "unknown_column", known))
-        elif name in found:
-            faults.append(Fault(at, name, "double_column", f"column {name} is there twice"))
-        found.append(name or "")
-    faults.extend(
-        Fault(at, name, "missing_column", f"column {name} is missing") for name in REQUIRED if name not in found
-    )
-    return found
+@dataclass(frozen=True)
+class Form:
+    """What a list may hold: its columns and what else their headers may be called, and which it must have. `slots`: a
+    second deputy, node and so on may be there.
+    """
+
+    columns: Mapping[str, tuple[str, ...]]
+    required: tuple[str, ...]
+    slots: bool = False
+
+    def columns_of(self, header: Sequence[str], faults: list[Fault], at: int = 1) -> list[str]:
+        """The columns of the header line (line `at`); what is missing, unknown or double goes into `faults`."""
+        found: list[str] = []
+        for title in header:
+            name = self.column_of(title)
+            if name is None:
+                known = f"column {fields.shown(title)} is not known; known: {', '.join(self.columns)}"
+                faults.append(Fault(at, title.strip()[:40], "unknown_column", known))
+            elif name in found:
+                faults.append(Fault(at, name, "double_column", f"column {name} is there twice"))
+            found.append(name or "")
+        missing = [name for name in self.required if name not in found]
+        faults.extend(Fault(at, name, "missing_column", f"column {name} is missing") for name in missing)
+        return found
+
+    def column_of(self, title: str) -> str | None:
+        """The column that a header names, or None."""
+        plain = title.strip().lower().replace(" ", "")
+        for name, aliases in self.columns.items():
+            if plain == name or plain in (alias.replace(" ", "") for alias in aliases):
+                return name
+        return self._slot_of(plain) if self.slots else None
+
+    def _slot_of(self, plain: str) -> str | None:
+        match = _SLOT.fullmatch(plain)
+        if match is None:
+            return None
+        base, number, name = self.column_of(match[1]), int(match[2]), self.column_of(f"{match[1]}{match[3]}")
+        if base is None or name is None or number > _SLOT_MAX[base]:
+            return None
+        return slot(base, number, name.removeprefix(base))
+
+    def line(self, number: int, columns: Sequence[str], cells: Iterable[str]) -> Line:
+        """The line with these cells under these columns."""
+        values = {c: unescaped(cell) for c, cell in zip(columns, cells, strict=True)}
+        return Line(number, {**dict.fromkeys(self.columns, ""), **values}, frozenset(columns))
 
 
-def column_of(title: str) -> str | None:
-    """The column that a header names, or None."""
-    plain = title.strip().lower().replace(" ", "")
-    if plain in _KNOWN:
-        return _KNOWN[plain]
-    match = _SLOT.fullmatch(plain)
-    if match is None:
-        return None
-    base, number = _KNOWN[match[1]], int(match[2])
-    name = _KNOWN.get(f"{match[1]}{match[3]}")
-    if name is None or number > _SLOT_MAX[base]:
-        return None
-    return slot(base, number, name.removeprefix(base))
-
-
-_KNOWN = {alias.replace(" ", ""): name for name, aliases in COLUMNS.items() for alias in (name, *aliases)}
+SHOPS = Form(COLUMNS, REQUIRED, slots=True)
 
 
 def is_text(value: str) -> bool:
