@@ -1,4 +1,4 @@
-"""Alarms that ride in heartbeats: one whose event never came is dispatched, one that a person closed is not told again."""
+"""Alarms that ride in heartbeats: one whose event never came is dispatched, one that was closed is not told again."""
 
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def test_an_alarm_whose_event_never_comes_is_dispatched(tmp_path: Path) -> None:
             d.pass_time(45_000)
         assert len(told(d)) == 1
         d.event(0, 1)  # it comes after all: the same incident, nobody is told again
-        assert classes(d) == [("fire", "open")] and len(told(d)) == 1
+        assert [c for c in classes(d) if c[0] == "fire"] == [("fire", "open")] and len(told(d)) == 1
         d.event(0, 2, kinds.RESTORE, phenomena=0)
         assert told(d)[-1][0] == "bongsu.fire.restore"
 

@@ -32,12 +32,13 @@ class Chore(Protocol):
 
 def make_chores(books: "Books", conn: Connection) -> list[Chore]:
     """The chores of a receiver, in the order in which they act."""
+    from bongsu.receiver.aftermath import Aftermath
     from bongsu.receiver.cluster import Presence
     from bongsu.receiver.exercises import LetGo
     from bongsu.receiver.own_faults import OwnFaults
     from bongsu.receiver.upkeep import Upkeep
 
-    makers: tuple[Any, ...] = (LetGo, OwnFaults, Upkeep, Presence)
+    makers: tuple[Any, ...] = (LetGo, Aftermath, OwnFaults, Upkeep, Presence)
     made: list[Chore] = [
         books.exercises,
         books.beat_alarms,
