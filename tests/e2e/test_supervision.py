@@ -59,7 +59,7 @@ def test_health_and_metrics_tell_of_a_receiver_at_work(tmp_path: Path) -> None:
     with hall(tmp_path, units=2, console=True) as h:
         until(lambda: health(h.data)[0] == 200, "a healthy receiver")
         h.nodes[0].alarm()
-        until(lambda: h.reports(), "the dispatch")
+        until(h.reports, "the dispatch")
         until(lambda: health(h.data)[1].get("canary", {}).get("round_trip_ms"), "the canary's return")
         status, text = until(lambda: (r := get(h.data, "/metrics"))[0] and 'kind="alarm"' in r[1] and r, "metrics")
         assert status == 200

@@ -77,7 +77,6 @@ _UNIT = """\
 #   systemctl daemon-reload && systemctl enable --now {name}
 [Unit]
 Description=Bongsu fire alarm receiver
-Documentation=https://github.com/bongsu/bongsu
 After=network-online.target time-sync.target
 Wants=network-online.target
 StartLimitIntervalSec=0
