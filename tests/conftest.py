@@ -80,6 +80,14 @@ def _counts(process: psutil.Process) -> bool:
         return False
 
 
+def _is_of(process: psutil.Process, others: set[psutil.Process]) -> bool:
+    """Whether one of the others started it, as a browser that lasts longer than the test starts helpers."""
+    try:
+        return bool(set(process.parents()) & others)
+    except psutil.Error:
+        return False
+
+
 def _describe(process: psutil.Process) -> str:
     try:
         return f"{process.pid}: {' '.join(process.cmdline())}"
@@ -93,7 +101,8 @@ def no_process_left_behind() -> Iterator[None]:
     fails."""
     before = _children()
     yield
-    _, left = psutil.wait_procs(_children() - before, timeout=ENDING_S)
+    new = {p for p in _children() - before if not _is_of(p, before)}
+    _, left = psutil.wait_procs(new, timeout=ENDING_S)
     if not left:
         return
     names = [_describe(p) for p in left]
