@@ -204,7 +204,8 @@ class Books:
 
     def _watch_some(self, conn: Connection, nodes: Sequence[str]) -> None:
         live, mono_ms = schema.node_live.c, self.clock.mono_ms()
-        silent = dict(conn.execute(select(live.node_id, live.silent).where(live.node_id.in_(nodes))).tuples())
+        found = conn.execute(select(live.node_id, live.silent).where(live.node_id.in_(nodes)))
+        silent = {r.node_id: r.silent for r in found}
         for node_id in nodes:
             node = self.directory.nodes.get(node_id)
             if node is not None and any(key.state in _IN_SERVICE for key in node.keys.values()):
