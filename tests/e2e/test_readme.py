@@ -164,6 +164,14 @@ def test_a_receiver_of_your_own(walk: Walk) -> None:
     assert "1234" not in walk.log("receiver")
 
 
+def test_a_broker_of_your_own(walk: Walk) -> None:
+    walk.follow(_blocks("A receiver of your own")[0])
+    for block in _blocks("A broker of your own"):
+        walk.follow(block)
+    assert (walk.folder / "cluster" / "n3" / "nats.conf").is_file()
+    assert 'mode = "external"' in walk.printed[-1]
+
+
 def test_the_two_commands_are_targets() -> None:
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:^|`)make (\w+)", README, re.MULTILINE))
@@ -186,6 +194,6 @@ def test_the_line_that_installs_what_is_missing_is_that_of_the_check() -> None:
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="the README's blocks are for bash")
 def test_blocks_are_shell_that_parses() -> None:
-    for block in _blocks("A receiver of your own") + _blocks("Two commands"):
+    for block in _blocks("A receiver of your own") + _blocks("A broker of your own") + _blocks("Two commands"):
         if block.kind == "sh":
             subprocess.run(["bash", "-n", "-c", block.text], check=True, timeout=10)
