@@ -1,0 +1,88 @@
+"""`bongsu operator`: people of the console, whose passwords never stand on a command line."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bongsu.console import operators
+from tests.console_parts import change
+from tests.receiver_parts import make_market
+
+WORDS = "correct horse battery"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return make_market(tmp_path / "data", 0).data
+
+
+def run(data: Path, *words: str) -> Any:
+    """A command's outcome."""
+    command = [sys.executable, "-m", "bongsu.cli", "--data", str(data), "operator", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+
+
+def stored(data: Path, name: str) -> Any:
+    return change(data, lambda conn: operators.find(conn, name))
+
+
+def test_add_list_password_disable_enable(data: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text(f"{WORDS}\n")
+    empty = run(data, "list")
+    assert empty.returncode == 0 and "Nobody may log in" in empty.stderr
+    made = run(
+        data, "add", "Kim", "--full-name", "관제 1", "--role", "viewer", "--password-file", str(secret), "--json"
+    )
+    assert json.loads(made.stdout) == {"name": "kim", "role": "viewer"}, made.stderr
+    assert operators.is_right(stored(data, "kim")["password_hash"], WORDS)
+    again = run(data, "add", "kim", "--password-file", str(secret))
+    assert again.returncode == 1 and "there already" in again.stderr
+    secret.write_text("another long one\n")
+    assert run(data, "password", "kim", "--password-file", str(secret)).returncode == 0
+    assert operators.is_right(stored(data, "kim")["password_hash"], "another long one")
+    assert run(data, "disable", "kim").returncode == 0
+    (row,) = json.loads(run(data, "list", "--json").stdout)
+    assert row["state"] == "disabled" and "password_hash" not in row
+    assert run(data, "enable", "kim").returncode == 0
+    assert stored(data, "kim")["disabled_ms"] is None
+    assert run(data, "disable", "nobody").returncode == 1
+
+
+def test_a_short_password_is_refused_and_nothing_is_kept(data: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("short\n")
+    answer = run(data, "add", "kim", "--password-file", str(secret))
+    assert answer.returncode == 2 and "fewer than 10" in answer.stderr and "short" not in answer.stderr
+    assert stored(data, "kim") is None
+
+
+def test_nobody_to_ask_and_no_file(data: Path) -> None:
+    answer = run(data, "add", "kim")
+    assert answer.returncode == 1 and "--password-file" in answer.stderr
+
+
+def test_the_password_is_asked_for_twice_and_not_shown(data: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "bongsu.cli", "--data", str(data), "operator", "add", "kim"]
+    child = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    shown = b""
+    try:
+        for prompt in (b"Password: ", b"confirmation: "):
+            while not shown.endswith(prompt):
+                shown += os.read(ours, 1000)
+            os.write(ours, f"{WORDS}\n".encode())
+        assert child.wait(30) == 0
+    finally:
+        os.close(ours)
+        child.kill()
+        child.wait()
+    assert WORDS.encode() not in shown
+    assert operators.is_right(stored(data, "kim")["password_hash"], WORDS)
