@@ -198,19 +198,7 @@ def _sleep_until(bench: Bench, at_s: float) -> None:
 
 def _used(bench: Bench) -> dict[str, tuple[float, float]]:
     """CPU seconds and MiB of each part, its children included."""
-    return {name: _family(part.ps) for name, part in bench.parts.items()}
-
-
-def _family(process: psutil.Process) -> tuple[float, float]:
-    cpu_s, rss = 0.0, 0
-    for one in (process, *process.children(recursive=True)):
-        try:
-            times = one.cpu_times()
-            cpu_s += times.user + times.system
-            rss += one.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
-    return cpu_s, rss / 2**20
+    return {name: (part.cpu_s(), part.rss_mib()) for name, part in bench.parts.items()}
 
 
 def table(figures: list[Figures]) -> str:
