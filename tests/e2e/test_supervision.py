@@ -16,6 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bongsu.receiver.store import schema
+from tests.broker_parts import NO_MOSQUITTO, Mosquitto
 from tests.receiver_parts import DEADLINE_S, Child, Hall, hall, make_market
 
 _OPEN = build_opener(ProxyHandler({})).open
@@ -157,3 +158,27 @@ def test_systemd_hears_ready_status_watchdog_and_stopping(
             told(sock, "STOPPING=1")
         finally:
             assert receiver.stop() == 0
+
+
+# ---- the canary
+
+
+@pytest.mark.skipif(NO_MOSQUITTO is not None, reason=str(NO_MOSQUITTO))
+def test_a_session_that_is_deaf_is_left_for_a_new_one(tmp_path: Path) -> None:
+    """The broker accepts everything and delivers no canary, as a session does that looks alive and is not."""
+    with Mosquitto(tmp_path / "broker") as broker, hall(tmp_path / "hall", units=1, external=broker.start) as h:
+        before = {row.mqtt_client_id for row in h.rows(schema.receiver)}
+        acl = broker.folder / "acl"
+        text = acl.read_text()
+        acl.write_text(text.replace("topic readwrite bongsu/v1/canary", "topic write bongsu/v1/canary"))
+        assert acl.read_text() != text
+        os.kill(int(broker.pid_file.read_text()), signal.SIGHUP)
+        h.receiver.wait_for("canary.lost", 60)
+        until(lambda: "canary_lost" in own_faults(h), "the fault")
+        until(lambda: {row.mqtt_client_id for row in h.rows(schema.receiver)} != before, "a new client id")
+        h.receiver.wait_for("mqtt.up")
+        h.nodes[0].alarm()
+        until(h.reports, "an alarm by the new session")
+        acl.write_text(text)
+        os.kill(int(broker.pid_file.read_text()), signal.SIGHUP)
+        until(lambda: "canary_lost" not in own_faults(h), "the fault's end", 30)
