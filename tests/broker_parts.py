@@ -253,8 +253,10 @@ class Cluster:
         self.close()
 
 
-class Mosquitto:
-    """Mosquitto, on the files that were written for it."""
+class Single:
+    """One broker, on the files that were written for it. `kind`: as `bongsu broker config` names it."""
+
+    kind: str
 
     def __init__(self, folder: Path, *, tls: bool = False) -> None:
         self.folder, self.tls = folder, tls
@@ -272,22 +274,23 @@ class Mosquitto:
         plain = [] if self.tls else ["--plain"]
         assert self._data is not None
         where = f"127.0.0.1:{self.port}"
-        return write_config(self._data, "mosquitto", "--out", self.folder, "--listen", where, *plain, *more)
+        return write_config(self._data, self.kind, "--out", self.folder, "--listen", where, *plain, *more)
+
+    def command(self) -> list[str]:
+        """What starts it, in its folder."""
+        raise NotImplementedError
 
     def start(self, market: Market) -> list[int]:
         """For `hall(external=...)`: write its files, start it, name it in receiver.toml."""
         self._data = market.data
         self.write()
-        # Started by root it becomes another user, who may not read the files: here it stays who it is.
-        conf = self.folder / "as-it-is"
-        conf.write_text(f"user {getpass.getuser()}\ninclude_dir {self.folder}\n")
-        self.process = Process([MOSQUITTO, "-c", str(conf)], self.folder, self.port)
+        self.process = Process(self.command(), self.folder, self.port)
         self.pid_file.write_text(f"{self.process.pid}\n")
         scheme, more = ("mqtts", 'ca_file = "ca/ca.crt"\n') if self.tls else ("mqtt", "")
         use_broker(market.data, [f"{scheme}://127.0.0.1:{self.port}"], more)
         return [self.port]
 
-    def __enter__(self) -> "Mosquitto":
+    def __enter__(self) -> "Single":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -295,25 +298,23 @@ class Mosquitto:
             self.process.kill()
 
 
-class Nats:
-    """One NATS server, on the files that were written for it."""
+class Mosquitto(Single):
+    """Mosquitto."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.port = free_ports(1)[0]
-        self.process: Process | None = None
+    kind = "mosquitto"
 
-    def start(self, market: Market) -> list[int]:
-        """For `hall(external=...)`: write its files, start it, name it in receiver.toml."""
-        where = f"127.0.0.1:{self.port}"
-        write_config(market.data, "nats", "--out", self.folder, "--listen", where, "--plain")
-        self.process = Process([find_executable(), "-c", "nats.conf"], self.folder, self.port)
-        use_broker(market.data, [f"mqtt://{where}"])
-        return [self.port]
+    def command(self) -> list[str]:
+        """Started by root it becomes another user, who may not read the files: here it stays who it is."""
+        conf = self.folder / "as-it-is"
+        conf.write_text(f"user {getpass.getuser()}\ninclude_dir {self.folder}\n")
+        return [MOSQUITTO, "-c", str(conf)]
 
-    def __enter__(self) -> "Nats":
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        if self.process is not None:
-            self.process.kill()
+class Nats(Single):
+    """NATS server."""
+
+    kind = "nats"
+
+    def command(self) -> list[str]:
+        """As the README has it."""
+        return [find_executable(), "-c", "nats.conf"]

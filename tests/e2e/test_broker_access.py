@@ -1,4 +1,4 @@
-"""Mosquitto on the files that `bongsu broker config mosquitto` writes: who may do what, alarms end to end, and a reload
+"""Mosquitto and NATS on the files that `bongsu broker config` writes: who may do what, alarms end to end, and a reload
 that lets one node in and another out without cutting anybody else's session.
 """
 
@@ -21,7 +21,7 @@ from bongsu.receiver.keys import load_master
 from bongsu.receiver.store import open_store, schema
 from bongsu.sim.hostnode import HostNode
 from bongsu_wire import topics
-from tests.broker_parts import NO_MOSQUITTO, Mosquitto, await_true
+from tests.broker_parts import NO_MOSQUITTO, Mosquitto, Nats, Single, await_true
 from tests.receiver_parts import DEADLINE_S, add_unit, hall, make_market
 
 
@@ -30,7 +30,10 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-pytestmark = pytest.mark.skipif(NO_MOSQUITTO is not None, reason=str(NO_MOSQUITTO))
+MOSQUITTO = pytest.param(
+    Mosquitto, id="mosquitto", marks=pytest.mark.skipif(NO_MOSQUITTO is not None, reason=str(NO_MOSQUITTO))
+)
+BROKERS = pytest.mark.parametrize("kind", [MOSQUITTO, pytest.param(Nats, id="nats")])
 
 
 class Client:
@@ -97,16 +100,17 @@ def watcher(port: int, data: Path) -> Iterator[Client]:
         made.close()
 
 
-def test_each_user_has_its_own_topics_only(tmp_path: Path) -> None:
+@BROKERS
+def test_each_user_has_its_own_topics_only(tmp_path: Path, kind: type[Single]) -> None:
     market = make_market(tmp_path / "data", 2)
     one, two = market.bundles
-    with Mosquitto(tmp_path / "broker") as broker:
+    with kind(tmp_path / "broker") as broker:
         broker.start(market)
         with watcher(broker.port, market.data) as receiver, client(broker.port, one) as node:
             assert receiver.subscribe(topics.UP_EVENTS_FILTER) == 1
             assert node.subscribe(topics.down(one.node_id)) == 1
             node.subscribe(topics.down(two.node_id))  # Mosquitto grants what it then does not deliver
-            node.subscribe("#")
+            node.subscribe("bongsu/v1/up/#")
             node.publish(topics.up_events(two.node_id), b"forged")
             node.publish(topics.down(two.node_id), b"forged")
             node.publish("bongsu/v1/canary/1", b"forged")
@@ -118,16 +122,18 @@ def test_each_user_has_its_own_topics_only(tmp_path: Path) -> None:
             assert node.heard == [(topics.down(one.node_id), b"for me")]
 
 
+@BROKERS
 @pytest.mark.parametrize(("user", "password"), [("stranger", "x"), ("n-a0b1c2000000", "wrong"), ("", "")])
-def test_a_stranger_is_refused(tmp_path: Path, user: str, password: str) -> None:
+def test_a_stranger_is_refused(tmp_path: Path, kind: type[Single], user: str, password: str) -> None:
     market = make_market(tmp_path / "data", 1)
-    with Mosquitto(tmp_path / "broker") as broker:
+    with kind(tmp_path / "broker") as broker:
         broker.start(market)
         stranger = Client(broker.port, user, password)
         stranger.close()
         assert stranger.connack
 
 
+@pytest.mark.skipif(NO_MOSQUITTO is not None, reason=str(NO_MOSQUITTO))
 def test_no_password_stands_in_the_files_and_they_are_private(tmp_path: Path) -> None:
     market = make_market(tmp_path / "data", 1)
     with Mosquitto(tmp_path / "broker") as broker:
@@ -140,9 +146,10 @@ def test_no_password_stands_in_the_files_and_they_are_private(tmp_path: Path) ->
         assert "nothing, all is as it was" in broker.write()
 
 
-def test_alarms_reach_the_station_over_tls(tmp_path: Path) -> None:
+@BROKERS
+def test_alarms_reach_the_station_over_tls(tmp_path: Path, kind: type[Single]) -> None:
     with (
-        Mosquitto(tmp_path / "broker", tls=True) as broker,
+        kind(tmp_path / "broker", tls=True) as broker,
         hall(tmp_path / "hall", 3, tls=True, external=broker.start) as made,
     ):
         for node, event in [(node, node.alarm()) for node in made.nodes]:
@@ -151,8 +158,9 @@ def test_alarms_reach_the_station_over_tls(tmp_path: Path) -> None:
         assert len(made.rows(schema.incident)) == 3
 
 
-def test_a_reload_lets_one_in_and_one_out_and_cuts_nobody(tmp_path: Path) -> None:
-    with Mosquitto(tmp_path / "broker") as broker, hall(tmp_path / "hall", 2, external=broker.start) as made:
+@BROKERS
+def test_a_reload_lets_one_in_and_one_out_and_cuts_nobody(tmp_path: Path, kind: type[Single]) -> None:
+    with kind(tmp_path / "broker") as broker, hall(tmp_path / "hall", 2, external=broker.start) as made:
         stays, leaves = made.nodes
         config = load(made.data / "receiver.toml")
         store, master = open_store(config.store_url), load_master(made.data / MASTER_KEY_NAME)
