@@ -69,6 +69,7 @@ def test_whole_registry_by_hand(tmp_path: Path) -> None:
             "tz": "Asia/Seoul",
             "area": "",
             "units": 1,
+            "stations": ["119"],
         }
     ]
 
@@ -415,10 +416,10 @@ def test_import_dry_run_and_real(data: Path) -> None:
 def test_import_of_a_faulty_file(data: Path, dry: bool) -> None:
     words = ["import", SHOPS / "faulty.csv", "--site", "hannae", "--data", data, *(["--dry-run"] if dry else [])]
     ran = bongsu(*words)
-    assert ran.code == 1 and "20 faults, nothing was imported" in ran.err
+    assert ran.code == 1 and "18 faults, nothing was imported" in ran.err
     assert [line.split()[0] for line in ran.out.splitlines()[2:7]] == ["3", "4", "5", "6", "7"]
     result = json.loads(bongsu(*words, "--json").out)
-    assert not result["ok"] and not result["imported"] and len(result["faults"]) == 20
+    assert not result["ok"] and not result["imported"] and len(result["faults"]) == 18
     assert _count(data, "unit") == 2
 
 

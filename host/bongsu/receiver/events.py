@@ -3,7 +3,7 @@ what stood; faults stand in the list; tests and prealarms are kept.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bongsu.receiver import incidents, rows, telling
@@ -74,6 +74,9 @@ def _alarm(book: Casebook, page: Page, h: Happening) -> Outcome:
     names = _note_standing(book, h)
     done = book.stand(page, h.node.subject, class_, h.signal(names), h.snapshot)
     case = book.cases[h.node.subject, class_]
+    if done.new_round and not done.opened:  # another shift may be on duty by now
+        duty = h.directory.on_duty(h.node.site_id, h.received_ms)
+        book.keep(page, case, replace(case.incident, snapshot={**case.incident.snapshot, "duty": duty}))
     done.fault = telling.alarm(
         book, page, case, h.facts(), new_round=done.new_round, exercise_id=h.exercise_id, texted=h.texted
     )
