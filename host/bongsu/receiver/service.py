@@ -28,10 +28,10 @@ from bongsu.receiver.broker import RECEIVER_USER, EmbeddedBroker
 from bongsu.receiver.broker_link import client_tls, external_login
 from bongsu.receiver.broker_sessions import drop_session
 from bongsu.receiver.clock import SystemClock
-from bongsu.receiver.cluster import DatabaseClock, LineWatch, Listener
+from bongsu.receiver.cluster import DatabaseClock, LineWatch, Listener, Retired
 from bongsu.receiver.config import Config
 from bongsu.receiver.feed import Feed
-from bongsu.receiver.identity import identity
+from bongsu.receiver.identity import ID_NAME, identity
 from bongsu.receiver.keys import MASTER_KEY_NAME, BrokerLogin, MasterKey, broker_logins, load_master
 from bongsu.receiver.log import Log
 from bongsu.receiver.mqtt_edge import CanarySeen, LinkChanged, MqttEdge
@@ -206,6 +206,11 @@ class _Service:
                 parts.callback(web.close)
             self._loop(writer)
             self._log.info("receiver.stopping")
+        if isinstance(writer.failed, Retired):
+            raise ServiceError(
+                f"receiver {self._sender} was retired",
+                f"To begin as a new receiver, remove {config.data_dir / ID_NAME} and start it again.",
+            )
         if writer.failed is not None:
             raise ServiceError(f"the receiver's writer failed: {writer.failed!r}", "Start it again and report this.")
         self._log.info("receiver.stopped")

@@ -100,6 +100,7 @@ def options(url: URL) -> tuple[URL, dict[str, Any]]:
         "connect_args": arguments,
         "pool_size": 2,
         "max_overflow": 20,
+        "pool_pre_ping": True,  # after a restart of the server the first transaction works
         "isolation_level": "READ COMMITTED",
     }
 
