@@ -94,6 +94,15 @@ def test_acknowledging_names_the_last_event_seen(store: Store, data: Path) -> No
     assert (row["phase"], row["ack_by"]) == ("acknowledged", "Operator")
 
 
+def test_two_who_take_it_on_at_once_hear_who_was_first(store: Store, data: Path) -> None:
+    incident_id = open_incident(store, last_event=7)
+    words = ("incident", "ack", incident_id, "--seen", 7, "--data", data)
+    assert bongsu(*words, "--by", "east desk").code == 0
+    second = bongsu(*words, "--by", "west desk")
+    assert second.code == 1 and "taken on by east desk before you" in second.err
+    assert bongsu(*words, "--by", "east desk").code == 0  # the same one again: nothing changes
+
+
 def test_acknowledging_one_without_an_event(store: Store, data: Path) -> None:
     incident_id = open_incident(store, subject=f"node:{NODE}", class_="fault", last_event=None)
     assert bongsu("incident", "ack", incident_id, "--seen", 3, "--data", data).code == 1

@@ -35,9 +35,14 @@ class StillStanding(BongsuError):
 def acknowledge(conn: Connection, incident_id: int, *, seen_event_id: int | None, by: str, now_ms: int) -> None:
     """Take an incident on, having seen it up to `seen_event_id` (None: it has no event).
 
-    Raises RegistryError, incidents.StaleAcknowledgement or incidents.IllegalMove.
+    Raises RegistryError, incidents.StaleAcknowledgement (also if somebody else was first) or incidents.IllegalMove.
     """
     before = _load(conn, incident_id)
+    if before.closed_ms is None and before.ack_by not in (None, by):
+        raise incidents.StaleAcknowledgement(
+            f"incident {incident_id} was taken on by {before.ack_by} before you",
+            f"See how it stands: bongsu incident show {incident_id}",
+        )
     after = incidents.acknowledged(before, by=by, seen_event_id=seen_event_id, now_ms=now_ms)
     _save(conn, before, after)
     _audit(conn, "ack", incident_id, by, f"event {seen_event_id}", now_ms)
