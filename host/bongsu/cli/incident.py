@@ -1,11 +1,13 @@
 """`bongsu incident`."""
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from bongsu.cli import output
 from bongsu.cli.context import Installation, actor, data_option, json_option, now_ms, pass_installation
+from bongsu.cli.times import TIME
 
 DISPOSITIONS = ("fire", "cooking", "steam", "dust", "insect", "device_fault", "test", "unknown")
 # The largest number that the store holds.
@@ -222,3 +224,31 @@ def close(
         f"; {cancelled} messages were cancelled" if cancelled else ""
     )
     output.done(text, row, json_wanted=json_wanted)
+
+
+@incident.command()
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A new file; else standard output.")
+@click.option("--site", "site_id", help="Only this site's.")
+@click.option("--from", "from_ms", type=TIME, help="Opened from this time on: 2026-03-01, or 365d ago.")
+@click.option("--to", "until_ms", type=TIME, help="Opened before this time.")
+@data_option
+@json_option
+@pass_installation
+def export(
+    installation: Installation,
+    out: Path | None,
+    site_id: str | None,
+    from_ms: int | None,
+    until_ms: int | None,
+    json_wanted: bool,
+) -> None:
+    """Write incidents with their events and deliveries as CSV (UTF-8, times in UTC), or with --json as one JSON object
+    a line. Phone numbers are masked.
+    """
+    from bongsu.receiver import records, registry
+
+    with installation.reading() as conn:
+        if site_id is not None:
+            registry.require_site(conn, site_id)
+        rows = records.incident_rows(conn, site_id=site_id, from_ms=from_ms, until_ms=until_ms)
+        records.write_table(out, rows, records.COLUMNS, as_json=json_wanted)

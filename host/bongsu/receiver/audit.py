@@ -126,6 +126,8 @@ def seal(conn: Connection, key: bytes, most: int = 1000) -> int:
     table = schema.audit
     mark = head
     rows = conn.execute(select(table).where(table.c.id > head.id).order_by(table.c.id).limit(most)).all()
+    if any(row.chain is not None for row in rows):
+        return 0
     for row in rows:
         mark = Mark(row.id, _link(key, mark.chain, row))
         conn.execute(update(table).where(table.c.id == row.id).values(chain=mark.chain))
@@ -162,6 +164,8 @@ def verify(conn: Connection, key: bytes) -> Verdict:
         found.last_id = row.id
         if row.id > head.id:
             found.unsealed += 1
+            if row.chain is not None:
+                found.faults.append(f"row {row.id} is sealed, and the head of the chain does not know it")
             continue
         right = row.id > anchor.id and row.chain is not None
         if not right or not hmac.compare_digest(_link(key, mark.chain, row), bytes(row.chain)):
