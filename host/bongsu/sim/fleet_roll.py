@@ -8,7 +8,6 @@ import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from bongsu.errors import BongsuError
 from bongsu.install.bundle import Bundle
@@ -28,7 +27,6 @@ RUNS_FILE = "fleet.runs"
 _COUNTERS_A_RUN, _NUMBERS_A_RUN = 1 << 20, 1 << 16
 _RUNS_MAX = 4095
 NODES_A_GATEWAY = 500
-_PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
 @dataclass(frozen=True)
@@ -113,23 +111,24 @@ def client_tls(ca_der: bytes) -> ssl.SSLContext:
 
 def broker_of(config: "Config") -> Broker:
     """Where the nodes of an installation find the broker, as receiver.toml and the running receiver have it."""
+    from bongsu.receiver.broker_link import addresses, uses_tls
     from bongsu.receiver.certificates import der_of_pem
 
     settings = config.broker
     own_ca = config.data_dir / "ca" / "ca.crt"
     if settings.mode == "external":
-        url = urlsplit(settings.url or "")
-        host, port = url.hostname or "", url.port or _PORTS[url.scheme]
-        ca, secure = (config.path(settings.ca_file) if settings.ca_file else own_ca), url.scheme == "mqtts"
-        name = settings.server_hostname or host
+        places, secure = tuple(addresses(settings)), uses_tls(settings)
+        ca = config.path(settings.ca_file) if settings.ca_file else own_ca
+        name = settings.server_hostname or places[0][0]
     else:
         host = "127.0.0.1" if ipaddress.ip_address(settings.host).is_unspecified else settings.host
-        port, ca, secure, name = settings.port or _running_port(config.data_dir), own_ca, settings.tls, BROKER_NAME
+        ca, secure, name = own_ca, settings.tls, BROKER_NAME
+        places = ((host, settings.port or _running_port(config.data_dir)),)
     try:
         tls = client_tls(der_of_pem(ca.read_bytes())) if secure else None
     except (OSError, ValueError):
         raise BongsuError(f"cannot read the CA certificate {ca}", "Restore it from the backup.") from None
-    return Broker(((host, port),), tls, name)
+    return Broker(places, tls, name)
 
 
 def _running_port(data: Path) -> int:
