@@ -170,6 +170,7 @@ def test_reload_says_it_to_the_process(tmp_path: Path) -> None:
         (["nats", "--cluster", "n1=192.0.2.1:1:2:3"], "is no address"),
         (["nats", "--cluster", "n1=192.0.2.1:0"], "is no port"),
         (["nats", "--cluster", "N 1=192.0.2.1"], "member"),
+        (["emqx", "--reload", "pid"], "EMQX takes no SIGHUP"),
         (["nats", "--plain"], "--plain is for loopback only"),
         (["nats", "--listen", "0.0.0.0"], "is not ADDRESS:PORT"),
         (["nats", "--listen", "0.0.0.0:x"], "is no port"),

@@ -64,11 +64,14 @@ def config(
     \b
     nats       nats.conf; with --cluster one folder a member
     mosquitto  mosquitto.conf, passwords (salted hashes), acl
-    emqx       emqx-bongsu.conf, users.csv (salted hashes), acl.conf; written after its documentation, not tried
+    emqx       emqx-bongsu.conf, users.csv (salted hashes), acl.conf; written after its documentation, not tried.
+               A running EMQX imports users.csv by its dashboard; take retired nodes out there.
     """
     from bongsu.receiver import broker_config, broker_files
     from bongsu.receiver.broker_access import read_accesses
 
+    if kind == "emqx" and pid_file is not None:
+        raise UsageFault("EMQX takes no SIGHUP", f"Import {out}/users.csv in its dashboard, or by its API.")
     host, port = _address(listen, "--listen")
     wanted = broker_config.Wanted(
         kind=_kind(kind, members),
