@@ -62,10 +62,12 @@ def _engine(request: pytest.FixtureRequest) -> None:
 @pytest.fixture(autouse=True)
 def _own_databases() -> Iterator[None]:
     """What databases a test made go with it."""
+    server = postgres_parts.running()
+    before = server.made() if server is not None else frozenset()
     yield
     server = postgres_parts.running()
     if server is not None:
-        server.drop_all()
+        server.drop_all(before)
 
 
 def _children() -> set[psutil.Process]:

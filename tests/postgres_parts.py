@@ -205,14 +205,19 @@ class Server:
             self._made[key] = self.create().rpartition("/")[2]
         return self.url(self._made[key])
 
-    def drop_all(self) -> None:
-        """Forget every database that tests made."""
-        if not self._made:
+    def made(self) -> frozenset[str]:
+        """Names of the databases that tests made."""
+        return frozenset(self._made.values())
+
+    def drop_all(self, but: frozenset[str] = frozenset()) -> None:
+        """Forget every database that tests made, but those that are of a fixture which outlasts the test."""
+        gone = self.made() - but
+        if not gone:
             return
         with self.admin() as conn:
-            for name in set(self._made.values()):
+            for name in gone:
                 conn.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        self._made.clear()
+        self._made = {key: name for key, name in self._made.items() if name in but}
 
 
 def _free_port() -> int:
