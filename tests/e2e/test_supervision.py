@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -117,6 +119,48 @@ def test_a_full_disk_stands_as_a_fault_of_the_receiver_and_ends(tmp_path: Path) 
         config.write_text(text + "[supervision]\ndisk_full_mb = 0\ndisk_low_mb = 0\ndisk_low_percent = 0.0\n")
         h.start_receiver()
         until(lambda: own_faults(h) == set(), "its end after the restart")
+
+
+# ---- doctor
+
+
+def doctor(data: Path) -> tuple[int, dict[str, list[dict[str, str]]]]:
+    """Exit code and findings by level."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bongsu.cli", "--data", str(data), "doctor", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    found: dict[str, list[dict[str, str]]] = {"ok": [], "warn": [], "fail": []}
+    for finding in json.loads(done.stdout):
+        found[finding["level"]].append(finding)
+    return done.returncode, found
+
+
+def test_doctor_finds_a_working_receiver_well_and_a_hanging_one_not(tmp_path: Path) -> None:
+    with hall(tmp_path, units=2, tls=True) as h:
+        code, found = until(lambda: (r := doctor(h.data))[0] == 0 and r, "a well receiver")
+        assert found["fail"] == []
+        assert {"receiver", "broker", "store", "responder station-0", "sms gateway"} <= {
+            f["check"] for f in found["ok"]
+        }
+        assert any("by TLS" in f["what"] for f in found["ok"])
+        receiver = h.receiver.process.pid
+        os.kill(receiver, signal.SIGSTOP)
+        try:
+            code, found = doctor(h.data)
+        finally:
+            os.kill(receiver, signal.SIGCONT)
+        assert code == 1
+        assert [(f["check"], f["what"]) for f in found["fail"]][0] == ("receiver", "it runs and does not answer")
+        h.station.kill()
+        h._stack.remove(h.station)
+        code, found = doctor(h.data)
+        assert code == 1
+        assert {f["check"] for f in found["fail"]} == {"responder station-0", "responder centre-0"}
+        assert all(f["next"] for f in found["fail"] + found["warn"])
 
 
 # ---- systemd

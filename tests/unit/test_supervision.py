@@ -20,7 +20,8 @@ from bongsu.console.metrics import StateCollector
 from bongsu.receiver import certificate_watch, certificates, disk, reasons, systemd
 from bongsu.receiver.backlog import Lasting, Progress
 from bongsu.receiver.canary import EVERY_MS, RENEW_EVERY_MS, Canary
-from bongsu.receiver.clock_watch import STANDS_MS, StepWatch
+from bongsu.receiver.clock import SystemClock
+from bongsu.receiver.clock_watch import STANDS_MS, ClockWatch, StepWatch
 from bongsu.receiver.config import SupervisionConfig
 from bongsu.receiver.own_faults import Standing
 from bongsu.receiver.state import DiskState, Histogram
@@ -108,6 +109,7 @@ def step(d: Desk, ms: int) -> None:
     d.clock._now_ms += ms
 
 
+@pytest.mark.sqlite  # with several receivers the database's clock is the clock
 @pytest.mark.parametrize("ms", [3_600_000, -3_600_000, 2_500], ids=["hour on", "hour back", "2.5 s"])
 def test_a_step_is_a_fault_and_moves_every_stored_deadline(tmp_path: Path, ms: int) -> None:
     with desk(tmp_path, units=2) as d:
@@ -140,6 +142,7 @@ def test_a_step_is_a_fault_and_moves_every_stored_deadline(tmp_path: Path, ms: i
         assert own(d) == set()
 
 
+@pytest.mark.sqlite
 def test_a_step_taken_in_a_failed_transaction_is_taken_in_once_by_the_next(tmp_path: Path) -> None:
     with desk(tmp_path) as d:
         d.event(0, 1)
@@ -162,6 +165,7 @@ def test_a_step_taken_in_a_failed_transaction_is_taken_in_once_by_the_next(tmp_p
         assert own(d) == {"clock_stepped"}
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("ms", [3_600_000, -3_600_000], ids=["on", "back"])
 def test_nobody_falls_silent_because_the_clock_was_stepped(tmp_path: Path, ms: int) -> None:
     """A node goes on with its old server time until it is answered: one heartbeat counts for nothing, the next does."""
@@ -183,6 +187,25 @@ def test_nobody_falls_silent_because_the_clock_was_stepped(tmp_path: Path, ms: i
                     heard_ms += 45_000
             d.pass_time(1_000)
         assert {i.subject for i in d.rows(schema.incident)} == {f"receiver:{d.writer.books.settings.sender}"}
+
+
+def test_a_step_of_this_machine_moves_nothing_where_the_database_has_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a receiver on PostgreSQL does: the fault, and nothing else."""
+    real_ms, offset = SystemClock.now_ms, [0]
+    monkeypatch.setattr(SystemClock, "now_ms", lambda clock: real_ms(clock) + offset[0])
+    with desk(tmp_path) as d:
+        books = d.writer.books
+        at = books.chores.index(books.clock_watch)
+        books.clock_watch = books.chores[at] = ClockWatch(books, sqlite=False)
+        d.event(0, 1)
+        d.end(d.job("responder:station-0"), "retry")
+        before = [(r.next_at_ms, r.lease_until_ms) for r in d.rows(schema.delivery)]
+        offset[0] = 3_600_000
+        d.writer.turn([])
+        assert own(d) == {"clock_stepped"}
+        assert [(r.next_at_ms, r.lease_until_ms) for r in d.rows(schema.delivery)] == before
 
 
 # ---- own faults

@@ -20,8 +20,8 @@ CA_YEARS = 20
 # What nodes ask for: they connect by IP address, and check this name.
 BROKER_NAME = "bongsu-broker"
 _ALWAYS_NAMED = (BROKER_NAME, "localhost", "127.0.0.1")
-# The maker's clock may be ahead of the node's.
-_BACKDATED = dt.timedelta(hours=1)
+# The clock of the machine that makes it may be ahead: of a node's, and of its own once that is set right.
+_BACKDATED = dt.timedelta(days=1)
 
 
 class Pair:
@@ -41,7 +41,7 @@ class Pair:
 
 
 def make_ca(now: dt.datetime) -> Pair:
-    """A new CA, valid from an hour before `now` (aware, UTC) for CA_YEARS."""
+    """A new CA, valid from a day before `now` (aware, UTC) for CA_YEARS."""
     key = ec.generate_private_key(ec.SECP256R1())
     start = now.replace(microsecond=0) - _BACKDATED
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Bongsu CA {secrets.token_hex(4)}")])
