@@ -5,7 +5,7 @@ processes, on a broker.
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from bongsu.receiver.join import join
 from bongsu.receiver.store import open_store, schema
 from bongsu.sim.hostnode import HostNode
 from bongsu.sim.link import LinkProxy
-from tests.broker_parts import Nats, await_true, use_broker
+from tests.broker_parts import Cluster, Nats, await_true, use_broker
 from tests.postgres_parts import Server
 from tests.receiver_parts import DEADLINE_S, SECRET, Child, Desk, Market, ask, make_market
 
@@ -71,8 +71,20 @@ class Ring:
     broker; a station and a phone; nodes in this process.
     """
 
-    def __init__(self, folder: Path, server: Server, *, units: int, count: int, stack: ExitStack) -> None:
-        self.server = server
+    def __init__(
+        self,
+        folder: Path,
+        server: Server,
+        *,
+        units: int,
+        count: int,
+        stack: ExitStack,
+        make_broker: Callable[[Path], Nats | Cluster] = Nats,
+        launch: Sequence[str] = ("-m", "bongsu.cli"),
+        patience_s: int = 20,
+    ) -> None:
+        """`launch`: how receivers are started (Child); `patience_s`: of the nodes with their broker (HostNode)."""
+        self.server, self._launch = server, launch
         secret = folder / "secret"
         secret.write_text(SECRET)
         self.station = self._child(stack, "sim", "station", "--quiet", "--secret-file", secret)
@@ -88,11 +100,12 @@ class Ring:
         for other in self.folders[1:]:
             join(other, settings=first / "receiver.toml", master_key=first / "master.key", ca=first / "ca",
                  now_ms=time.time_ns() // 1_000_000)  # fmt: skip
-        self.broker = stack.enter_context(Nats(folder / "nats"))
-        (self.port,) = self.broker.start(self.market)
+        self.broker = stack.enter_context(make_broker(folder / "nats"))
+        ports = self.broker.start(self.market)
+        self.port = ports[0]
         self.links = [stack.enter_context(LinkProxy("127.0.0.1", server.port)) for _ in range(count)]
         for other, link in zip(self.folders, self.links, strict=True):
-            use_broker(other, [f"mqtt://127.0.0.1:{self.port}"])
+            use_broker(other, [f"mqtt://127.0.0.1:{port}" for port in ports])
             config = other / "receiver.toml"
             config.write_text(config.read_text().replace(f"127.0.0.1:{server.port}/", f"127.0.0.1:{link.port}/"))
         self.store = open_store(self.url)
@@ -106,7 +119,10 @@ class Ring:
             self.receivers.append(self._start(i))
         for receiver in self.receivers:
             receiver.wait_for("receiver.ready")
-        self.nodes = [stack.enter_context(HostNode(b, port=self.port, repeat_s=1.0)) for b in self.market.bundles]
+        self.nodes = [
+            stack.enter_context(HostNode(b, port=ports[i % len(ports)], repeat_s=1.0, patience_s=patience_s))
+            for i, b in enumerate(self.market.bundles)
+        ]
         for node in self.nodes:
             assert node.wait_connected(DEADLINE_S)
 
@@ -116,7 +132,10 @@ class Ring:
         return child
 
     def _start(self, i: int) -> Child:
-        return self._child(self._stack, "--data", self.folders[i], "receiver", "run", "--log-format", "json")
+        words = ("--data", self.folders[i], "receiver", "run", "--log-format", "json")
+        child = Child(*words, launch=self._launch)
+        self._stack.callback(child.stop)
+        return child
 
     def start(self, i: int) -> None:
         """Start a receiver again."""
@@ -172,7 +191,7 @@ class Ring:
 
 
 @contextmanager
-def ring(folder: Path, server: Server, *, units: int = 4, count: int = 2) -> Iterator[Ring]:
-    """Several receivers, set up and taken down."""
+def ring(folder: Path, server: Server, *, units: int = 4, count: int = 2, **more: Any) -> Iterator[Ring]:
+    """Several receivers, set up and taken down; `more`: as Ring takes it."""
     with ExitStack() as stack:
-        yield Ring(folder, server, units=units, count=count, stack=stack)
+        yield Ring(folder, server, units=units, count=count, stack=stack, **more)
