@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from sqlalchemy import Connection, select
 
@@ -272,9 +273,8 @@ class Checker:
 
     def _node_places(self, line: Line, unit: str) -> tuple[NodePlace, ...]:
         found = []
-        for number in range(1, NODES_MAX + 1):
-            column, label_column = slot("node", number), slot("node", number, "_label")
-            if column not in line.has or not line.values[column].strip():
+        for column, label_column in _node_columns(line.has):
+            if not line.values[column].strip():
                 continue
             node = self._node(line, column, unit)
             label = self._label(line, label_column)
@@ -311,6 +311,13 @@ class Checker:
         elif at is None and node in self._known.alarming:
             self._fault(line, column, "node_alarm", f"node {node} has an open alarm; close its incident first")
         return node
+
+
+@lru_cache(maxsize=8)
+def _node_columns(has: frozenset[str]) -> list[tuple[str, str]]:
+    """The node columns of a list, each with that of its label."""
+    every = ((slot("node", n), slot("node", n, "_label")) for n in range(1, NODES_MAX + 1))
+    return [(column, label) for column, label in every if column in has]
 
 
 def _number(typed: str, name: str, now: Person | None, had: list[Person]) -> str:
