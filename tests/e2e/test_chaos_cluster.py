@@ -9,7 +9,7 @@ from tests.chaos_cluster import storm
 from tests.postgres_parts import Server
 
 # In the suite a few blows; every kind falls once in ten. `make chaos` gives more.
-POINTS = int(os.environ.get("BONGSU_CHAOS_KILLS", "40")) // 10
+POINTS = int(os.environ.get("BONGSU_CHAOS_KILLS", "30")) // 10
 SEED = int(os.environ.get("BONGSU_CHAOS_SEED", "3"))
 
 

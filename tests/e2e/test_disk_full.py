@@ -1,0 +1,76 @@
+"""A receiver whose disk is full, broker, log and database alike: no alarm is lost, none is late once there is room."""
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from bongsu.receiver.store import open_store, schema
+from tests import small_disk
+from tests.broker_parts import await_true
+from tests.chaos_cluster import CURE_S, Shop
+from tests.receiver_parts import hall
+from tests.small_disk import SmallDisk
+
+WHY_NOT = small_disk.missing()
+UNITS = 4
+
+
+@pytest.mark.sqlite
+@pytest.mark.chaos
+@pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
+def test_alarms_while_the_disk_is_full_are_each_dispatched_once_when_there_is_room(tmp_path: Path) -> None:
+    with hall(tmp_path / "town", UNITS) as town:
+        assert town.stop_receiver() == 0
+        disk = SmallDisk(town.data, 64)
+        town.launch = disk.launch
+        town.start_receiver()
+        disk.of(town.receiver.process.pid)
+
+        def rows(table: Any) -> list[Any]:
+            store = open_store(f"sqlite:///{disk.database(tmp_path / 'copy')}")
+            try:
+                with store.read() as conn:
+                    return list(conn.execute(select(table)))
+            finally:
+                store.close()
+
+        def waiting() -> list[str]:
+            return [
+                f"{d.id} {d.purpose} to {d.recipient}" for d in rows(schema.delivery) if d.state in ("pending", "sent")
+            ]
+
+        stop = threading.Event()
+        shops = [Shop(node, stop, seed) for seed, node in enumerate(town.nodes)]
+        for shop in shops:
+            shop.start()
+        try:
+            await_true(lambda: all(shop.alarms for shop in shops), "the first alarms")
+            disk.fill()
+            town.receiver.wait_for("store.failed")
+            before = [len(shop.alarms) for shop in shops]
+            time.sleep(1)  # how long it stays full
+            disk.free()
+            cured_s = time.monotonic()
+            await_true(
+                lambda: all(len(s.alarms) > n + 1 for s, n in zip(shops, before, strict=True)),
+                "\n".join(town.receiver.lines[-9:]),
+                CURE_S,
+            )
+        finally:
+            stop.set()
+            for shop in shops:
+                shop.join(30)
+        assert time.monotonic() - cured_s < CURE_S + 5
+        alarms = [len(shop.alarms) for shop in shops]
+        await_true(lambda: rows(schema.delivery) and not waiting(), f"{alarms} alarms: {waiting()}", CURE_S)
+        told = [d for d in rows(schema.delivery) if d.purpose == "alarm" and d.recipient == "responder:station-0"]
+        assert [d.state for d in told] == ["accepted"] * sum(alarms)
+        fires = [i for i in rows(schema.incident) if i.class_ == "fire"]
+        assert {f.subject: f.round for f in fires} == {f"unit:hannae/u-{i}": n for i, n in enumerate(alarms)}
+        got = [r["id"] for r in town.reports() if r["body"]["type"] == "bongsu.fire.alarm"]
+        assert len(got) == len(set(got)) == sum(alarms)
+        assert not any(shop.unreceipted for shop in shops)
