@@ -140,6 +140,8 @@ def test_a_step_is_a_fault_and_moves_every_stored_deadline(tmp_path: Path, ms: i
         assert (watch.steps, watch.last_step_ms) == (1, ms)
         d.pass_time(STANDS_MS + 1_000)
         assert own(d) == set()
+        (key,) = [k for k in d.rows(schema.node_key) if k.state == "old"]
+        assert key.valid_until_ms == now_ms + DAY_MS + ms, "moved once, not at every transaction"
 
 
 @pytest.mark.sqlite
