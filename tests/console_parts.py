@@ -119,7 +119,7 @@ class Client:
         with self.get("/api/stream", stream=True) as answer:
             assert answer.status_code == 200, answer.text
             name = ""
-            for line in answer.iter_lines(chunk_size=1):
+            for line in answer.iter_lines(chunk_size=None):
                 if line.startswith(b"event: "):
                     name = line[7:].decode()
                 elif line.startswith(b"data: "):
