@@ -148,6 +148,8 @@ def test_a_restart_changes_nothing(tmp_path: Path) -> None:
 
 def test_it_goes_on_over_a_step_of_the_clock(tmp_path: Path) -> None:
     with desk(tmp_path) as d:
+        if d.store.engine.dialect.name != "sqlite":
+            pytest.skip("several receivers go by the database's time: a step of one machine's clock shifts nothing")
         begin(d, minutes=2)
         d.event(0, 1)
         for hours in (-1, 2):  # the receiver finds the step, and moves what is stored

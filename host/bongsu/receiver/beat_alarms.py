@@ -14,7 +14,7 @@ from bongsu.receiver import incidents, rows
 from bongsu.receiver.casebook import Signal
 from bongsu.receiver.directory import NodeEntry
 from bongsu.receiver.store import schema
-from bongsu.receiver.telling import Facts
+from bongsu.receiver.telling import BY_BEAT, Facts
 from bongsu_wire import kinds, payload
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ EVENT_WITHIN_MS = 10_000
 # A closed incident whose alarm still stands after so long is a fault: somebody should look, or reset the node.
 CLOSED_STANDS_MS = 600_000
 SOURCE, STILL_IN_ALARM = "heartbeat", "still_in_alarm"
-# In an incident's snapshot: {node: [key epoch, event number, phenomena]} that heartbeats told of.
-BY_BEAT = "heartbeats"
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ A round begins with the texts to contacts, at once. Responders are told at once 
 exercise no longer holds the dispatch back (policy.py): then `release` catches up with what happened meanwhile.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +23,8 @@ Fields = dict[str, Any]
 
 # The site has no responder, and there is nobody to be texted.
 NOBODY_TOLD = "nobody_told"
+# In an incident's snapshot: {node: [key epoch, event number, phenomena]} of alarms that heartbeats told of.
+BY_BEAT = "heartbeats"
 _TOLD_AT_ONCE = ("station", "centre")
 
 
@@ -99,6 +102,30 @@ def alarm(
     if newly:
         _now_verified(book, page, case, facts)
     return None
+
+
+def by_beat(
+    book: Casebook,
+    page: Page,
+    key: tuple[str, str],
+    signal: Signal,
+    snapshot: Callable[[], Fields],
+    facts: Facts,
+    told_by: list[int],
+    *,
+    exercise_id: int | None,
+    texted: bool,
+) -> Outcome:
+    """A node is in alarm, as only its heartbeat says: note it in the incident of `key` (subject, class), and tell.
+    `told_by`: key epoch, event number and phenomena that the heartbeat named, kept with the incident.
+    """
+    done = book.stand(page, *key, signal, snapshot)
+    case = book.cases[key]
+    kept = case.incident.snapshot
+    beats = {**kept.get(BY_BEAT, {}), signal.source: told_by}
+    book.keep(page, case, replace(case.incident, snapshot={**kept, BY_BEAT: beats}))
+    done.fault = alarm(book, page, case, facts, new_round=done.new_round, exercise_id=exercise_id, texted=texted)
+    return done
 
 
 def _begin(

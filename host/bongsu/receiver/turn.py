@@ -5,14 +5,13 @@ here and carried out by the writer afterwards.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, update
 
 from bongsu.receiver import events, incidents, ingest, keys, telling
-from bongsu.receiver.beat_alarms import BY_BEAT
 from bongsu.receiver.books import SECRETS, Books
 from bongsu.receiver.casebook import Case, Outcome, Page, Signal
 from bongsu.receiver.delivery_policy import ESCALATION, RESTORE, SMS, escalates
@@ -275,21 +274,13 @@ class Turn:
     def alarm(
         self, node: NodeEntry, class_: str, names: tuple[str, ...], facts: telling.Facts, by_beat: list[int]
     ) -> None:
-        """A node is in alarm, as its heartbeat says and no event: an incident like any other (for chores). `by_beat`:
-        key epoch, event number and phenomena that it named, kept with the incident.
-        """
+        """A node is in alarm, as its heartbeat says and no event: an incident like any other (for chores)."""
         books = self._books
         snapshot = partial(books.directory.snapshot, node, facts.received_ms)
         signal = Signal(node.id, names, facts.received_ms)
-        done = books.casebook.stand(self._page, node.subject, class_, signal, snapshot)
-        case = books.casebook.cases[node.subject, class_]
-        kept = case.incident.snapshot
-        beats = {**kept.get(BY_BEAT, {}), node.id: by_beat}
-        books.casebook.keep(self._page, case, replace(case.incident, snapshot={**kept, BY_BEAT: beats}))
-        exercise_id = books.exercises.of(node.site_id, node.unit_id)
-        done.fault = telling.alarm(
-            books.casebook, self._page, case, facts,
-            new_round=done.new_round, exercise_id=exercise_id, texted=books.settings.texted,
+        done = telling.by_beat(
+            books.casebook, self._page, (node.subject, class_), signal, snapshot, facts, by_beat,
+            exercise_id=books.exercises.of(node.site_id, node.unit_id), texted=books.settings.texted,
         )  # fmt: skip
         self._say_incident(done)
 
