@@ -176,6 +176,13 @@ def test_a_broker_of_your_own(walk: Walk) -> None:
     assert 'mode = "external"' in walk.printed[-1]
 
 
+def test_backup_and_records(walk: Walk) -> None:
+    walk.follow(_blocks("A receiver of your own")[0])
+    for block in _blocks("Backup and records"):
+        walk.follow(block)
+    assert (walk.folder / "restored" / "receiver.toml").is_file()
+
+
 def test_the_two_commands_are_targets() -> None:
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:^|`)make (\w+)", README, re.MULTILINE))

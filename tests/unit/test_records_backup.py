@@ -10,6 +10,7 @@ from sqlalchemy import insert, select, text, update
 from bongsu.receiver import audit, backup, restore, sealed_file, settle
 from bongsu.receiver.backup import BackupError, check_backup, make_backup
 from bongsu.receiver.config import load
+from bongsu.receiver.identity import identity
 from bongsu.receiver.incidents import AS_OF_BACKUP
 from bongsu.receiver.keys import MASTER_KEY_NAME, KeyFault, MasterKey, load_master, usable_keys
 from bongsu.receiver.restore import RestoreError, Target, restore_backup
@@ -78,7 +79,11 @@ def test_every_row_comes_back_on_either_engine(tmp_path: Path, engine: str, post
         with store.read() as conn:
             master = load_master(tmp_path / "new" / MASTER_KEY_NAME)
             assert len(usable_keys(conn, master, 0)) == 3
+            receivers = len(conn.execute(select(schema.receiver)).all())
             assert not audit.verify(conn, audit.chain_key(master)).faults
+        identity(store, tmp_path / "new", 1)  # as a start does: it is the restored row, and no further one
+        with store.read() as conn:
+            assert len(conn.execute(select(schema.receiver)).all()) == receivers
     finally:
         store.close()
     assert store.is_sqlite == (engine == "sqlite")

@@ -83,6 +83,13 @@ session_idle_s = 1800
 # A file whose text lets other machines read /healthz and /metrics (Authorization: Bearer ...).
 # token_file = "console.token"
 
+# How many days records are kept: alarms with their incidents and messages, and the audit, for a year at least.
+# [retention]
+# alarms_days = 1095
+# faults_days = 365
+# tests_days = 90
+# audit_days = 1825
+
 # The gateway for text messages. Without this section owners are not texted.
 # [sms]
 # url = "https://sms.example/send"

@@ -22,6 +22,7 @@ from bongsu.errors import BongsuError
 from bongsu.receiver import audit, settle
 from bongsu.receiver.backup import Checked, Progress, Unpacker, check_backup, copied_tables, counted_tables
 from bongsu.receiver.config import CONFIG_NAME, load
+from bongsu.receiver.identity import ID_NAME
 from bongsu.receiver.init_data import DATABASE_NAME, _new_beside, _sync_folder, write_private
 from bongsu.receiver.keys import MASTER_KEY_LEN, MASTER_KEY_NAME, MasterKey
 from bongsu.receiver.sealed_file import Opener
@@ -101,7 +102,7 @@ def restore_backup(
             store = raw_store(load(made / CONFIG_NAME).store_url)
             stack.callback(store.close)
             work = _Work(source, opener, checked, target, actor, now_ms, progress)
-            sender, settled = _fill(store, work, MasterKey(raw))
+            sender, settled = _fill(store, work, MasterKey(raw), made)
             store.close()
             kept = _put_in_place(made, folder, lock, now_ms)
         except OSError as err:
@@ -240,7 +241,7 @@ class _Work:
     progress: Progress
 
 
-def _fill(store: Store, work: _Work, master: MasterKey) -> tuple[int, settle.Settled]:
+def _fill(store: Store, work: _Work, master: MasterKey, made: Path) -> tuple[int, settle.Settled]:
     """Everything that happens in the database: one transaction."""
     summary = work.checked.summary
     with _patient_write(store) as conn:
@@ -251,6 +252,8 @@ def _fill(store: Store, work: _Work, master: MasterKey) -> tuple[int, settle.Set
         upgrade(conn)
         _set_counters(conn, work.checked.highest)
         settled = settle.settle(conn, summary.made_ms, work.now_ms, work.target.resend_within_ms)
+        if not store.is_sqlite:
+            write_private(made / ID_NAME, f"{settled.client_id}\n".encode())  # which of several this folder's is
         audit.set_meta(conn, "restored_ms", str(work.now_ms))
         audit.set_meta(conn, "restored_from_ms", str(summary.made_ms))
         detail = f"backup of {summary.made_ms}, {sum(summary.tables.values())} rows"

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from bongsu.receiver import identity
 from bongsu.receiver.incidents import AS_OF_BACKUP, DISPATCHED, FAULT
 from bongsu.receiver.store import schema
 
@@ -27,6 +28,7 @@ class Settled:
     """What was done. `held`: deliveries that a person must decide on; `incidents`: open ones of alarms."""
 
     sender: int = 0
+    client_id: str = field(default="", repr=False)
     retired: list[int] = field(default_factory=list)
     resent: int = 0
     held: list[int] = field(default_factory=list)
@@ -49,17 +51,12 @@ def settle(conn: Connection, made_ms: int, now_ms: int, resend_within_ms: int) -
 
 
 def _receivers(conn: Connection, done: Settled, now_ms: int) -> None:
-    from bongsu.receiver.init_data import new_receiver
-
     table = schema.receiver
-    taken = set(conn.execute(select(table.c.sender)).scalars())
     retiring = update(table).where(table.c.retired_ms.is_(None)).returning(table.c.sender)
     done.retired = sorted(conn.execute(retiring.values(retired_ms=now_ms)).scalars())
-    row = new_receiver(now_ms)
-    while row["sender"] in taken:
-        row = new_receiver(now_ms)
-    conn.execute(insert(table).values(row))
-    done.sender = int(str(row["sender"]))
+    done.client_id = identity.add(conn, now_ms)
+    mine = select(table.c.sender).where(table.c.mqtt_client_id == done.client_id)
+    done.sender = int(conn.execute(mine).scalar_one())
 
 
 def _deliveries(conn: Connection, done: Settled, now_ms: int, resend_within_ms: int) -> None:
