@@ -1,13 +1,18 @@
 """Several receivers on one database: each event once, each delivery by one of them, and what one does all know."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select, text, update
 
+from bongsu.receiver import books
 from bongsu.receiver import desk as acts
-from bongsu.receiver.store import changes, schema
+from bongsu.receiver.cluster import DatabaseClock, LineWatch
+from bongsu.receiver.log import Log
+from bongsu.receiver.store import StoreError, changes, open_store, schema
+from bongsu.receiver.store import postgres as db
 from bongsu.receiver.turn import SILENT
 from bongsu_wire import kinds
 from tests.cluster_parts import Desks, desks
@@ -241,3 +246,61 @@ def test_who_was_away_for_longer_than_changes_are_kept_reads_everything(tmp_path
             assert len(conn.execute(select(schema.change)).all()) <= 2
         b.event(0, 3)
         assert incidents_of(b)[0] == ("unit:hannae/u-0", "open", 2)
+
+
+def test_a_large_registry_is_read_aside_while_alarms_go_on(
+    tmp_path: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(books, "READ_ASIDE", 0)
+    with desks(tmp_path, postgres) as c:
+        a, b = c.desks
+        before = b.writer.books.directory
+        with a.store.write() as conn:
+            conn.execute(update(schema.unit).values(name="renamed"))
+        b.event(0, 1)
+        assert b.writer.books.directory is before and len(b.rows(schema.incident)) == 1  # an alarm waits for nothing
+        with a.store.write() as conn:
+            conn.execute(update(schema.unit).where(schema.unit.c.id == "u-1").values(name="renamed again"))
+            changes.note(conn, "unit", "hannae/u-1")
+        b.writer.turn([b.writer._queue.get(timeout=10)])
+        assert b.writer.books.directory is not before
+        b.event(1, 1)
+        assert b.rows(schema.incident)[1].snapshot["unit"]["name"] == "renamed again"
+
+
+def test_a_statement_that_the_database_does_not_answer_is_given_up(
+    postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db, "SILENCE_S", 0.5)
+    store = open_store(postgres.create())
+    lines = io.StringIO()
+    log = Log("json", lines)
+    watch = LineWatch(store.engine, log)
+    watch.start()
+    try:
+        with store.read() as conn:
+            conn.execute(select(schema.site))
+        postgres.freeze()
+        try:
+            with pytest.raises(StoreError), store.read() as conn:
+                conn.execute(select(schema.site))
+        finally:
+            postgres.thaw()
+        with store.read() as conn:
+            assert conn.execute(select(schema.site)).all() == []
+    finally:
+        watch.close()
+        log.close()
+        store.close()
+    assert "store.silent" in lines.getvalue()
+
+
+def test_the_databases_time_counts(postgres: Server) -> None:
+    store = open_store(postgres.create())
+    clock = DatabaseClock()
+    clock._offset_ms += 3_600_000  # this machine's clock is an hour wrong
+    with store.read() as conn:
+        clock.measure(conn)
+        there = conn.execute(text("SELECT extract(epoch FROM clock_timestamp()) * 1000")).scalar_one()
+    assert abs(clock.now_ms() - float(there)) < 1_000
+    store.close()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from bongsu.receiver.audit import chain_key
 from bongsu.receiver.beat_alarms import BeatAlarms
@@ -38,6 +38,8 @@ _IN_SERVICE = ("active", "old")
 _NOT_REGISTRY = frozenset(("event", "incident", "delivery", "command", "operator", "receiver", "other"))
 _WHOLE = ("all", "node", "unit")
 _AT_ONCE = 300
+# Reading more nodes than this takes longer than an alarm should wait (86,221 take seconds).
+READ_ASIDE = 2_000
 # Source of faults of stored secrets; the receiver's own incident names the responder.
 SECRETS = "secrets"
 
@@ -78,10 +80,13 @@ class Settings:
 
 @dataclass(slots=True)
 class Taken:
-    """What was taken in: incidents that others closed, and all of which something changed."""
+    """What was taken in: incidents that others closed, and all of which something changed. `wants_directory`: the
+    registry is to be read whole, aside.
+    """
 
     closed: set[int] = field(default_factory=set)
     changed: set[int] = field(default_factory=set)
+    wants_directory: bool = False
 
 
 class Books:
@@ -169,13 +174,8 @@ class Books:
             return taken
         self._take_in_incidents(conn, news, taken)
         registry = news.topics.keys() - _NOT_REGISTRY
-        if news.is_all_of(*_WHOLE):
-            self.directory = Directory.load(conn, self._master, self.clock.now_ms())
-            self._watch(conn)
-        elif registry:
-            self.directory.take_in(conn, self._master, self.clock.now_ms(), news)
-            for some in batched(sorted(news.ids("node")), _AT_ONCE):
-                self._watch_some(conn, some)
+        if registry:
+            taken.wants_directory = self._take_in_registry(conn, news)
         if news.topics.keys() & {"command", "all"}:
             self.orders.load(conn)
         if registry or taken.closed:
@@ -183,6 +183,28 @@ class Books:
             for chore in self.chores:
                 chore.load(conn)
         return taken
+
+    def _take_in_registry(self, conn: Connection, news: News) -> bool:
+        """Returns True if the registry must be read whole and is too large to be read while alarms wait."""
+        if not news.is_all_of(*_WHOLE):
+            self.directory.take_in(conn, self._master, self.clock.now_ms(), news)
+            for some in batched(sorted(news.ids("node")), _AT_ONCE):
+                self._watch_some(conn, some)
+            return False
+        if conn.execute(select(func.count()).select_from(schema.node)).scalar_one() > READ_ASIDE:
+            return True
+        self.put_directory(conn, self.load_directory(conn))
+        return False
+
+    def load_directory(self, conn: Connection) -> Directory:
+        """The registry, read whole. Touches nothing of the books: from any thread."""
+        return Directory.load(conn, self._master, self.clock.now_ms())
+
+    def put_directory(self, conn: Connection, directory: Directory) -> None:
+        """From now on this is the registry."""
+        self.directory = directory
+        self._watch(conn)
+        self.look_for_damage()
 
     def _take_in_incidents(self, conn: Connection, news: News, taken: Taken) -> None:
         if news.topics.keys() & {"event", "incident", "delivery", "all"}:
@@ -215,8 +237,9 @@ class Books:
                 self.liveness.forget(node_id)
 
     def reload(self, conn: Connection) -> None:
-        """A transaction failed: what stands in memory may never have been stored."""
-        self.directory = Directory.load(conn, self._master, self.clock.now_ms())
+        """A transaction failed: what stands in memory may never have been stored. Not so the registry, which others
+        write: what changed in it is taken in as ever.
+        """
         self.casebook.load(conn)
         self.outbox.load(conn)
         self.downlink.load(conn)

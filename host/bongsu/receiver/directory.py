@@ -134,7 +134,7 @@ class Directory:
             self._load_few(conn, master)
         units = {(site, unit) for site, _, unit in (name.partition("/") for name in news.ids("unit"))}
         if people := news.ids("contact"):
-            units |= {unit for unit, told in self._people.items() if any(one["id"] in people for one in told)}
+            units |= {unit for unit, told in self._people.items() for one in told if one["id"] in people}
             units |= self._units_of(conn, people)
         for some in batched(sorted(units), _AT_ONCE):
             self._read_units(conn, some)

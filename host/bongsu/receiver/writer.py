@@ -22,6 +22,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingErr
 from bongsu.errors import BongsuError
 from bongsu.receiver.books import Books, Settings
 from bongsu.receiver.clock import Clock
+from bongsu.receiver.directory import Directory
 from bongsu.receiver.jobs import Done, Job
 from bongsu.receiver.keys import MasterKey
 from bongsu.receiver.log import Log, Seldom
@@ -51,6 +52,14 @@ class Wake:
     """Another process committed something ("registry" or "outbox")."""
 
     topic: str
+
+
+@dataclass(slots=True)
+class _Fresh:
+    """The registry, read whole aside, as it was at a position of the changes."""
+
+    directory: Directory
+    position: int
 
 
 @dataclass(slots=True)
@@ -92,6 +101,9 @@ class Writer:
         self._conn = store.engine.connect()
         self._seldom = Seldom()
         self._told_id: int | None = None
+        self._fresh: _Fresh | None = None
+        self._aside: threading.Thread | None = None
+        self._aside_again = False
         self._others_changed: set[int] = set()
         self._held: dict[tuple[str, bytes], Arrived] = {}
         self.take_jobs: Callable[[list[Job]], None] = lambda jobs: None
@@ -213,7 +225,7 @@ class Writer:
     def _attempt(self, arrived: list[Arrived], others: list[Any]) -> None:
         for item in others:
             self._note(item)
-        if self._stale or self._version() != self._data_version:
+        if self._stale or self._fresh is not None or self._version() != self._data_version:
             with self._transaction() as conn:
                 self._keep_up(conn)
         turn = Turn(self.books, self._log)
@@ -235,6 +247,8 @@ class Writer:
                 self.books.liveness.link_down(mono_ms)
         elif type(item) is Wake:
             self._stale = True
+        elif type(item) is _Fresh:
+            self._fresh = item
         elif type(item) is Stop:
             self._stopping = True
         else:
@@ -331,6 +345,8 @@ class Writer:
     def _keep_up(self, conn: Connection) -> None:
         """Take in what another process committed. In a transaction: no commit can slip in behind it."""
         version, alone = self._version(), self._store_of.is_sqlite
+        if self._fresh is not None:
+            self._put_fresh(conn, self._fresh)
         if alone and version == self._data_version:
             self._stale = False
             return
@@ -338,15 +354,42 @@ class Writer:
         if alone and not news:
             news.topics["all"] = None  # somebody who tells nothing of it
         taken = self.books.take_in(conn, news)
+        if taken.wants_directory:
+            self._read_aside()
         for incident_id in sorted(taken.closed):
             self._log.info("incident.closed", incident=incident_id)
         self._others_changed |= taken.changed
         self._position, self._data_version, self._stale = news.last_id, version, False
 
+    def _put_fresh(self, conn: Connection, fresh: _Fresh) -> None:
+        """The registry that was read aside, and what changed in it since."""
+        again, self._fresh, self._aside, self._aside_again = self._aside_again, None, None, False
+        self.books.put_directory(conn, fresh.directory)
+        if self.books.take_in(conn, changes.read(conn, fresh.position)).wants_directory or again:
+            self._read_aside()
+        self._log.info("registry.read", nodes=len(fresh.directory.nodes))
+
+    def _read_aside(self) -> None:
+        """Read the registry in another thread: alarms go on with what is known."""
+        self._aside_again = self._aside is not None
+        if self._aside is None:
+            self._aside = threading.Thread(target=self._read_directory, name="registry", daemon=True)
+            self._aside.start()
+
+    def _read_directory(self) -> None:
+        while not self._stopping:
+            try:
+                with self._store_of.read() as conn:
+                    self.put(_Fresh(position=changes.position(conn), directory=self.books.load_directory(conn)))
+                return
+            except BongsuError as err:
+                self._log.warning("registry.not_read", what=err.message, next=err.next_step)
+                time.sleep(_STORE_PAUSE_S)
+
     def _read_anew(self) -> None:
         with self._reading() as conn:
-            self._data_version, self._position = self._version(), changes.position(conn)
             self.books.reload(conn)
+        self._stale = True
 
     def _hold(self, arrived: list[Arrived]) -> None:
         """Keep events that nobody was told of until the store is back: the broker brings them again, but in its own

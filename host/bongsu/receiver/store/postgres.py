@@ -6,11 +6,13 @@ process, a cut cable) is thrown out by the server after seconds.
 """
 
 import ipaddress
+import select
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, event, text
+from sqlalchemy.exc import DisconnectionError
 
 DRIVER = "postgresql+psycopg"
 # The name of the password's file in a URL's query; never given to the driver.
@@ -22,6 +24,7 @@ CHANNEL = "bongsu_changed"
 LOCK_SQL = f"SELECT pg_advisory_xact_lock({_LOCK})"
 # Transactions take milliseconds. Who is idle inside one for so long has stopped; the others wait no longer than that.
 IDLE_MS = 5_000
+_READ_SQL = "SET LOCAL idle_in_transaction_session_timeout = '10min'"
 LOCK_MS = 8_000
 STATEMENT_MS = 20_000
 CONNECT_S = 4
@@ -100,7 +103,6 @@ def options(url: URL) -> tuple[URL, dict[str, Any]]:
         "connect_args": arguments,
         "pool_size": 2,
         "max_overflow": 20,
-        "pool_pre_ping": True,  # after a restart of the server the first transaction works
         "isolation_level": "READ COMMITTED",
     }
 
@@ -109,8 +111,8 @@ def prepare(engine: Engine, is_reading: Callable[[Connection], bool]) -> None:
     """Every transaction that is not a reading one waits for its turn first; errors say nothing of the rows."""
 
     def on_begin(conn: Connection) -> None:
-        if not is_reading(conn):
-            conn.exec_driver_sql(LOCK_SQL)
+        # Who only reads holds up nobody, and may look at what was read for a while (a city's registry: seconds).
+        conn.exec_driver_sql(_READ_SQL if is_reading(conn) else LOCK_SQL)
 
     def on_error(context: Any) -> None:
         # "DETAIL: Failing row contains (...)" would bring phone numbers into messages and logs.
@@ -122,7 +124,14 @@ def prepare(engine: Engine, is_reading: Callable[[Connection], bool]) -> None:
             if made is not None and made.args:
                 made.args = (f"({type(original).__module__}.{type(original).__name__}) {first}", *made.args[1:])
 
+    def on_checkout(driver: Any, _record: Any, _proxy: Any) -> None:
+        # The server speaks unasked when it ends the line: after its restart the first transaction works all the same.
+        # (A ping would wait for a server that is frozen.)
+        if select.select([driver.fileno()], [], [], 0)[0]:
+            raise DisconnectionError
+
     event.listen(engine, "begin", on_begin)
+    event.listen(engine, "checkout", on_checkout)
     event.listen(engine, "handle_error", on_error)
 
 
