@@ -61,7 +61,8 @@ def list_sites(conn: Connection) -> list[Row]:
     """All sites with the number of their units."""
     units = select(func.count()).where(schema.unit.c.site_id == schema.site.c.id).scalar_subquery().label("units")
     c = schema.site.c
-    return rows_of(conn.execute(select(c.id, c.name, c.kind, c.address, c.tz, c.area, units).order_by(c.id)))
+    policy = c.dispatch_policy, c.unverified_after_s
+    return rows_of(conn.execute(select(c.id, c.name, c.kind, c.address, c.tz, c.area, *policy, units).order_by(c.id)))
 
 
 def edit_site(conn: Connection, site_id: str, typed: dict[str, str], *, actor: str, now_ms: int) -> Changed:
