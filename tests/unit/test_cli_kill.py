@@ -35,7 +35,7 @@ def test_init_is_whole_or_not_there(tmp_path: Path) -> None:
 
 
 def test_import_is_whole_or_not_there(tmp_path: Path) -> None:
-    runs = _runs("import", tmp_path, 3)
+    runs = _runs("import", tmp_path, 1)
     assert len(runs) > 10 and [r["killed"] for r in runs] == [True] * (len(runs) - 1) + [False]
     before, after = [2, 1, 1, 1], [6, 5, 6, 3]
     assert runs[-1]["left"] == after
