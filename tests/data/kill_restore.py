@@ -13,7 +13,8 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from bongsu.receiver import sealed_file
-from bongsu.receiver.backup import check_backup, make_backup
+from bongsu.receiver.backup import make_backup
+from bongsu.receiver.backup_reading import check_backup
 from bongsu.receiver.init_data import init_data
 from bongsu.receiver.keys import MASTER_KEY_NAME, load_master
 from bongsu.receiver.restore import Target, restore_backup

@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import insert, select, text, update
 
 from bongsu.receiver import audit, backup, restore, sealed_file, settle
-from bongsu.receiver.backup import BackupError, check_backup, make_backup
+from bongsu.receiver.backup import BackupError, make_backup
+from bongsu.receiver.backup_reading import check_backup
 from bongsu.receiver.config import load
 from bongsu.receiver.identity import identity
 from bongsu.receiver.incidents import AS_OF_BACKUP

@@ -93,7 +93,7 @@ def verify(
     file: Path, passphrase_file: Path | None, key_file: Path | None, master_file: Path | None, json_wanted: bool
 ) -> None:
     """Read a backup wholly and check it; nothing is restored."""
-    from bongsu.receiver.backup import check_backup, opened_header
+    from bongsu.receiver.backup_reading import check_backup, opened_header
     from bongsu.receiver.keys import load_master
 
     opener = sealing.opener(opened_header(file), passphrase_file, key_file)

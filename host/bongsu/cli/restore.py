@@ -47,7 +47,7 @@ def restore(
     Everything is checked before anything is written. The receiver gets a fresh sender number; open alarms stay open,
     and a fault tells of the restore and of messages that a person must decide on. Stop the old receiver for good first.
     """
-    from bongsu.receiver.backup import opened_header
+    from bongsu.receiver.backup_reading import opened_header
     from bongsu.receiver.restore import Target, restore_backup
 
     header = opened_header(file)

@@ -23,8 +23,8 @@ _PAGE = 200
 # One table: a row is an incident, one of its events, or one of its deliveries ("what").
 COLUMNS = (
     "incident", "what", "id", "at_ms", "class", "subject", "site", "name", "place", "state", "round", "kind",
-    "phenomena", "criterion", "readings", "node", "purpose", "channel", "recipient", "attempts", "accepted_ms", "delivered_ms",
-    "ack_ms", "ack_by", "closed_ms", "closed_by", "disposition", "note",
+    "phenomena", "criterion", "readings", "node", "purpose", "channel", "recipient", "attempts", "accepted_ms",
+    "delivered_ms", "ack_ms", "ack_by", "closed_ms", "closed_by", "disposition", "note",
 )  # fmt: skip
 
 

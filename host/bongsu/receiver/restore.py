@@ -20,7 +20,8 @@ from sqlalchemy import Connection, Table, func, insert, inspect, select, text
 
 from bongsu.errors import BongsuError
 from bongsu.receiver import audit, settle
-from bongsu.receiver.backup import Checked, Progress, Unpacker, check_backup, copied_tables, counted_tables
+from bongsu.receiver.backup import Progress, copied_tables, counted_tables
+from bongsu.receiver.backup_reading import Checked, Unpacker, check_backup
 from bongsu.receiver.config import CONFIG_NAME, load
 from bongsu.receiver.identity import ID_NAME
 from bongsu.receiver.init_data import DATABASE_NAME, _new_beside, _sync_folder, write_private
