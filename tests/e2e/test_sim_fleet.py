@@ -1,6 +1,8 @@
 """A fleet against the real receiver: storms, power cuts, reconnections, misbehaviour; each alarm is one incident."""
 
 import json
+import os
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,8 @@ from typing import Any
 import pytest
 
 from bongsu.receiver.store import schema
-from tests.receiver_parts import Child, Hall, hall
+from tests.broker_parts import Nats
+from tests.receiver_parts import Child, Hall, Market, hall
 
 UNITS = 24
 
@@ -20,7 +23,7 @@ def run_fleet(town: Hall, *options: object) -> dict[str, Any]:
     town.nodes = []
     child = Child("--data", town.data, "sim", "fleet", "--json", *options)
     try:
-        line = child.wait_for('"alarm_receipt_ms"', 60)
+        line = child.wait_for('"alarm_receipt_ms"', 90)
         code = child.process.wait(10)
     finally:
         child.stop()
@@ -78,11 +81,11 @@ def test_a_killed_receiver_costs_no_alarm(tmp_path: Path) -> None:
             town.receiver.wait_for("event.committed")
             town.kill_receiver()
             town.start_receiver()
-            report = json.loads(child.wait_for('"alarm_receipt_ms"', 60))
+            report = json.loads(child.wait_for('"alarm_receipt_ms"', 90))
         finally:
             child.stop()
         alarms = report["events"]["raised"]["alarm"]
-        assert alarms == UNITS and report["events"]["waiting"] == 0
+        assert alarms == UNITS and report["events"]["waiting"] == 0, report
         assert len(log.read_text().splitlines()) == alarms
         assert fires(town) == {f"unit:hannae/u-{i}": 1 for i in range(UNITS)}
 
@@ -98,3 +101,28 @@ def test_nodes_that_misbehave_harm_nobody(tmp_path: Path, kind: str) -> None:
         assert fires(town) == {f"unit:hannae/u-{i}": 1 for i in range(8)}
         refused = {row.reason for row in town.rows(schema.refused_frame)}
         assert bool(refused) == (kind == "garbage")
+
+
+def test_nodes_behind_gateways_are_carried_by_a_login_that_may(tmp_path: Path) -> None:
+    with Nats(tmp_path / "nats") as nats:
+
+        def start(market: Market) -> list[int]:
+            ports = nats.start(market)
+            conf = tmp_path / "nats" / "nats.conf"
+            publish = "publish: { allow: [bongsu.v1.up.*.e, bongsu.v1.up.*.h] }"
+            rights = f"permissions: {{ {publish}, subscribe: {{ allow: [bongsu.v1.down.*] }} }}"
+            text = conf.read_text().replace("users: [", f'users: [\n  {{ user: gw, password: "gw-word", {rights} }}', 1)
+            conf.write_text(text)
+            assert nats.process is not None
+            os.kill(nats.process.pid, signal.SIGHUP)
+            return ports
+
+        with hall(tmp_path / "town", UNITS, external=start) as town:
+            word = tmp_path / "word"
+            word.write_text("gw-word\n")
+            carried = ("--connections", "6", "--gateways", "2", "--gateway-user", "gw", "--gateway-password-file", word)
+            plan = ("--storm", f"{UNITS}@0.2", "--reconnect", "1", "--fire-s", "2", "--seconds", "4")
+            report = run_fleet(town, *carried, *plan)
+            assert report["carriers"] == 6 and report["connections"]["made"] == 12
+            assert report["events"]["receipted"] == {"alarm": UNITS, "restore": UNITS}
+            assert fires(town) == {f"unit:hannae/u-{i}": 1 for i in range(UNITS)}

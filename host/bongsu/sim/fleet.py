@@ -105,7 +105,7 @@ class Fleet:
 
     # ---- its life
 
-    async def run(self, seconds: float | None, drain_s: float = 30.0) -> dict[str, Any]:
+    async def run(self, seconds: float | None, drain_s: float = 60.0) -> dict[str, Any]:
         """Connect, live for `seconds` from then on (None: until `stop`), wait for the last receipts; the report. Raises
         BongsuError if the connections do not come up.
         """
@@ -332,8 +332,12 @@ class Fleet:
 
     def _connect(self, carrier: Carrier) -> None:
         carrier.retry = None
-        if not self._finished and carrier.powered and carrier.dialling is None and carrier.line is None:
-            carrier.dialling = asyncio.create_task(self._dial(carrier))
+        if self._finished or not carrier.powered or carrier.line is not None:
+            return
+        if carrier.dialling is not None:  # the try that has just failed is not put away yet
+            carrier.retry = self._loop.call_later(_SLOT_S, self._connect, carrier)
+            return
+        carrier.dialling = asyncio.create_task(self._dial(carrier))
 
     async def _dial(self, carrier: Carrier) -> None:
         broker = self._broker

@@ -91,6 +91,9 @@ class Line(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
+        if self._over:  # given up while it was being dialled: it must not take the session from its successor
+            transport.abort()
+            return
         self._transport = transport
         sock = transport.get_extra_info("socket")
         if sock is not None:
