@@ -75,7 +75,7 @@ def test_no_alarm_is_lost_over_a_restore(tmp_path: Path) -> None:
         room.nodes[0].restore()
         after = room.nodes[3].alarm()  # receipted, and not in the backup: it was told when it happened
         assert room.nodes[3].wait_receipt(after, DEADLINE_S)
-        _wait(lambda: len(room.reports()) >= 4, "reports of the alarms before")
+        _wait(lambda: len(room.reports()) >= 5, "four alarms and a restore")
         room.kill_receiver()
         waiting = {4: room.nodes[4].alarm(), 5: room.nodes[5].alarm(), 0: room.nodes[0].alarm()}
         _move(room, tmp_path / "new", backup)
