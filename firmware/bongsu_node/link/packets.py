@@ -36,7 +36,7 @@ def _remaining(length: int) -> bytes:
             return bytes(out)
 
 
-def _text(value) -> bytes:
+def _text(value: "str | bytes") -> bytes:
     data = value.encode() if isinstance(value, str) else value
     return struct.pack(">H", len(data)) + data
 
@@ -73,7 +73,7 @@ def puback(packet_id: int) -> bytes:
     return b"\x40\x02" + struct.pack(">H", packet_id)
 
 
-def split_publish(first: int, body: bytes):
+def split_publish(first: int, body: bytes) -> "tuple[str, bytes, int]":
     """(topic, payload, packet id or 0) of a PUBLISH with first byte `first`. Raises ProtocolError."""
     if len(body) < 2:
         raise ProtocolError("short publish")
@@ -116,7 +116,7 @@ class Parser:
         """True if a packet has begun and is not complete."""
         return self._first >= 0
 
-    def feed(self, data: bytes) -> list:
+    def feed(self, data: bytes) -> "list[tuple[int, bytes]]":
         """Take the next bytes of the stream; return the packets that they complete as (first byte, body). Raises
         ProtocolError."""
         packets = []

@@ -5,9 +5,9 @@ A secret is wrapped by AES-256-GCM under the master key; its purpose ("node-key:
 is the associated data, so that a wrapped value moved to another row does not open.
 """
 
+import base64
 import hashlib
 import hmac
-import base64
 import os
 import secrets
 from collections.abc import Collection

@@ -190,10 +190,7 @@ class _Service:
             self._join_others(writer, parts)
             writer.start(edge, relay.take)
             parts.callback(writer.stop)
-            # What was loaded lives as long as the process: the collector need not look through it in mid-alarm.
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(*_GC_THRESHOLDS)
+            _spare_the_collector()
             self._watch = self._watch_over(writer, edge, relay)
             edge.start()
             parts.callback(edge.close)
@@ -206,15 +203,19 @@ class _Service:
                 parts.callback(web.close)
             self._loop(writer)
             self._log.info("receiver.stopping")
+        self._raise_failure(writer)
+        self._log.info("receiver.stopped")
+        return 0
+
+    def _raise_failure(self, writer: Writer) -> None:
+        """Why the writer ended, if it did so by itself."""
         if isinstance(writer.failed, Retired):
             raise ServiceError(
                 f"receiver {self._sender} was retired",
-                f"To begin as a new receiver, remove {config.data_dir / ID_NAME} and start it again.",
+                f"To begin as a new receiver, remove {self._config.data_dir / ID_NAME} and start it again.",
             )
         if writer.failed is not None:
             raise ServiceError(f"the receiver's writer failed: {writer.failed!r}", "Start it again and report this.")
-        self._log.info("receiver.stopped")
-        return 0
 
     def _heard_from_edge(self, writer: Writer) -> Callable[[object], None]:
         """The writer's queue; the first time that the broker hears us is told in the log."""
@@ -348,6 +349,13 @@ def _clock_of(store: Store) -> SystemClock | DatabaseClock:
     with store.read() as conn:
         clock.measure(conn)
     return clock
+
+
+def _spare_the_collector() -> None:
+    """What was loaded lives as long as the process: the collector need not look through it in mid-alarm."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
 
 
 def _control_socket(data_dir: Path, stack: ExitStack) -> socket.socket:
