@@ -33,12 +33,12 @@ def browser() -> Iterator[Browser]:
 def centre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
     """One receiver for the tests that do not break it; each takes a shop of its own."""
     with hall(tmp_path_factory.mktemp("screen") / "hall", 8, console=True) as made:
-        add_people(made.data, kim="operator", lee="operator", guest="viewer")
+        add_people(made.data, desk1="operator", desk2="operator", guest="viewer")
         yield made
 
 
 @contextmanager
-def screen(browser: Browser, made: Hall, name: str = "kim", **more: Any) -> Iterator[Page]:
+def screen(browser: Browser, made: Hall, name: str = "desk1", **more: Any) -> Iterator[Page]:
     """Somebody's screen, logged in and live. Nothing may go wrong in the page's own code."""
     context = browser.new_context(locale="en-GB", **more)
     faults: list[str] = []
@@ -76,7 +76,7 @@ def test_a_wrong_password_is_said(browser: Browser, centre: Hall) -> None:
     page = browser.new_page(locale="en-GB")
     page.goto(f"{address_of(centre)}/")
     page.wait_for_selector("body[data-ready]")
-    page.fill("#name", "lee")
+    page.fill("#name", "desk2")
     page.fill("#password", "not this one")
     page.keyboard.press("Enter")
     expect(page.locator("#problem")).to_have_text("Wrong user or password.")
@@ -116,7 +116,7 @@ def test_acknowledge_and_close_by_keyboard_and_the_sound_ends(browser: Browser, 
     with screen(browser, centre) as page:
         card(page, one).focus()
         page.keyboard.press("a")
-        expect(card(page, one)).to_contain_text("acknowledged by kim")
+        expect(card(page, one)).to_contain_text("acknowledged by desk1")
         expect(card(page, one).locator("[data-act=ack]")).to_have_count(0)
         page.keyboard.press("c")
         dialog = page.locator("#dialog")
@@ -139,7 +139,7 @@ def test_acknowledge_and_close_by_keyboard_and_the_sound_ends(browser: Browser, 
 
 def test_two_operators_a_stale_acknowledgement_says_what_happened_since(browser: Browser, centre: Hall) -> None:
     one = alarm(centre, 2)
-    with screen(browser, centre) as first, screen(browser, centre, "lee") as second:
+    with screen(browser, centre) as first, screen(browser, centre, "desk2") as second:
 
         def meanwhile(route: Any) -> None:
             """The second signal comes after the first one's click, and before it arrives."""
@@ -155,7 +155,7 @@ def test_two_operators_a_stale_acknowledgement_says_what_happened_since(browser:
         expect(card(second, one)).to_contain_text("not acknowledged")
         first.click("[data-act=again]")
         for page in (first, second):
-            expect(card(page, one)).to_contain_text("acknowledged by kim")
+            expect(card(page, one)).to_contain_text("acknowledged by desk1")
 
 
 def test_names_from_outside_are_only_ever_text(browser: Browser, centre: Hall) -> None:
@@ -234,7 +234,7 @@ def test_a_wrong_clock_of_this_computer_is_said_and_not_used(browser: Browser, c
 
 def test_killed_receiver_is_not_live_within_5_s_and_back_by_itself(browser: Browser, tmp_path: Path) -> None:
     with hall(tmp_path / "hall", 2, console=True) as made:
-        add_people(made.data, kim="operator")
+        add_people(made.data, desk1="operator")
         with screen(browser, made) as page:
             one = alarm(made, 0)
             expect(card(page, one)).to_be_visible()
@@ -258,7 +258,7 @@ def test_killed_receiver_is_not_live_within_5_s_and_back_by_itself(browser: Brow
 def test_frozen_and_killed_web_process(browser: Browser, tmp_path: Path) -> None:
     """A page that hears nothing does not wait for the connection to break."""
     with hall(tmp_path / "hall", 1, console=True) as made:
-        add_people(made.data, kim="operator")
+        add_people(made.data, desk1="operator")
         with screen(browser, made) as page:
             receiver = psutil.Process(made.receiver.process.pid)
             web = next(p for p in receiver.children() if "bongsu.console" in p.cmdline())
@@ -272,7 +272,7 @@ def test_frozen_and_killed_web_process(browser: Browser, tmp_path: Path) -> None
 
 def test_a_receiver_whose_broker_is_away_says_so_and_acts_still_work(browser: Browser, tmp_path: Path) -> None:
     with hall(tmp_path / "hall", 1, console=True) as made:
-        add_people(made.data, kim="operator")
+        add_people(made.data, desk1="operator")
         with screen(browser, made) as page:
             one = alarm(made, 0)
             expect(card(page, one)).to_be_visible()
@@ -283,7 +283,7 @@ def test_a_receiver_whose_broker_is_away_says_so_and_acts_still_work(browser: Br
                 page.wait_for_selector("body[data-live=trouble]", timeout=40_000)
                 expect(page.locator("#not-live")).to_contain_text("The receiver is in trouble")
                 card(page, one).locator("[data-act=ack]").click()
-                expect(card(page, one)).to_contain_text("acknowledged by kim")
+                expect(card(page, one)).to_contain_text("acknowledged by desk1")
             finally:
                 try:
                     os.kill(broker.pid, signal.SIGCONT)
@@ -293,7 +293,7 @@ def test_a_receiver_whose_broker_is_away_says_so_and_acts_still_work(browser: Br
 
 
 def test_logging_out_ends_the_page(browser: Browser, centre: Hall) -> None:
-    with screen(browser, centre, "lee") as page:
+    with screen(browser, centre, "desk2") as page:
         page.click("#logout")
         page.wait_for_url("**/login")
         page.goto(f"{address_of(centre)}/")

@@ -32,7 +32,7 @@ UNITS = 6
 def centre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
     """One receiver for all tests of this file that do not break it; each takes a shop of its own."""
     with hall(tmp_path_factory.mktemp("console") / "hall", UNITS, console=True) as made:
-        add_people(made.data, kim="operator", lee="operator", guest="viewer", boss="admin", gone="operator")
+        add_people(made.data, desk1="operator", desk2="operator", guest="viewer", boss="admin", gone="operator")
         yield made
 
 
@@ -98,7 +98,7 @@ def test_wrong_password_unknown_name_and_shut_out_person_are_one_and_the_same(ce
     change(centre.data, lambda conn: operators.set_disabled(conn, name="gone", disabled=True, actor="t", now_ms=2))
     took: dict[str, float] = {}
     answers = set()
-    for name, password in (("kim", "wrong password"), ("nobody-of-this-name", PASSWORD), ("gone", PASSWORD)):
+    for name, password in (("desk1", "wrong password"), ("nobody-of-this-name", PASSWORD), ("gone", PASSWORD)):
         client = Client(address)
         start_s = time.monotonic()
         answer = client.login(name, password)
@@ -117,7 +117,7 @@ def test_guessing_is_stopped_and_others_get_in_meanwhile(centre: Hall, address: 
     assert codes == [403] * PAIR_TRIES + [429]
     right = client.login("boss")
     assert right.status_code == 429 and int(right.headers["retry-after"]) > 0, "not even the right one, for a while"
-    assert client.login("lee").ok
+    assert client.login("desk2").ok
     client.close()
     log = "\n".join(centre.receiver.lines)
     assert "wrong password" not in log and PASSWORD not in log
@@ -138,11 +138,11 @@ def test_the_cookie_and_that_a_login_makes_a_new_one(centre: Hall, address: str)
     planted = "A" * 43
     name = f"bongsu-{address.rpartition(':')[2]}"
     client.http.cookies.set(name, planted, domain="127.0.0.1", path="/")
-    assert client.login("kim").ok
+    assert client.login("desk1").ok
     tokens = [c.value for c in client.http.cookies if c.name == name]
     assert planted not in tokens and len(tokens[-1] or "") >= 43
     form = client.get("/api/login").json()
-    answer = client.post("/api/login", {"name": "kim", "password": PASSWORD}, token=form["token"])
+    answer = client.post("/api/login", {"name": "desk1", "password": PASSWORD}, token=form["token"])
     made = answer.headers["set-cookie"]
     assert "HttpOnly" in made and "SameSite=strict" in made and "Path=/" in made
     dump = str(change(centre.data, lambda conn: list(conn.execute(select(schema.console_session)))))
@@ -151,7 +151,7 @@ def test_the_cookie_and_that_a_login_makes_a_new_one(centre: Hall, address: str)
 
 
 def test_logging_out_ends_the_session_for_good(client: Client) -> None:
-    assert client.login("kim").ok
+    assert client.login("desk1").ok
     cookies = client.http.cookies.copy()
     assert client.post("/api/logout", {}).ok
     client.http.cookies.update(cookies)
@@ -183,7 +183,7 @@ def test_a_post_needs_its_pages_token_and_its_own_origin(centre: Hall, address: 
     one = alarm(centre, 0)
     seen = {"seen": change(centre.data, lambda conn: conn.execute(select(schema.incident.c.last_event_id).where(schema.incident.c.id == one)).scalar_one())}  # fmt: skip  # noqa: E501
     path = f"/api/incidents/{one}/ack"
-    with logged_in(address, "kim") as client:
+    with logged_in(address, "desk1") as client:
         assert client.post(path, seen, token="").status_code == 403
         assert client.post(path, seen, token="0" * 64).status_code == 403
         assert client.post(path, seen, origin="https://evil.example").status_code == 403
@@ -196,13 +196,13 @@ def test_a_post_needs_its_pages_token_and_its_own_origin(centre: Hall, address: 
         assert client.post(path, seen, origin=address).ok
     # Nor can it log somebody in as somebody else (then they would act in another's name).
     client = Client(address)
-    answer = client.post("/api/login", {"name": "kim", "password": PASSWORD}, token="0" * 64)
+    answer = client.post("/api/login", {"name": "desk1", "password": PASSWORD}, token="0" * 64)
     assert answer.status_code == 403
     client.close()
 
 
 def test_what_is_not_a_request_is_refused_and_not_a_fault(centre: Hall, address: str) -> None:
-    with logged_in(address, "kim") as client:
+    with logged_in(address, "desk1") as client:
         path = "/api/incidents/1/close"
         whole = {"seen": 1, "disposition": "fire"}
         bad: list[Any] = [
@@ -244,18 +244,18 @@ def test_a_viewer_sees_and_does_nothing(centre: Hall, address: str) -> None:
 
 def test_a_number_is_masked_until_asked_for_and_then_audited(centre: Hall, address: str) -> None:
     one = alarm(centre, 2)
-    with logged_in(address, "kim") as client:
+    with logged_in(address, "desk1") as client:
         assert "12340002" not in client.get(f"/api/incidents/{one}").text.replace("-", "")
         assert client.post(f"/api/incidents/{one}/phone", {"contact": "owner-3"}).status_code == 404, "of another shop"
         shown = client.post(f"/api/incidents/{one}/phone", {"contact": "owner-2"}).json()
     assert shown == {"phone": "+821012340002"}
-    assert ("kim", "phone.unmasked") in audited(centre.data)
+    assert ("desk1", "phone.unmasked") in audited(centre.data)
     assert "12340002" not in "\n".join(centre.receiver.lines)
 
 
 def test_two_operators_at_once_the_second_hears_what_happened(centre: Hall, address: str) -> None:
     one = alarm(centre, 3)
-    with logged_in(address, "kim") as first, logged_in(address, "lee") as second:
+    with logged_in(address, "desk1") as first, logged_in(address, "desk2") as second:
         seen = first.get(f"/api/incidents/{one}").json()["last_event"]
         number = centre.nodes[3].alarm()  # a second signal comes in between
         assert centre.nodes[3].wait_receipt(number, DEADLINE_S)
@@ -272,15 +272,15 @@ def test_two_operators_at_once_the_second_hears_what_happened(centre: Hall, addr
         again = first.post(f"/api/incidents/{one}/close", {**closing, "still_standing": True})
         assert (again.status_code, again.json()["error"]) == (409, "not_possible")
         row = next(r for r in first.get("/api/history").json()["incidents"] if r["id"] == one)
-    assert (row["closed_by"], row["disposition"], row["note"]) == ("lee", "cooking", "<b>grill</b>")
-    assert ("kim", "incident.ack") in audited(centre.data) and ("lee", "incident.close") in audited(centre.data)
+    assert (row["closed_by"], row["disposition"], row["note"]) == ("desk2", "cooking", "<b>grill</b>")
+    assert ("desk1", "incident.ack") in audited(centre.data) and ("desk2", "incident.close") in audited(centre.data)
 
 
 def test_what_a_command_does_is_shown_too(centre: Hall, address: str) -> None:
     from bongsu.receiver import desk
 
     one = alarm(centre, 4)
-    with logged_in(address, "kim") as client:
+    with logged_in(address, "desk1") as client:
         stream = client.events()
         seen = next(i for i in next(stream)[1]["incidents"] if i["id"] == one)["last_event"]
         change(centre.data, lambda conn: desk.acknowledge(conn, one, seen_event_id=seen, by="cli", now_ms=1))
@@ -294,11 +294,11 @@ def test_what_a_command_does_is_shown_too(centre: Hall, address: str) -> None:
 
 def test_a_hundred_pages_are_told_within_a_second_and_memory_stays(centre: Hall, address: str) -> None:
     web = psutil.Process(_web_pid(centre))
-    with logged_in(address, "kim") as a, logged_in(address, "lee") as b, logged_in(address, "guest") as c:
+    with logged_in(address, "desk1") as a, logged_in(address, "desk2") as b, logged_in(address, "guest") as c:
         people = [a, b, c]
         for _ in range(3):
             extra = Client(address)
-            assert extra.login("kim").ok
+            assert extra.login("desk1").ok
             people.append(extra)
         before = web.memory_info().rss
         seen: list[int] = []
@@ -335,8 +335,8 @@ def test_a_page_that_reads_nothing_is_let_go(tmp_path: Path) -> None:
     """Its connection may hang; what is kept for it is bounded, and others go on."""
     with hall(tmp_path / "hall", 1, console=True) as made:
         address = address_of(made)
-        add_people(made.data, kim="operator")
-        with logged_in(address, "kim") as client:
+        add_people(made.data, desk1="operator")
+        with logged_in(address, "desk1") as client:
             host, port = address.removeprefix("http://").split(":")
             cookie = "; ".join(f"{c.name}={c.value}" for c in client.http.cookies)
             with socket.socket() as deaf:
@@ -355,8 +355,8 @@ def test_a_page_that_reads_nothing_is_let_go(tmp_path: Path) -> None:
 def test_the_web_process_comes_back_and_alarms_do_not_wait_for_it(tmp_path: Path) -> None:
     with hall(tmp_path / "hall", 3, console=True) as made:
         address = address_of(made)
-        add_people(made.data, kim="operator")
-        with logged_in(address, "kim") as client:
+        add_people(made.data, desk1="operator")
+        with logged_in(address, "desk1") as client:
             pid = _web_pid(made)
             assert os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(os.PRIO_PROCESS, made.receiver.process.pid)
             os.kill(pid, signal.SIGSTOP)  # frozen: the feed fills
@@ -385,10 +385,10 @@ def test_off_loopback_it_is_served_by_https_with_the_receivers_certificate(tmp_p
         made.start_receiver()
         address = address_of(made)
         assert address.startswith("https://")
-        add_people(made.data, kim="operator")
+        add_people(made.data, desk1="operator")
         ca = str(made.data / "ca" / "ca.crt")
-        with logged_in(address, "kim", verify=ca) as client:
-            assert client.get("/api/me").json()["name"] == "kim"
+        with logged_in(address, "desk1", verify=ca) as client:
+            assert client.get("/api/me").json()["name"] == "desk1"
             (session,) = [
                 c for c in client.http.cookies if c.name.startswith("__Host-bongsu-") and "form" not in c.name
             ]

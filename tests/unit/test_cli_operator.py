@@ -40,37 +40,37 @@ def test_add_list_password_disable_enable(data: Path, tmp_path: Path) -> None:
     made = run(
         data, "add", "Kim", "--full-name", "관제 1", "--role", "viewer", "--password-file", str(secret), "--json"
     )
-    assert json.loads(made.stdout) == {"name": "kim", "role": "viewer"}, made.stderr
-    assert operators.is_right(stored(data, "kim")["password_hash"], WORDS)
-    again = run(data, "add", "kim", "--password-file", str(secret))
+    assert json.loads(made.stdout) == {"name": "desk1", "role": "viewer"}, made.stderr
+    assert operators.is_right(stored(data, "desk1")["password_hash"], WORDS)
+    again = run(data, "add", "desk1", "--password-file", str(secret))
     assert again.returncode == 1 and "there already" in again.stderr
     secret.write_text("another long one\n")
-    assert run(data, "password", "kim", "--password-file", str(secret)).returncode == 0
-    assert operators.is_right(stored(data, "kim")["password_hash"], "another long one")
-    assert run(data, "disable", "kim").returncode == 0
+    assert run(data, "password", "desk1", "--password-file", str(secret)).returncode == 0
+    assert operators.is_right(stored(data, "desk1")["password_hash"], "another long one")
+    assert run(data, "disable", "desk1").returncode == 0
     (row,) = json.loads(run(data, "list", "--json").stdout)
     assert row["state"] == "disabled" and "password_hash" not in row
-    assert run(data, "enable", "kim").returncode == 0
-    assert stored(data, "kim")["disabled_ms"] is None
+    assert run(data, "enable", "desk1").returncode == 0
+    assert stored(data, "desk1")["disabled_ms"] is None
     assert run(data, "disable", "nobody").returncode == 1
 
 
 def test_a_short_password_is_refused_and_nothing_is_kept(data: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("short\n")
-    answer = run(data, "add", "kim", "--password-file", str(secret))
+    answer = run(data, "add", "desk1", "--password-file", str(secret))
     assert answer.returncode == 2 and "fewer than 10" in answer.stderr and "short" not in answer.stderr
-    assert stored(data, "kim") is None
+    assert stored(data, "desk1") is None
 
 
 def test_nobody_to_ask_and_no_file(data: Path) -> None:
-    answer = run(data, "add", "kim")
+    answer = run(data, "add", "desk1")
     assert answer.returncode == 1 and "--password-file" in answer.stderr
 
 
 def test_the_password_is_asked_for_twice_and_not_shown(data: Path) -> None:
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "bongsu.cli", "--data", str(data), "operator", "add", "kim"]
+    command = [sys.executable, "-m", "bongsu.cli", "--data", str(data), "operator", "add", "desk1"]
     child = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
     os.close(theirs)
     shown = b""
@@ -85,4 +85,4 @@ def test_the_password_is_asked_for_twice_and_not_shown(data: Path) -> None:
         child.kill()
         child.wait()
     assert WORDS.encode() not in shown
-    assert operators.is_right(stored(data, "kim")["password_hash"], WORDS)
+    assert operators.is_right(stored(data, "desk1")["password_hash"], WORDS)

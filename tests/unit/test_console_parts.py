@@ -31,21 +31,21 @@ IDLE_S, LENGTH_S = 600, 3600
 
 def test_a_few_tries_then_a_wait_and_then_again() -> None:
     limits = Limits()
-    assert [limits.attempt("kim", "a", float(i)) for i in range(PAIR_TRIES)] == [0.0] * PAIR_TRIES
-    assert limits.attempt("kim", "a", 10.0) == pytest.approx(WINDOW_S - 10)
-    assert limits.attempt("lee", "a", 10.0) == 0.0, "others log in from there meanwhile"
-    assert limits.attempt("kim", "b", 10.0) == 0.0, "and this person from elsewhere"
-    assert limits.attempt("kim", "a", WINDOW_S + 0.1) == 0.0
+    assert [limits.attempt("desk1", "a", float(i)) for i in range(PAIR_TRIES)] == [0.0] * PAIR_TRIES
+    assert limits.attempt("desk1", "a", 10.0) == pytest.approx(WINDOW_S - 10)
+    assert limits.attempt("desk2", "a", 10.0) == 0.0, "others log in from there meanwhile"
+    assert limits.attempt("desk1", "b", 10.0) == 0.0, "and this person from elsewhere"
+    assert limits.attempt("desk1", "a", WINDOW_S + 0.1) == 0.0
 
 
 def test_many_addresses_do_not_help_and_being_right_counts_nothing() -> None:
     limits = Limits()
-    waits = [limits.attempt("kim", f"address-{i}", 0.0) for i in range(NAME_TRIES + 1)]
+    waits = [limits.attempt("desk1", f"address-{i}", 0.0) for i in range(NAME_TRIES + 1)]
     assert waits[:-1] == [0.0] * NAME_TRIES and waits[-1] > 0
     limits = Limits()
     for _ in range(10 * NAME_TRIES):
-        assert limits.attempt("kim", "a", 0.0) == 0.0
-        limits.succeeded("kim", "a")
+        assert limits.attempt("desk1", "a", 0.0) == 0.0
+        limits.succeeded("desk1", "a")
 
 
 def test_a_flood_of_names_takes_bounded_memory() -> None:
@@ -73,7 +73,7 @@ def test_passwords() -> None:
 def one(tmp_path: Path) -> Any:
     with desk(tmp_path) as made:
         with made.store.write() as conn:
-            _add(conn, "kim", 1000)
+            _add(conn, "desk1", 1000)
         yield made
 
 
@@ -92,7 +92,7 @@ def _add(conn: Any, name: str, now_ms: int) -> None:
 
 def _begin(made: Desk, now_ms: int) -> str:
     with made.store.write() as conn:
-        return sessions.begin(conn, "kim", now_ms=now_ms, length_s=LENGTH_S, idle_s=IDLE_S)
+        return sessions.begin(conn, "desk1", now_ms=now_ms, length_s=LENGTH_S, idle_s=IDLE_S)
 
 
 def _good(made: Desk, token: str, now_ms: int) -> bool:
@@ -120,13 +120,13 @@ def test_a_session_ends_with_the_password_and_with_being_shut_out(one: Desk, act
     token = _begin(one, 2000)
     with one.store.write() as conn:
         if act == "password":
-            operators.set_password(conn, name="kim", password_hash=password_hash(), actor="t", now_ms=3000)
+            operators.set_password(conn, name="desk1", password_hash=password_hash(), actor="t", now_ms=3000)
         else:
-            operators.set_disabled(conn, name="kim", disabled=True, actor="t", now_ms=3000)
+            operators.set_disabled(conn, name="desk1", disabled=True, actor="t", now_ms=3000)
     assert not _good(one, token, 3000)
     if act == "disable":
         with one.store.write() as conn:
-            operators.set_disabled(conn, name="kim", disabled=False, actor="t", now_ms=4000)
+            operators.set_disabled(conn, name="desk1", disabled=False, actor="t", now_ms=4000)
         assert not _good(one, token, 4000), "an old session does not come back"
 
 
@@ -276,7 +276,7 @@ def test_only_what_changed_is_read_again_and_a_closed_incident_goes(one: Desk) -
 
     def close() -> None:
         with one.store.write() as conn:
-            acts.close(conn, 1, disposition="dust", note="", by="kim", now_ms=1, seen_event_id=1, still_standing=True)
+            acts.close(conn, 1, disposition="dust", note="", by="desk1", now_ms=1, seen_event_id=1, still_standing=True)
 
     _run(
         board,
