@@ -52,6 +52,12 @@ def bongsu_process(*args: object, **more: object) -> "subprocess.Popen[str]":
     )
 
 
+def on_this_engine(folder: Path) -> list[str]:
+    """Options of `bongsu init` by which the folder's store is of this run's engine, the one of `new_store(folder)`."""
+    url = postgres_parts.store_url(folder)
+    return [] if url.startswith("sqlite") else ["--database", url]
+
+
 @contextmanager
 def new_store(folder: Path) -> Iterator[Store]:
     """A migrated store in `folder`."""

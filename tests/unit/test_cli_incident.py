@@ -16,7 +16,7 @@ from sqlalchemy import insert, select, update
 from bongsu.receiver import desk, incidents, registry
 from bongsu.receiver.registry import RegistryError
 from bongsu.receiver.store import Store, schema
-from tests.registry_parts import NODE, NOW_MS, bongsu, fill, new_store, open_incident
+from tests.registry_parts import NODE, NOW_MS, bongsu, fill, new_store, on_this_engine, open_incident
 
 SEEN = ("--seen", 7, "--still-standing")
 
@@ -24,7 +24,7 @@ SEEN = ("--seen", 7, "--still-standing")
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     folder = tmp_path / "data"
-    assert bongsu("init", "--data", folder).code == 0
+    assert bongsu("init", "--data", folder, *on_this_engine(folder)).code == 0
     return folder
 
 
@@ -167,6 +167,7 @@ def test_a_report_under_way_keeps_the_state_that_it_ends_in(store: Store, data: 
     assert done.code == 0 and "cancelled" not in done.out
 
 
+@pytest.mark.sqlite
 def test_decisions_are_audited_and_wake_the_receiver(store: Store, data: Path) -> None:
     incident_id = open_incident(store)
     closing = ("incident", "close", incident_id, *SEEN, "--disposition", "fire", "--data", data)

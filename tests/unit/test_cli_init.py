@@ -19,6 +19,7 @@ from tests.registry_parts import NOW_MS, bongsu, new_store
 NOW = dt.datetime.fromtimestamp(NOW_MS / 1000, dt.UTC)
 
 
+@pytest.mark.sqlite
 def test_makes_a_whole_folder_with_tight_rights(tmp_path: Path) -> None:
     old = os.umask(0)
     try:

@@ -19,6 +19,9 @@ from bongsu.receiver.keys import load_master, usable_keys
 from bongsu.receiver.store import engine
 from tests.registry_parts import NODE, NOW_MS, Ran, bongsu, bongsu_process, fill, new_store, open_incident
 
+# These look into the SQLite file itself: what they are about is the command, not the engine.
+pytestmark = pytest.mark.sqlite
+
 SHOPS = Path(__file__).parents[1] / "data" / "shops"
 
 
