@@ -13,7 +13,7 @@ from bongsu.cli.context import Installation, data_option, json_option, now_ms, p
 from bongsu.errors import BongsuError, UsageFault
 
 if TYPE_CHECKING:
-    from bongsu.sim.fleet import Broker
+    from bongsu.sim.fleet_carrier import Broker
     from bongsu.sim.fleet_plan import Plan
     from bongsu.sim.fleet_roll import Login, Member
 
@@ -92,7 +92,7 @@ def _members(installation: Installation, options: dict[str, Any]) -> "tuple[list
 
 
 def _addressed(broker: "Broker", named: tuple[str, ...]) -> "Broker":
-    from bongsu.sim.fleet import Broker
+    from bongsu.sim.fleet_carrier import Broker
 
     addresses = []
     for text in named:

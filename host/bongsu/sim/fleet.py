@@ -8,12 +8,11 @@ what the firmware does: back-off with jitter, which an alarm cuts short once.
 import asyncio
 import contextlib
 import random
-import ssl
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from bongsu.errors import BongsuError
+from bongsu.sim.fleet_carrier import Broker, Carrier
 from bongsu.sim.fleet_line import Line
 from bongsu.sim.fleet_node import HEARTBEAT_MS, Entry, FleetNode, Heard
 from bongsu.sim.fleet_plan import Cut, Fires, Plan, Storm
@@ -30,40 +29,6 @@ _STABLE_S = 20.0
 _GONE_WITHIN_S = 1.0
 _READY_S = 120.0
 _SHOW_EVERY_S = 5.0
-
-
-@dataclass(frozen=True)
-class Broker:
-    """`addresses`: (host, port), tried in turn; `tls`: None for a plain connection; `name`: that its certificate must
-    bear.
-    """
-
-    addresses: tuple[tuple[str, int], ...]
-    tls: ssl.SSLContext | None = None
-    name: str | None = None
-
-
-@dataclass
-class Carrier:
-    """A connection to be held. `hello`: client id, user, password (secret)."""
-
-    hello: tuple[str, str, str] = field(repr=False)
-    nodes: list[FleetNode]
-    gateway: bool = False
-    line: Line | None = None
-    powered: bool = True
-    down_s: float | None = None
-    tries: int = 0
-    up_s: float = 0.0
-    backoff: Backoff = field(default_factory=Backoff)
-    retry: asyncio.TimerHandle | None = None
-    dialling: asyncio.Task[None] | None = None
-    by_topic: dict[bytes, FleetNode] = field(default_factory=dict)
-
-    @property
-    def up(self) -> bool:
-        """Can frames go out?"""
-        return self.line is not None and self.line.up
 
 
 class Fleet:
@@ -297,8 +262,7 @@ class Fleet:
 
     def _power_off(self, carrier: Carrier) -> None:
         """Not a word any more: the broker finds out by itself, or when the node comes back."""
-        carrier.powered = False
-        carrier.down_s = self._loop.time()
+        carrier.powered, carrier.down_s = False, self._loop.time()
         if carrier.retry is not None:
             carrier.retry.cancel()
             carrier.retry = None
@@ -308,16 +272,14 @@ class Fleet:
 
     def _power_on(self, carrier: Carrier) -> None:
         now_s = self._loop.time()
-        carrier.powered = True
-        carrier.down_s = now_s
+        carrier.powered, carrier.down_s = True, now_s
         carrier.backoff, carrier.up_s = Backoff(), 0.0
         if carrier.dialling is not None:
             carrier.dialling.cancel()
-            carrier.dialling = None
         if carrier.line is not None:
             self._by_line.pop(carrier.line, None)
             carrier.line.end("power cut")
-            carrier.line = None
+        carrier.dialling = carrier.line = None
         for node in carrier.nodes:
             node.boot(now_s * 1000)
         self._connect(carrier)
@@ -430,19 +392,11 @@ class Fleet:
             await asyncio.sleep(1)
             now_s = self._loop.time()
             for line in list(self._by_line):
-                why = line.overdue(now_s)
-                if why is not None:
+                if (why := line.overdue(now_s)) is not None:
                     line.end(why)
 
     async def _show(self) -> None:
-        before = (0, 0)
         while True:
             await asyncio.sleep(_SHOW_EVERY_S)
-            t = self.tally
-            rates = [(now - then) / _SHOW_EVERY_S for now, then in zip((t.beats, t.answered), before, strict=True)]
-            before = (t.beats, t.answered)
-            self._say(
-                f"t={self._loop.time() - self._begun_s:.0f}s up={self._up}/{len(self._carriers)} "
-                f"beats={rates[0]:.0f}/s answered={rates[1]:.0f}/s alarms={t.raised[kinds.ALARM]} "
-                f"receipted={t.receipted[kinds.ALARM]} waiting={t.waiting()}"
-            )
+            up = f"up={self._up}/{len(self._carriers)}"
+            self._say(f"t={self._loop.time() - self._begun_s:.0f}s {up} {self.tally.line(_SHOW_EVERY_S)}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bongsu.errors import BongsuError
 from bongsu.install.bundle import Bundle
 from bongsu.receiver.certificates import BROKER_NAME
-from bongsu.sim.fleet import Broker, Carrier
+from bongsu.sim.fleet_carrier import Broker, Carrier
 from bongsu.sim.fleet_node import FleetNode
 
 if TYPE_CHECKING:

@@ -48,16 +48,22 @@ class Tally:
     refused: int = 0
     commands: int = 0
     misbehaved: Counter[str] = field(default_factory=Counter)
+    _shown: tuple[int, int] = (0, 0)
     started_s: float = field(default_factory=time.monotonic)
     started_cpu_s: float = field(default_factory=cpu_s)
-
-    def events_receipted(self) -> int:
-        """Of all kinds."""
-        return self.receipted.total()
 
     def waiting(self) -> int:
         """Events that have no receipt yet."""
         return self.raised.total() - self.receipted.total()
+
+    def line(self, seconds: float) -> str:
+        """One line of what came in the `seconds` since the last line."""
+        beats, answered = self.beats - self._shown[0], self.answered - self._shown[1]
+        self._shown = (self.beats, self.answered)
+        return (
+            f"beats={beats / seconds:.0f}/s answered={answered / seconds:.0f}/s alarms={self.raised[kinds.ALARM]} "
+            f"receipted={self.receipted[kinds.ALARM]} waiting={self.waiting()}"
+        )
 
     def report(self) -> dict[str, Any]:
         """The figures so far."""
