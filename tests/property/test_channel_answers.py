@@ -61,7 +61,7 @@ class _Answers:
     def __init__(self, body):
         self.body = body
 
-    async def request(self, method, url, headers, body=b""):
+    async def request(self, method, url, headers, body=b"", *, once=False):
         return Response(200, self.body)
 
 

@@ -38,7 +38,7 @@ def test_add_list_password_disable_enable(data: Path, tmp_path: Path) -> None:
     empty = run(data, "list")
     assert empty.returncode == 0 and "Nobody may log in" in empty.stderr
     made = run(
-        data, "add", "Kim", "--full-name", "관제 1", "--role", "viewer", "--password-file", str(secret), "--json"
+        data, "add", "Desk1", "--full-name", "관제 1", "--role", "viewer", "--password-file", str(secret), "--json"
     )
     assert json.loads(made.stdout) == {"name": "desk1", "role": "viewer"}, made.stderr
     assert operators.is_right(stored(data, "desk1")["password_hash"], WORDS)

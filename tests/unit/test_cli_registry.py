@@ -71,6 +71,8 @@ def test_whole_registry_by_hand(tmp_path: Path) -> None:
             "address": "한내로 12",
             "tz": "Asia/Seoul",
             "area": "",
+            "dispatch_policy": "on_alarm",
+            "unverified_after_s": 15,
             "units": 1,
             "stations": ["119"],
         }

@@ -132,7 +132,7 @@ def test_a_session_ends_with_the_password_and_with_being_shut_out(one: Desk, act
 
 def test_a_name_is_given_once_and_only_somebody_can_be_changed(one: Desk) -> None:
     with pytest.raises(RegistryError), one.store.write() as conn:
-        _add(conn, "KIM", 2000)
+        _add(conn, "DESK1", 2000)
     with pytest.raises(RegistryError), one.store.write() as conn:
         operators.set_password(conn, name="nobody", password_hash="x", actor="t", now_ms=1)
 
