@@ -7,6 +7,7 @@ messages that the broker's rules throw away, and for messages that a broker lose
 """
 
 import asyncio
+import os
 
 from bongsu_node.link.receipts import RepeatSchedule, SentCounters, ticks_diff
 from bongsu_wire import frame, kinds, payload, topics
@@ -75,6 +76,7 @@ class Uplink:
         self._schedule = RepeatSchedule(repeat_after_ms) if repeat_after_ms else RepeatSchedule()
         self._tickets = {}  # event number -> ticket of its newest sending
         self._beat_sent_ms = None  # None: a heartbeat is due
+        self._early_ms = 0  # the next one comes so much earlier
         self._time_known = False  # since boot
         self._hurried = 0  # newest alarm for which the back-off was cut short
         self._reason = asyncio.Event()
@@ -96,6 +98,8 @@ class Uplink:
         self._tickets.clear()
         self._schedule.restart()
         self._beat_sent_ms = None
+        # A broker's restart brings a city back at once; its nodes must not beat in step from then on.
+        self._early_ms = self._heartbeat_ms // 2 * os.urandom(1)[0] // 255
         self._reason.set()
 
     async def run(self, beat=_no_beat) -> None:
@@ -182,12 +186,14 @@ class Uplink:
         return self._schedule.due_in_ms(number, now)
 
     def _send_heartbeat(self, _number: int, now: int) -> int:
-        from_last_ms = None if self._beat_sent_ms is None else ticks_diff(now, self._beat_sent_ms)
-        if from_last_ms is not None and from_last_ms < self._heartbeat_ms:
-            return self._heartbeat_ms - from_last_ms
+        if self._beat_sent_ms is not None:
+            wait_ms = self._heartbeat_ms - self._early_ms - ticks_diff(now, self._beat_sent_ms)
+            if wait_ms > 0:
+                return wait_ms
+            self._early_ms = 0
         self._send(kinds.UP_HEARTBEAT, self._beat_topic, payload.encode_heartbeat(self._status()), 0, now)
         self._beat_sent_ms = now
-        return self._heartbeat_ms
+        return self._heartbeat_ms - self._early_ms
 
     def _send(self, kind: int, topic: str, body: bytes, qos: int, now: int) -> None:
         """Seal and publish a heartbeat or an answer. A full queue loses it: the next heartbeat comes, the sender asks
