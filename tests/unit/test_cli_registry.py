@@ -12,15 +12,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select, text
 
 from bongsu.install.bundle import Bundle, BundleError
 from bongsu.receiver import service
 from bongsu.receiver.keys import load_master, usable_keys
-from bongsu.receiver.store import engine
-from tests.registry_parts import NODE, NOW_MS, Ran, bongsu, bongsu_process, fill, new_store, open_incident
-
-# These look into the SQLite file itself: what they are about is the command, not the engine.
-pytestmark = pytest.mark.sqlite
+from bongsu.receiver.store import engine, schema
+from tests import postgres_parts
+from tests.registry_parts import (
+    NODE,
+    NOW_MS,
+    Ran,
+    bongsu,
+    bongsu_process,
+    fill,
+    new_store,
+    on_this_engine,
+    open_incident,
+)
 
 SHOPS = Path(__file__).parents[1] / "data" / "shops"
 
@@ -29,7 +38,7 @@ SHOPS = Path(__file__).parents[1] / "data" / "shops"
 def data(tmp_path: Path) -> Path:
     """A data folder with one market."""
     folder = tmp_path / "data"
-    assert bongsu("init", "--data", folder).code == 0
+    assert bongsu("init", "--data", folder, *on_this_engine(folder)).code == 0
     with new_store(folder) as store:
         fill(store)
     return folder
@@ -41,16 +50,14 @@ def _json(ran: Ran) -> object:
 
 
 def _count(data: Path, table: str) -> int:
-    conn = sqlite3.connect(data / "bongsu.db")
-    found = int(conn.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
-    conn.close()
-    return found
+    with new_store(data) as store, store.read() as conn:
+        return int(conn.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
 
 
 def test_whole_registry_by_hand(tmp_path: Path) -> None:
     data = tmp_path / "d"
     for words in (
-        ("init",),
+        ("init", *on_this_engine(data)),
         ("site", "add", "hannae", "--name", "한내시장", "--address", "한내로 12"),
         ("unit", "add", "hannae/A-07", "--name", "봉수 떡집", "--place", "A동 7호"),
         ("contact", "add", "owner-1", "--name", "점주", "--phone", "010-1234-5678", "--unit", "hannae/a-07"),
@@ -84,7 +91,7 @@ LISTS = ("site", "unit", "contact", "node", "responder", "incident")
 
 @pytest.mark.parametrize("group", LISTS)
 def test_empty_lists(tmp_path: Path, group: str) -> None:
-    assert bongsu("init", "--data", tmp_path / "d").code == 0
+    assert bongsu("init", "--data", tmp_path / "d", *on_this_engine(tmp_path / "d")).code == 0
     plain = bongsu(group, "list", "--data", tmp_path / "d")
     assert (plain.code, plain.out) == (0, "") and plain.err.startswith("No ")
     assert _json(bongsu(group, "list", "--json", "--data", tmp_path / "d")) == []
@@ -130,6 +137,7 @@ def test_failures(data: Path, words: list[str], says: str) -> None:
     assert not list((data / "secrets").glob("*")) if (data / "secrets").exists() else True
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -208,6 +216,7 @@ def _run_kind(data: Path, words: list[str]) -> Ran:
     return bongsu("--data", data, *(w.replace("{data}", str(data)) for w in words))
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("words", EVERY_KIND)
 @pytest.mark.parametrize("empty", [False, True])
 def test_missing_database_is_not_made_anew(data: Path, no_receiver: list[int], words: list[str], empty: bool) -> None:
@@ -220,6 +229,7 @@ def test_missing_database_is_not_made_anew(data: Path, no_receiver: list[int], w
     assert not no_receiver and (data / "bongsu.db").exists() == empty
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("words", EVERY_KIND)
 @pytest.mark.parametrize(
     ("url", "says"),
@@ -268,9 +278,9 @@ def test_unmasking_is_audited(data: Path) -> None:
     assert "010-****-5678" in bongsu("contact", "show", "owner-1", "--data", data).out
     assert _count(data, "audit") == 0
     assert "+821012345678" in bongsu("contact", "show", "owner-1", "--unmask", "--data", data).out
-    conn = sqlite3.connect(data / "bongsu.db")
-    assert conn.execute("SELECT action, subject FROM audit").fetchall() == [("phone.unmasked", "contact:owner-1")]
-    conn.close()
+    with new_store(data) as store, store.read() as conn:
+        rows = conn.execute(select(schema.audit.c.action, schema.audit.c.subject)).all()
+    assert [tuple(row) for row in rows] == [("phone.unmasked", "contact:owner-1")]
 
 
 def test_provisioning_writes_a_bundle(data: Path, tmp_path: Path) -> None:
@@ -386,9 +396,9 @@ def test_responder_secrets(data: Path, tmp_path: Path) -> None:
     secret = written.read_text().strip()
     assert ran.code == 0 and str(written) in ran.out and stat.S_IMODE(written.stat().st_mode) == 0o600
     assert len(base64.b64decode(secret.removeprefix("whsec_"))) == 32
-    assert secret not in ran.out + bongsu("responder", "show", "119", "--data", data).out + str(
-        (data / "bongsu.db").read_bytes()
-    )
+    with new_store(data) as store, store.read() as conn:
+        stored = str(conn.execute(select(schema.responder)).all())
+    assert secret not in ran.out + bongsu("responder", "show", "119", "--data", data).out + stored
     mine = tmp_path / "mine"
     mine.write_text("whsec_" + base64.b64encode(b"k" * 24).decode())
     words[2] = "own"
@@ -455,6 +465,7 @@ def test_two_commands_at_once(data: Path) -> None:
     assert sum("already registered" in err for _, (_, err) in ended) == 1
 
 
+@pytest.mark.sqlite
 def test_locked_database(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "BUSY_TIMEOUT_MS", 50)
     other = sqlite3.connect(data / "bongsu.db", isolation_level=None)
@@ -517,7 +528,7 @@ def test_provisioning_for_an_external_broker_takes_its_name_and_ca(data: Path, t
     assert bongsu("init", "--data", tmp_path / "other").code == 0  # another CA
     (data / "their.crt").write_bytes((tmp_path / "other" / "ca" / "ca.crt").read_bytes())
     (data / "receiver.toml").write_text(
-        '[broker]\nmode = "external"\nurl = "mqtts://192.0.2.7"\n'
+        f'[store]\nurl = "{postgres_parts.store_url(data)}"\n[broker]\nmode = "external"\nurl = "mqtts://192.0.2.7"\n'
         'server_hostname = "broker.example"\nca_file = "their.crt"\n'
     )
     assert bongsu("node", "add", "a0b1c2d3e4f0", "--data", data).code == 0

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select
 
 from bongsu.receiver.store import schema
-from tests.registry_parts import NODE, Ran, bongsu, fill, new_store
+from tests.registry_parts import NODE, Ran, bongsu, fill, new_store, on_this_engine
 
 PHONES = [f"010-{2000 + i // 10_000}-{i % 10_000:04d}" for i in range(10_000)]
 
@@ -18,7 +18,7 @@ PHONES = [f"010-{2000 + i // 10_000}-{i % 10_000:04d}" for i in range(10_000)]
 def data(tmp_path: Path) -> Path:
     """A data folder with one market."""
     folder = tmp_path / "data"
-    assert bongsu("init", "--data", folder).code == 0
+    assert bongsu("init", "--data", folder, *on_this_engine(folder)).code == 0
     with new_store(folder) as store:
         fill(store)
     return folder
