@@ -37,6 +37,7 @@ def test_alarms_before_and_after_a_step_are_dispatched_once(tmp_path: Path, step
         assert not [i for i in h.rows(schema.incident) if i.subject.startswith(("node:", "site:"))]
 
 
+@pytest.mark.sqlite  # on PostgreSQL the database's time counts, and a step of this machine's moves nothing
 def test_a_delivery_that_waits_keeps_its_place_in_time_over_a_step(tmp_path: Path) -> None:
     clock = SteppedClock(tmp_path / "clock")
     with hall(tmp_path / "hall", units=1) as h:

@@ -12,9 +12,12 @@ import pytest
 from bongsu.receiver import certificates
 from bongsu.receiver.broker import find_executable
 from bongsu.sim.hostnode import HostNode
+from tests import postgres_parts
 from tests.receiver_parts import DEADLINE_S, Child, make_market
 
 CONFIG = """\
+[store]
+url = "{store}"
 [broker]
 mode = "external"
 url = "{url}"
@@ -56,7 +59,7 @@ def broker(folder: Path, ca: certificates.Pair | None) -> Iterator[int]:
 @contextmanager
 def receiver(data: Path, url: str, password: str = "right", more: str = "") -> Iterator[Child]:
     """The receiver on it."""
-    (data / "receiver.toml").write_text(CONFIG.format(url=url, more=more))
+    (data / "receiver.toml").write_text(CONFIG.format(store=postgres_parts.store_url(data), url=url, more=more))
     (data / "broker.password").write_text(password + "\n")
     child = Child("--data", data, "receiver", "run", "--log-format", "json")
     try:

@@ -22,6 +22,7 @@ from bongsu.receiver.keys import MASTER_KEY_NAME, load_master
 from bongsu.receiver.store import open_store, schema
 from bongsu.sim.hostnode import HostNode, tls_context
 from bongsu_wire import kinds, topics
+from tests import postgres_parts
 from tests.receiver_parts import DEADLINE_S, Child, Hall, hall
 
 NOW_MS = time.time_ns() // 1_000_000
@@ -36,7 +37,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
 
 def write(town: Hall, what: Any) -> Any:
     """Call `what` with a connection in a writing transaction."""
-    store = open_store(f"sqlite:///{town.data / 'bongsu.db'}")
+    store = open_store(postgres_parts.store_url(town.data))
     try:
         with store.write() as conn:
             return what(conn)

@@ -12,6 +12,8 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from math import isfinite
 from typing import Any
 
 from bongsu.receiver import shop_list
@@ -228,4 +230,4 @@ def _plain(value: Any) -> str:
         return ""
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
-    return str(value)
+    return f"{Decimal(repr(value)):f}" if isinstance(value, float) and isfinite(value) else str(value)
