@@ -1,8 +1,9 @@
 """The one picture of what is open that all pages share, and who gets told when it changes.
 
 It is read from the store once for everybody: when the receiver says that something was committed, and each second in
-any case (a command, or another receiver, may have been at work). A page gets the whole picture first, then changes.
-Who does not take his messages is let go and not waited for: his page comes back by itself and gets the whole anew.
+any case (a command, or another receiver, may have been at work); while no page is open, not at all. A page gets the
+whole picture first, then changes. Who does not take his messages is let go and not waited for: his page comes back by
+itself and gets the whole anew.
 """
 
 import asyncio
@@ -21,6 +22,9 @@ from bongsu.receiver.log import Log, Seldom
 from bongsu.receiver.store import Store
 
 LOOK_S = 1.0
+# Between two looks, whatever is told: three times what the last one took, so that the alarms that cause them get the
+# machine. Both below the second within which an alarm is to be seen.
+_REST_MIN_S, _REST_MAX_S = 0.1, 0.6
 # Reading in pieces of so many: the first alarms of many are shown before the last is read.
 _READ_AT_ONCE = 50
 # Messages that may wait for one page: two a second in bad times, so some ten seconds.
@@ -54,6 +58,7 @@ class Board:
         self.views: dict[int, View] = {}
         self._counts: dict[str, int] = {}
         self._wake = asyncio.Event()
+        self._looking = asyncio.Lock()
         self._boot, self._number = secrets.token_hex(4), 0
         self._snapshot: bytes | None = None
         self.pages: set[Page] = set()
@@ -66,15 +71,27 @@ class Board:
     async def run(self) -> None:
         """Keep the picture up to date, for ever."""
         while True:
-            await self.look()
             try:
                 await asyncio.wait_for(self._wake.wait(), LOOK_S)
             except TimeoutError:
                 pass
             self._wake.clear()
+            if self.pages:
+                begun_s = time.monotonic()
+                await self.look()
+                await asyncio.sleep(min(_REST_MAX_S, max(_REST_MIN_S, 3 * (time.monotonic() - begun_s))))
+
+    async def fresh(self) -> None:
+        """Before a page joins: have a picture that is true now."""
+        if not self.pages:
+            await self.look()
 
     async def look(self) -> None:
         """Read what changed and tell the pages."""
+        async with self._looking:
+            await self._look()
+
+    async def _look(self) -> None:
         loop = asyncio.get_running_loop()
         try:
             found = await loop.run_in_executor(self._reader, self._read_open)
@@ -148,6 +165,7 @@ class Board:
         page = Page(session_key, self._snapshot, gone)
         page.put(self._message("state", {**state, "now_ms": _now_ms()}, numbered=False))
         self.pages.add(page)
+        self.wake()  # for what happened since the picture was made
         return page
 
     def leave(self, page: Page) -> None:

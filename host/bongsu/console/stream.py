@@ -38,6 +38,7 @@ async def _send_all(board: Board, state: dict[str, Any], session_key: str, send:
     me = asyncio.current_task()
     assert me is not None
     await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
+    await board.fresh()
     page = board.join(session_key, state, me.cancel)
     try:
         await _write(send, _RETRY)
