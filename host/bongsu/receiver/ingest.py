@@ -64,19 +64,24 @@ def _sender(directory: Directory, topic: str, header: frame.Header, now_ms: int)
     """The node and key that a header claims."""
     if header.down:
         raise Refused(DIRECTION)
-    try:
-        named, _ = topics.parse_up(topic)
-    except ValueError:
-        raise Refused(TOPIC) from None
+    named = header.node.hex()
     node = directory.nodes.get(named)
-    if node is None:
-        raise Refused(UNKNOWN_NODE)
-    if header.node.hex() != named:
-        raise Refused(NODE_MISMATCH, node.id)
+    if node is None or topic not in (topics.up_events(named), topics.up_beats(named)):
+        raise _misfit(directory, topic)
     key = node.keys.get(header.epoch)
     if key is None or not key.usable_at(now_ms):
         raise Refused(UNKNOWN_EPOCH, node.id)
     return node, key
+
+
+def _misfit(directory: Directory, topic: str) -> Refused:
+    """Why a frame does not fit its topic; the node that counts is the one that the topic names."""
+    try:
+        named, _ = topics.parse_up(topic)
+    except ValueError:
+        return Refused(TOPIC)
+    node = directory.nodes.get(named)
+    return Refused(UNKNOWN_NODE) if node is None else Refused(NODE_MISMATCH, node.id)
 
 
 def _decode(kind: int, plain: bytes) -> Content:
