@@ -91,7 +91,7 @@ class Server:
         return self.folder / "programs" / package.name / "pginstall" / "bin"
 
     def _usable(self, programs: Path) -> bool:
-        words = [*self._as_user, programs / "postgres", "--version"]
+        words = [*map(str, self._as_user), str(programs / "postgres"), "--version"]
         return subprocess.run(words, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
 
     def _run(self, program: str, *args: object) -> None:

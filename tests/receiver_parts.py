@@ -27,9 +27,9 @@ from bongsu.receiver.books import Settings
 from bongsu.receiver.certificates import der_of_pem
 from bongsu.receiver.clock import SetClock
 from bongsu.receiver.config import load
-from bongsu.receiver.init_data import MASTER_KEY_NAME, init_data
+from bongsu.receiver.init_data import init_data
 from bongsu.receiver.jobs import SEND, Done, Job
-from bongsu.receiver.keys import load_master
+from bongsu.receiver.keys import MASTER_KEY_NAME, load_master
 from bongsu.receiver.log import Log
 from bongsu.receiver.mqtt_edge import Arrived, LinkChanged
 from bongsu.receiver.store import open_store, schema
