@@ -6,6 +6,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bongsu.receiver import desk as acts
 from bongsu.receiver.mqtt_edge import LinkChanged
 from bongsu.receiver.silent_site import SITE_SILENT, SiteWatch
 from bongsu.receiver.store import schema
@@ -129,6 +130,21 @@ def test_a_failed_transaction_tells_of_the_site_again(tmp_path: Path) -> None:
         d.writer.books.casebook.save = broken(d.writer.books.casebook.save)  # type: ignore[method-assign]
         live(d, 30)
         assert faults(d) == {f"site:{SITE}": True}
+
+
+def test_closing_a_silent_sites_fault_does_not_hide_its_nodes(tmp_path: Path) -> None:
+    with desk(tmp_path, units=UNITS) as d:
+        live(d, 90, *range(UNITS))
+        live(d, 250)
+        with d.store.write() as conn:
+            acts.close(
+                conn, 1, disposition="unknown", note="", by="op", now_ms=d.clock.now_ms(), seen_event_id=None,
+                still_standing=True,
+            )  # fmt: skip
+        live(d, 170, 0, 1, 2, 3)
+        assert list(faults(d)) == [f"site:{SITE}"], "they had no time to come back"
+        live(d, 60, 0, 1, 2, 3)
+        assert faults(d) == {f"site:{SITE}": True, f"node:{d.nodes[4].id}": True}
 
 
 def broken(save):  # type: ignore[no-untyped-def]

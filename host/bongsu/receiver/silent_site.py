@@ -62,10 +62,18 @@ class SiteWatch:
         """Sites whose fault stands."""
         return sorted(site for site, outage in list(self._outages.items()) if outage.grace_ms is None)
 
-    def resume(self, standing: set[str]) -> None:
-        """These sites' faults stand in the store: after a restart, or a failed transaction."""
+    def resume(self, standing: set[str], silent: set[str], now_ms: int) -> None:
+        """These sites' faults stand in the store: after a restart, a failed transaction, or when somebody closed one.
+
+        Who was silent under a fault that was closed is looked at again after the grace: nothing else tells of them.
+        `silent`: all nodes found silent (after a failed transaction, of which the store knows).
+        """
         for site in set(self.standing) - standing:
-            del self._outages[site]
+            outage = self._outages[site]
+            outage.covered &= silent
+            outage.grace_ms = now_ms + self._grace_ms
+            if not outage.covered:
+                del self._outages[site]
         for site in standing:
             self._outages.setdefault(site, _Outage()).grace_ms = None
 
@@ -150,7 +158,9 @@ class SilentSites:
                 subject.removeprefix("site:")
                 for (subject, class_), case in cases.items()
                 if class_ == FAULT and SITE_SILENT in case.incident.active.get(SOURCE, ())
-            }
+            },
+            self._books.liveness.silent,
+            self._books.clock.mono_ms(),
         )
 
     def note(self, item: object) -> None:
