@@ -11,9 +11,10 @@ import pytest
 from sqlalchemy import delete, insert, select, text, update
 
 from bongsu.cli.main import COMMANDS
-from bongsu.receiver import audit
+from bongsu.receiver import audit, audit_seen
 from bongsu.receiver.keys import MasterKey
 from bongsu.receiver.store import Store, schema
+from tests.receiver_parts import desk
 from tests.registry_parts import NODE, bongsu, fill, new_store, open_incident
 
 KEY = audit.chain_key(MasterKey(bytes(32)))
@@ -229,3 +230,99 @@ def test_what_is_erased_on_purpose_is_sealed_anew(store: Store) -> None:
     with store.read() as conn:
         details = list(conn.execute(select(schema.audit.c.detail).order_by(schema.audit.c.id)).scalars())
     assert details[4] == details[8] == "erased" and details[5] == "5"
+
+
+# ---- the head, kept outside of the database
+
+
+def _broken_in(data: Path, *deeds: str) -> None:
+    conn = sqlite3.connect(data / "bongsu.db")
+    for deed in deeds:
+        conn.execute(deed)
+    conn.commit()
+    conn.close()
+
+
+NO_HEAD = (
+    "UPDATE audit SET actor = 'somebody else' WHERE id = 1",
+    "UPDATE audit SET chain = NULL",
+    "DELETE FROM meta WHERE key IN ('audit_head', 'audit_anchor')",
+)
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("sealed", [0, 2])
+def test_without_its_head_a_chain_is_not_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sealed: int
+) -> None:
+    data = tmp_path / "m"
+    monkeypatch.setenv("BONGSU_DATA", str(data))
+    assert bongsu("init").code == 0
+    for i in range(sealed):
+        assert bongsu("site", "add", f"s-{i}", "--name", "S").code == 0
+    assert bongsu("audit", "verify").code == 0
+    _broken_in(data, *NO_HEAD)
+    assert bongsu("audit", "verify").code == 1
+    ran = bongsu("site", "add", "later", "--name", "S")
+    assert ran.code == 0 and "not sealed" in ran.err
+    verdict = json.loads(bongsu("audit", "verify", "--json").out)
+    assert "taken away" in verdict["faults"][0]
+    conn = sqlite3.connect(data / "bongsu.db")
+    assert conn.execute("SELECT count(*) FROM audit WHERE chain IS NOT NULL").fetchone() == (0,)
+    conn.close()
+    found = json.loads(bongsu("doctor", "--json").out)
+    found = found if isinstance(found, list) else found["findings"]
+    assert [one["level"] for one in found if one["check"] == "audit"] == ["fail"]
+
+
+@pytest.mark.sqlite
+def test_a_chain_that_was_put_back_shows_and_a_restore_puts_it_back_knowingly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "m"
+    monkeypatch.setenv("BONGSU_DATA", str(data))
+    assert bongsu("init").code == 0
+    assert bongsu("site", "add", "s-1", "--name", "S").code == 0
+    (tmp_path / "words").write_text("six words nobody will guess\n")
+    (tmp_path / "words").chmod(0o600)
+    made = bongsu("backup", "--out", tmp_path / "b", "--passphrase-file", tmp_path / "words", "--with-master-key")
+    assert made.code == 0
+    old = sqlite3.connect(data / "bongsu.db")
+    (head,) = old.execute("SELECT value FROM meta WHERE key = 'audit_head'").fetchone()
+    (last,) = old.execute("SELECT max(id) FROM audit").fetchone()
+    old.close()
+    for i in (2, 3):
+        assert bongsu("site", "add", f"s-{i}", "--name", "S").code == 0
+    assert (data / "audit.head").stat().st_mode & 0o777 == 0o600
+    _broken_in(
+        data, f"DELETE FROM audit WHERE id > {last}", f"UPDATE meta SET value = '{head}' WHERE key = 'audit_head'"
+    )
+    assert bongsu("audit", "verify").code == 1
+    assert bongsu("site", "add", "s-4", "--name", "S").code == 0
+    assert "older state" in bongsu("audit", "verify").out
+    restored = tmp_path / "r"
+    ran = bongsu("restore", tmp_path / "b", "--data", restored, "--passphrase-file", tmp_path / "words")
+    assert ran.code == 0, ran.err
+    monkeypatch.setenv("BONGSU_DATA", str(restored))
+    assert bongsu("audit", "verify").code == 0
+
+
+def test_the_receiver_raises_a_fault_of_its_own_and_seals_nothing(tmp_path: Path) -> None:
+    with desk(tmp_path) as room:
+        room.pass_time(6_000)
+        key = room.writer.books.audit_key
+        with room.store.write() as conn:
+            audit.write(conn, actor="x", action="y", subject="", detail="", now_ms=1)
+        room.pass_time(6_000)
+        room.pass_time(6_000)
+        assert (audit_seen.read(room.data) or 0) > 0
+        with room.store.write() as conn:
+            conn.execute(delete(schema.meta).where(schema.meta.c.key == audit.HEAD))
+            conn.execute(update(schema.audit).values(chain=None))
+        room.pass_time(6_000)
+        room.pass_time(6_000)
+        standing = [r for r in room.rows(schema.incident) if r.subject.startswith("receiver:")]
+        assert [r.snapshot["active"].get("audit") for r in standing] == [["audit_broken"]]
+        assert not [r for r in room.rows(schema.audit) if r.chain is not None]
+        with room.store.read() as conn:
+            assert audit.verify(conn, key, room.data).faults

@@ -51,7 +51,7 @@ def verify(installation: Installation, json_wanted: bool) -> int:
 
     key = rows.chain_key(installation.master())
     with installation.reading() as conn:
-        found = rows.verify(conn, key)
+        found = rows.verify(conn, key, installation.data)
     row = {
         "whole": not found.faults,
         "rows": found.rows,

@@ -183,6 +183,7 @@ def erase(installation: Installation, contact_id: str, force: bool, compact: boo
             now_ms=now_ms(),
             force=force,
             told=lambda: notify(installation.data, "registry"),
+            folder=installation.data,
         )
         if compact and store.is_sqlite:
             erase.compact(store)

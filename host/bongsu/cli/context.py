@@ -92,7 +92,10 @@ class Installation:
             audit.begin(conn)
             yield conn
             audit.conclude(conn, actor=actor(), action=command_name(), now_ms=now_ms())
-            self._seal(conn)
+            key = self._seal(conn)
+        if key is not None:
+            with self.store() as store, store.read() as conn:
+                audit.remember(conn, key, self.data)
         notify(self.data, topic)
 
     @contextmanager
@@ -110,16 +113,22 @@ class Installation:
             except _Undone:
                 pass
 
-    def _seal(self, conn: "Connection") -> None:
-        """Seal the audit's new rows now, if the master key is at hand; else a receiver does it."""
+    def _seal(self, conn: "Connection") -> bytes | None:
+        """Seal the audit's new rows now, if the master key is at hand; else a receiver does it. Returns the chain's
+        key.
+        """
+        from bongsu.cli.output import warn
         from bongsu.receiver import audit
         from bongsu.receiver.keys import KeyFault
 
         try:
             key = audit.chain_key(self.master())
         except KeyFault:
-            return
-        audit.seal(conn, key)
+            return None
+        if what := audit.trouble(conn, key, self.data):
+            warn(f"the audit is not sealed any more: {what}. Look at it: bongsu audit verify")
+        audit.seal(conn, key, folder=self.data)
+        return key
 
 
 def checked_config(path: Path) -> "Config":

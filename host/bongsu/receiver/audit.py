@@ -1,10 +1,14 @@
 """The audit: who did what by hand, and every phone number that was shown whole.
 
 Its rows are a chain: each carries a keyed hash (HMAC-SHA256, key derived from the master key) over itself and the row
-before it, so that a row that was changed, put in or taken out afterwards shows, also to somebody who may write the
-database. The head (the newest sealed row) and the anchor (the newest row that retention removed) stand in `meta`, each
-with a keyed hash of its own. A row is sealed at the end of its own transaction where the master key is at hand, else by
-the receiver seconds later.
+before it, so that a sealed row that was changed, put in or taken out afterwards shows, also to somebody who may write
+the database. The head (the newest sealed row) and the anchor (the newest row that retention removed) stand in `meta`,
+each with a keyed hash of its own, the head from the installation's first moment on; and the data folder remembers how
+far it has seen the chain (audit_seen.py), so that a head that was taken away or put back shows as well.
+
+A row is sealed at the end of its own transaction where the master key is at hand, else by the receiver seconds later.
+So the chain proves what became of a row since it was sealed, not who wrote it: a row that somebody with the database's
+password adds at the end is sealed like any other. Only who may write the audit may have that password.
 """
 
 import hashlib
@@ -12,10 +16,12 @@ import hmac
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from bongsu.receiver import audit_seen
 from bongsu.receiver.keys import MasterKey
 from bongsu.receiver.store import changes, schema
 
@@ -109,18 +115,54 @@ def set_meta(conn: Connection, key: str, value: str) -> None:
         conn.execute(insert(table).values(key=key, value=value))
 
 
-def _marks(conn: Connection, key: bytes) -> tuple[Mark, Mark]:
-    """(anchor, head); the chain's very beginning stands in for what is not there."""
+def _marks(conn: Connection, key: bytes, folder: Path | None = None) -> tuple[Mark, Mark]:
+    """(anchor, head), compared with what `folder` has seen. Only a database of an older version, of whose chain nobody
+    has seen anything, begins it without a head. Raises ValueError, which says what is wrong.
+    """
+    seen = audit_seen.read(folder)
     anchor = _mark(conn, key, ANCHOR) or Mark(0, _BEGIN)
-    return anchor, _mark(conn, key, HEAD) or anchor
+    head = _mark(conn, key, HEAD)
+    if head is None:
+        if seen is not None:
+            raise ValueError("the head of the chain was taken away")
+        head = anchor
+    if seen is not None and head.id < seen:
+        raise ValueError(
+            f"row {seen} was sealed, and the chain ends at row {head.id}: it was put back to an older state"
+        )
+    return anchor, head
 
 
-def seal(conn: Connection, key: bytes, most: int = 1000) -> int:
-    """Seal rows that are not yet, at most so many; returns how many. In a writing transaction. A head that was changed
-    by another hand is left as it is, and nothing is sealed: `verify` tells of it.
+def begin_chain(conn: Connection, key: bytes) -> None:
+    """The head of a new installation's chain, before its first row."""
+    _keep(conn, key, HEAD, Mark(0, _BEGIN))
+
+
+def trouble(conn: Connection, key: bytes, folder: Path | None) -> str | None:
+    """What is wrong with the chain's head (None: nothing), so that nothing is sealed. Cheap; `verify` reads all."""
+    try:
+        _marks(conn, key, folder)
+    except ValueError as err:
+        return str(err)
+    return None
+
+
+def remember(conn: Connection, key: bytes, folder: Path | None) -> None:
+    """Let the data folder remember how far the chain goes. Only of what is committed."""
+    try:
+        _, head = _marks(conn, key, folder)
+    except ValueError:
+        return
+    audit_seen.keep(folder, head.id)
+
+
+def seal(conn: Connection, key: bytes, most: int = 1000, folder: Path | None = None) -> int:
+    """Seal rows that are not yet, at most so many; returns how many. In a writing transaction. If the head was changed,
+    taken away or put back by another hand (`folder`: what this data folder has seen), it is left as it is and nothing
+    is sealed: `trouble` and `verify` tell of it.
     """
     try:
-        _, head = _marks(conn, key)
+        _, head = _marks(conn, key, folder)
     except ValueError:
         return 0
     table = schema.audit
@@ -147,11 +189,11 @@ class Verdict:
     faults: list[str] = field(default_factory=list)
 
 
-def verify(conn: Connection, key: bytes) -> Verdict:
-    """Go through the whole chain, in a reading transaction."""
+def verify(conn: Connection, key: bytes, folder: Path | None = None) -> Verdict:
+    """Go through the whole chain, in a reading transaction. `folder`: what this data folder has seen is compared."""
     found = Verdict()
     try:
-        anchor, head = _marks(conn, key)
+        anchor, head = _marks(conn, key, folder)
     except ValueError as err:
         found.faults.append(str(err))
         return found

@@ -5,6 +5,7 @@ can be read again.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -42,6 +43,8 @@ _AT_ONCE = 300
 READ_ASIDE = 2_000
 # Source of faults of stored secrets; the receiver's own incident names the responder.
 SECRETS = "secrets"
+# Source of the fault that the receiver's own way to the broker is cut.
+LINK = "link"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class Settings:
     policy: Policy
     silent_site_share: float = 0.8
     retention: RetentionConfig = RetentionConfig()
+    data_dir: Path | None = None
 
     @staticmethod
     def of(config: Config, sender: int) -> "Settings":
@@ -75,6 +79,7 @@ class Settings:
             policy=policy,
             silent_site_share=supervision.silent_site_share,
             retention=config.retention,
+            data_dir=config.data_dir,
         )
 
 
@@ -117,6 +122,7 @@ class Books:
         self.liveness = Liveness(settings.silent_after_ms)
         self.liveness.link_down(clock.mono_ms())  # until the broker answers
         self._watch(conn)
+        self._look_for_link_fault()
         self.look_for_damage()
         self.clock_watch = ClockWatch(self, sqlite=conn.dialect.name == "sqlite")
         self.silent_sites = SilentSites(self)
@@ -139,6 +145,10 @@ class Books:
             if name in (KEY_DAMAGED, SECRET_DAMAGED)
         }
         self.damage_begins, self.damage_ends = self.directory.damaged - told, told - self.directory.damaged
+
+    def _look_for_link_fault(self) -> None:
+        case = self.casebook.cases.get((self.downlink.subject, FAULT))
+        self.liveness.link_fault_stands(case is not None and LINK in case.incident.active)
 
     def _responder_secret(self, responder_id: str) -> str | None:
         return self.directory.responder_secret(responder_id)  # of the directory as it is then
@@ -248,6 +258,7 @@ class Books:
         live = schema.node_live.c
         silent = set(conn.execute(select(live.node_id).where(live.silent)).scalars())
         self.liveness.unstored(silent, self.clock.mono_ms())
+        self._look_for_link_fault()
         self._watch(conn)
         self.look_for_damage()
         for chore in self.chores:

@@ -69,9 +69,18 @@ class Erased:
 
 
 def erase_contact(
-    store: Store, contact_id: str, *, key: bytes, actor: str, now_ms: int, force: bool, told: Callable[[], object]
+    store: Store,
+    contact_id: str,
+    *,
+    key: bytes,
+    actor: str,
+    now_ms: int,
+    force: bool,
+    told: Callable[[], object],
+    folder: Path | None = None,
 ) -> Erased:
-    """Erase a contact. `key`: of the audit's chain; `told`: tells the running receiver that something was committed.
+    """Erase a contact. `key`: of the audit's chain; `told`: tells the running receiver that something was committed;
+    `folder`: the data folder, which remembers how far it has seen the chain.
 
     Raises RegistryError if there is none, and without `force` while an open incident has the person or a unit has
     nobody else.
@@ -97,7 +106,9 @@ def erase_contact(
         detail = f"{done.rows} records, {done.units} units"
         audit.write(conn, actor=actor, action="contact.erase", subject=f"contact:{contact_id}", detail=detail,
                     now_ms=now_ms)  # fmt: skip
-        audit.seal(conn, key)
+        audit.seal(conn, key, folder=folder)
+    with store.read() as conn:
+        audit.remember(conn, key, folder)
     told()
     if store.is_sqlite:
         done.left = _scrub_file(store, person)

@@ -16,7 +16,7 @@ from pathlib import Path
 from sqlalchemy import Connection, insert, select
 
 from bongsu.errors import BongsuError
-from bongsu.receiver import certificates
+from bongsu.receiver import audit, audit_seen, certificates
 from bongsu.receiver.config import CONFIG_NAME, load
 from bongsu.receiver.identity import ID_NAME
 from bongsu.receiver.keys import MASTER_KEY_LEN, MASTER_KEY_NAME, MasterKey
@@ -200,6 +200,8 @@ def _fill(made: Path, now_ms: int, hosts: tuple[str, ...], database: tuple[str, 
             if database is not None:
                 write_private(made / ID_NAME, f"{values['mqtt_client_id']}\n".encode())
             conn.execute(insert(schema.receiver).values(values))
+            audit.begin_chain(conn, audit.chain_key(MasterKey(master_key)))
+        audit_seen.keep(made, 0)
     finally:
         store.close()
 

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from sqlalchemy import Connection, select
 
-from bongsu.receiver import certificates, identity
+from bongsu.receiver import audit_seen, certificates, identity
 from bongsu.receiver.config import CONFIG_NAME, Config, load
 from bongsu.receiver.init_data import MASTER_CHECK, InitError, make_folder, write_private
 from bongsu.receiver.keys import MASTER_KEY_NAME, KeyFault, MasterKey, load_master
@@ -64,6 +64,7 @@ def _fill(
 ) -> None:
     write_private(made / CONFIG_NAME, settings.read_bytes())
     write_private(made / MASTER_KEY_NAME, master_key.read_bytes())
+    audit_seen.keep(made, 0)  # the audit's chain has begun long since: a missing head is a fault here too
     (made / "ca").mkdir(mode=0o700)
     write_private(made / "ca" / "ca.crt", (ca / "ca.crt").read_bytes())
     if (ca / "ca.key").exists():

@@ -260,7 +260,10 @@ def _fill(store: Store, work: _Work, master: MasterKey, made: Path) -> tuple[int
         detail = f"backup of {summary.made_ms}, {sum(summary.tables.values())} rows"
         audit.write(conn, actor=work.actor, action="restore", subject=f"receiver:{settled.sender}", detail=detail,
                     now_ms=work.now_ms)  # fmt: skip
-        audit.seal(conn, audit.chain_key(master))
+        key = audit.chain_key(master)
+        audit.seal(conn, key)
+    with store.read() as conn:  # what was restored goes back on purpose: from here on it counts as seen
+        audit.remember(conn, key, made)
     return settled.sender, settled
 
 

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection
 
 from bongsu.receiver import audit
+from bongsu.receiver.own_faults import Standing
 from bongsu.receiver.retention import Limits, Sweep
 
 if TYPE_CHECKING:
     from bongsu.receiver.books import Books
     from bongsu.receiver.turn import Turn
 
+# Source and name of the receiver's own fault: `bongsu audit verify` says more.
+AUDIT, AUDIT_FAULT = "audit", "audit_broken"
 SEAL_EVERY_MS = 5_000
 SWEEP_EVERY_MS = 3_600_000
 FIRST_SWEEP_MS = 60_000
@@ -45,10 +48,18 @@ class Upkeep:
         """One slice."""
         now_ms = self._books.clock.mono_ms()
         if now_ms >= self._seal_at_ms:
-            sealed = audit.seal(conn, self._books.audit_key, _SEAL_AT_ONCE)
+            sealed = self._seal(conn)
             self._seal_at_ms = now_ms + (PAUSE_MS if sealed == _SEAL_AT_ONCE else SEAL_EVERY_MS)
         elif now_ms >= self._sweep_at_ms:
             self._go_on(conn, turn)
+
+    def _seal(self, conn: Connection) -> int:
+        key, folder = self._books.audit_key, self._books.settings.data_dir
+        audit.remember(conn, key, folder)  # what earlier transactions committed
+        what = audit.trouble(conn, key, folder)
+        for chore in self._books.chores:
+            chore.note(Standing(AUDIT, (AUDIT_FAULT,) if what else ()))
+        return audit.seal(conn, key, _SEAL_AT_ONCE, folder)
 
     def _go_on(self, conn: Connection, turn: "Turn") -> None:
         books = self._books

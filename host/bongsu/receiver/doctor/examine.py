@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import select
 
 from bongsu.errors import BongsuError
+from bongsu.receiver import audit
 from bongsu.receiver.config import CONFIG_NAME, Config, load
 from bongsu.receiver.doctor import machine, network, registry, running
 from bongsu.receiver.doctor.finding import FAIL, OK, Finding, Findings, safely
@@ -50,6 +51,7 @@ def examine(folder: Path, now_ms: int) -> Findings:
 def _with_store(config: Config, store: Store, state: dict[str, Any] | None, now_ms: int) -> Findings:
     yield from safely("store", lambda: registry.whole(store))
     yield from safely("store", lambda: _registry(config, store, now_ms))
+    yield from safely("audit", lambda: _audit(config, store))
     yield from safely("broker", lambda: _broker(config, store, state))
 
     def peers() -> Findings:
@@ -70,6 +72,16 @@ def _registry(config: Config, store: Store, now_ms: int) -> Findings:
         yield from registry.coverage(conn)
         yield from registry.deliveries(conn, now_ms)
         yield from registry.refused(conn, now_ms)
+
+
+def _audit(config: Config, store: Store) -> Findings:
+    key = audit.chain_key(load_master(config.data_dir / MASTER_KEY_NAME))
+    with store.read() as conn:
+        found = audit.verify(conn, key, config.data_dir)
+    if found.faults:
+        yield Finding(FAIL, "audit", found.faults[0], "Keep a copy of the database, and see: bongsu audit verify")
+    else:
+        yield Finding(OK, "audit", f"{found.rows} rows, whole")
 
 
 def _broker(config: Config, store: Store, state: dict[str, Any] | None) -> Findings:
