@@ -244,3 +244,17 @@ def test_a_restart_goes_on_counting_the_time_to_escalation(tmp_path: Path) -> No
         )
     finally:
         after.close()
+
+
+def test_who_is_told_late_of_an_alarm_that_is_over_hears_that_it_is_over(tmp_path: Path) -> None:
+    with desk(tmp_path, urls={**URLS, "centre-1": "http://127.0.0.1:9/d"}) as d:
+        d.event(0, 1)
+        d.end(d.job("responder:station-0"))
+        d.event(0, 2, kinds.RESTORE)
+        d.pass_time(25_000)  # centre-0 stays silent: centre-1 is told
+        (late,) = {r.recipient for r in d.rows(schema.delivery) if r.purpose == "escalation" and r.channel == "webhook"}
+        for _ in range(3):
+            d.end_all()
+            d.pass_time(1_000)
+        told = [(r.purpose, r.state) for r in d.rows(schema.delivery) if r.recipient == late]
+        assert told == [("escalation", "accepted"), ("restore", "accepted")]

@@ -14,6 +14,7 @@ from bongsu.channels.webhook import signed_headers
 from bongsu.receiver import orders, registry, responders
 from bongsu.receiver.keys import MASTER_KEY_NAME, KeyFault, load_master
 from bongsu.receiver.mqtt_edge import LinkChanged
+from bongsu.receiver.own_faults import Standing
 from bongsu.receiver.store import open_store, schema
 from bongsu_wire import kinds, topics
 from tests import postgres_parts
@@ -299,6 +300,7 @@ def test_used_up_counters_give_a_fresh_sender_number_and_cost_no_alarm(tmp_path:
     d = Desk(market)
     try:
         (old,) = d.rows(schema.receiver)
+        d.writer.turn([Standing("disk", ("disk_low",))])
         with failing_once(d) as tried:
             d.event(0, 1)
             assert [r.sender for r in d.rows(schema.receiver)] == [old.sender] and d.jobs == []
@@ -312,6 +314,9 @@ def test_used_up_counters_give_a_fresh_sender_number_and_cost_no_alarm(tmp_path:
         d.event(0, 2)
         headers = [d.nodes[0].open(data)[0] for _, data in d.edge.published]
         assert [(h.sender, h.counter) for h in headers] == [(new.sender, 1), (new.sender, 2)]
+        said = {i.subject: dict(i.snapshot["active"]) for i in d.rows(schema.incident) if i.class_ == "fault"}
+        stands = {"disk": ["disk_low"]}
+        assert said == {f"receiver:{old.sender}": {}, f"receiver:{new.sender}": stands}, "its faults go along"
         d.log.close()
         assert d.lines.getvalue().count("receiver.new_sender") == 1
     finally:

@@ -164,3 +164,35 @@ def test_liveness_knows_when_to_look_next() -> None:
     assert watch.seen("b", 200_000) and not watch.seen("b", 200_001)
     watch.forget("a")
     assert watch.watched() == {"b"}
+
+
+def test_a_link_fault_that_stood_over_a_restart_ends_when_the_link_is_back(tmp_path: Path) -> None:
+    with desk(tmp_path) as d:
+        d.writer.turn([LinkChanged(False)])
+        d.pass_time(30_000)
+        (link,) = silent(d)
+        again = Desk(Market(d.data, []), d.clock)
+        try:
+            again.pass_time(30_000)
+            assert silent(again) == [(link[0], True)]
+        finally:
+            again.close()
+
+
+def test_a_link_fault_ends_although_the_transaction_that_was_to_say_so_failed(tmp_path: Path) -> None:
+    with desk(tmp_path) as d:
+        d.writer.turn([LinkChanged(False)])
+        d.pass_time(30_000)
+        (link,) = silent(d)
+        save, left = d.writer.books.casebook.save, [1]
+
+        def once(*args: object) -> None:
+            if left:
+                left.pop()
+                raise RuntimeError("the disk is full")
+            save(*args)  # type: ignore[arg-type]
+
+        d.writer.books.casebook.save = once  # type: ignore[method-assign, assignment]
+        d.writer.turn([LinkChanged(True)])
+        d.pass_time(10_000)
+        assert silent(d) == [(link[0], True)]

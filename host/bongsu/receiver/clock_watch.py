@@ -102,7 +102,7 @@ class ClockWatch:
 
     def act(self, conn: Connection, turn: "Turn") -> None:
         """Tell of a step, or that the last one is long ago."""
-        subject = f"receiver:{self._books.settings.sender}"
+        subject = self._books.downlink.subject
         signal = Signal(CLOCK, (CLOCK_STEPPED,), self._books.clock.now_ms())
         if self._to_tell_ms:
             turn.say("warn", "clock.stepped", step_ms=self._to_tell_ms)

@@ -27,6 +27,16 @@ class Downlink:
         self._ceiling = 0
         self.load(conn)
 
+    @property
+    def subject(self) -> str:
+        """The subject of the receiver's own faults."""
+        return f"receiver:{self.sender}"
+
+    @property
+    def subject_before(self) -> str:
+        """The same under the sender number that this one took the place of, in this process."""
+        return f"receiver:{self._before}"
+
     def load(self, conn: Connection) -> None:
         """Begin behind everything that was ever reserved."""
         table = schema.receiver

@@ -34,6 +34,8 @@ class Liveness:
     def __init__(self, silent_after_ms: int) -> None:
         self._silent_after_ms = silent_after_ms
         self._seen_ms: OrderedDict[str, int] = OrderedDict()
+        self._newest_ms: int | None = None  # of all times in it
+        self._disordered = False  # times were put in that are not the newest: sorted before it is read
         self.silent: set[str] = set()
         self.generation = 0  # counts up whenever other nodes are watched than before
         self._down_since_ms: int | None = None
@@ -47,21 +49,48 @@ class Liveness:
         if silent:
             self.silent.add(node)
         else:
-            self._seen_ms[node] = now_ms
+            self._put_last(node, now_ms)
+
+    def _put_last(self, node: str, now_ms: int) -> None:
+        """Seen now. A grace may have put the others later than now: then it shares in it."""
+        newest = self._newest_ms = now_ms if self._newest_ms is None else max(now_ms, self._newest_ms)
+        self._seen_ms[node] = newest
+        self._seen_ms.move_to_end(node)
+
+    def _in_order(self) -> "OrderedDict[str, int]":
+        if self._disordered:
+            self._seen_ms = OrderedDict(sorted(self._seen_ms.items(), key=lambda item: item[1]))
+            self._disordered = False
+        return self._seen_ms
+
+    def seen_in_order(self) -> list[int]:
+        """The times at which the nodes that are not silent were last seen, oldest first."""
+        return list(self._in_order().values())
 
     def unstored(self, stored: set[str], now_ms: int) -> None:
         """A transaction failed: what is not in the store as silent is found silent once more."""
         for node in self.silent - stored:
             self.silent.discard(node)
             self._seen_ms[node] = now_ms - self._silent_after_ms
-            self._seen_ms.move_to_end(node, last=False)
+            self._disordered = True
         self._link_fault = False
+
+    def link_fault_stands(self, stands: bool) -> None:
+        """The store says, at first or after a failed transaction, whether the fault of the own link stands."""
+        self._link_fault = stands
+
+    def link_fault_over(self) -> bool:
+        """True, once, if the link is up and its fault still stands."""
+        over = self._link_fault and self._down_since_ms is None
+        self._link_fault = self._link_fault and not over
+        return over
 
     def heard_elsewhere(self, node: str, seen_ms: int) -> None:
         """Another receiver heard the node at `seen_ms`, later than this one."""
         self.silent.discard(node)
         self._seen_ms[node] = seen_ms
-        self._seen_ms.move_to_end(node, last=False)
+        self._newest_ms = seen_ms if self._newest_ms is None else max(seen_ms, self._newest_ms)
+        self._disordered = True
 
     def told(self, node: str, silent: bool, now_ms: int) -> None:
         """The store says whether the node is silent."""
@@ -84,7 +113,8 @@ class Liveness:
 
     def not_heard_since(self, mono_ms: int) -> list[str]:
         """Nodes that were last seen before this, and have not been found silent yet."""
-        return list(takewhile(lambda node: self._seen_ms[node] < mono_ms, self._seen_ms))
+        seen_ms = self._in_order()
+        return list(takewhile(lambda node: seen_ms[node] < mono_ms, seen_ms))
 
     def __len__(self) -> int:
         return len(self._seen_ms) + len(self.silent)
@@ -99,8 +129,7 @@ class Liveness:
         if not was_silent and node not in self._seen_ms:
             self.generation += 1
         self.silent.discard(node)
-        self._seen_ms[node] = now_ms
-        self._seen_ms.move_to_end(node)
+        self._put_last(node, now_ms)
         return was_silent
 
     def link_down(self, now_ms: int) -> None:
@@ -116,12 +145,15 @@ class Liveness:
             return False
         down_ms, self._down_since_ms = now_ms - self._down_since_ms, None
         if grace_ms is None and not self._link_fault:  # a blip: nobody could be heard for so long, and no longer
+            last_ms = max(now_ms, self._newest_ms or now_ms)
             for node in self._seen_ms:
-                self._seen_ms[node] += down_ms
+                self._seen_ms[node] = min(self._seen_ms[node] + down_ms, last_ms)
+            self._newest_ms = last_ms
             return False
         start = now_ms if grace_ms is None else now_ms + grace_ms - self._silent_after_ms
         for node in self._seen_ms:
             self._seen_ms[node] = start
+        self._newest_ms, self._disordered = start, False
         ended, self._link_fault = self._link_fault, False
         return ended
 
@@ -129,9 +161,11 @@ class Liveness:
         """When `expire` is to be called next; None: not before something changes."""
         if self._down_since_ms is not None:
             return None if self._link_fault else self._down_since_ms + LINK_FAULT_AFTER_MS
+        if self._link_fault:
+            return 0  # `link_fault_over` is to be asked
         if not self._seen_ms:
             return None
-        return next(iter(self._seen_ms.values())) + self._silent_after_ms
+        return next(iter(self._in_order().values())) + self._silent_after_ms
 
     def expire(self, now_ms: int) -> tuple[list[str], bool]:
         """Nodes that have fallen silent by now, and whether a link fault begins now."""
@@ -140,7 +174,7 @@ class Liveness:
             self._link_fault = self._link_fault or begins
             return [], begins
         fallen = []
-        for node, seen_ms in self._seen_ms.items():
+        for node, seen_ms in self._in_order().items():
             if now_ms - seen_ms < self._silent_after_ms:
                 break
             fallen.append(node)

@@ -58,7 +58,7 @@ class OwnFaults:
 
     def act(self, conn: Connection, turn: "Turn") -> None:
         """Let the incident say what is wanted."""
-        subject = f"receiver:{self._books.settings.sender}"
+        subject = self._books.downlink.subject
         for source in self._news():
             wanted, told = self._wanted[source], self._stand_now(subject, source)
             now_ms = self._books.clock.now_ms()

@@ -65,12 +65,12 @@ class Findings:
 def snapshot(identity: Identity, books: Books, clock: Clock, found: Findings) -> State:
     """The picture of this moment."""
     cases = [case for case in list(books.casebook.cases.values())]
-    own = [c for c in cases if c.incident.subject == f"receiver:{identity.sender}" and c.incident.class_ == FAULT]
+    own = [c for c in cases if c.incident.subject == books.downlink.subject and c.incident.class_ == FAULT]
     return {
         "at_ms": clock.now_ms(),
         "started_ms": identity.started_ms,
         "version": identity.version,
-        "sender": identity.sender,
+        "sender": books.downlink.sender,
         "host": identity.host,
         "pid": identity.pid,
         "ok": not found.reasons,

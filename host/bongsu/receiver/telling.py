@@ -4,7 +4,7 @@ A round begins with the texts to contacts, at once. Responders are told at once 
 exercise no longer holds the dispatch back (policy.py): then `release` catches up with what happened meanwhile.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -161,11 +161,8 @@ def release(book: Casebook, page: Page, case: Case, facts: Facts) -> None:
     before = set(case.told)
     _dispatch(book, page, case, facts)
     _is_anybody_told(book, page, case, facts.received_ms)
-    if case.incident.restored_ms is None:
-        return
-    over = rows.prepared(texts.dispatch_body(report(case.incident, RESTORE, facts, case.incident.stood)))
-    for recipient in [r for r in case.told if r not in before]:
-        book.plan(page, case.incident, RESTORE, recipient, case.told[recipient], over)
+    if case.incident.restored_ms is not None:
+        restored(book, page, case, facts, [r for r in case.told if r not in before])
 
 
 def _dispatch(book: Casebook, page: Page, case: Case, facts: Facts) -> None:
@@ -211,11 +208,14 @@ def _is_anybody_told(book: Casebook, page: Page, case: Case, now_ms: int) -> Out
 # ---- it is over, or nobody answers
 
 
-def restored(book: Casebook, page: Page, case: Case, facts: Facts) -> None:
-    """Nothing of the round stands any more: everybody who was told of it hears so."""
+def restored(book: Casebook, page: Page, case: Case, facts: Facts, only: Sequence[str] | None = None) -> None:
+    """Nothing of the round stands any more: everybody who was told of it hears so. `only`: these recipients, who were
+    told of it after it was over.
+    """
     made = report(case.incident, RESTORE, facts, case.incident.stood)
     body = rows.prepared(texts.dispatch_body(made))
-    for recipient, told in case.told.items():
+    for recipient in case.told if only is None else only:
+        told = case.told[recipient]
         content: Body = body if told.channel == WEBHOOK else texts.sms_text(made, told.lang)
         book.plan(page, case.incident, RESTORE, recipient, told, content)
 

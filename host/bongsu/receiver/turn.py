@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, update
 
 from bongsu.receiver import events, incidents, ingest, keys, telling
-from bongsu.receiver.books import SECRETS, Books
+from bongsu.receiver.books import LINK, SECRETS, Books
 from bongsu.receiver.casebook import Case, Outcome, Page, Signal
 from bongsu.receiver.delivery_policy import ESCALATION, RESTORE, SMS, escalates
 from bongsu.receiver.directory import KEY_DAMAGED, Damage, NodeEntry
@@ -26,7 +26,7 @@ from bongsu.receiver.store import changes, schema
 from bongsu.receiver.window import Verdict
 from bongsu_wire import kinds, payload
 
-SUPERVISION, LINK = "supervision", "link"
+SUPERVISION = "supervision"
 SILENT, BROKER_AWAY, DISPATCH_LATE, TEXT_LATE = "silent", "broker_unreachable", "dispatch_late", "text_late"
 
 Line = tuple[str, str, dict[str, Any]]
@@ -142,6 +142,18 @@ class Turn:
         for node_id, received_ms in self._back.items():
             self._node_back(conn, node_id, received_ms)
         self._books.downlink.reserve(conn, self._frames_wanted(), self._now_ms)
+        self._take_own_faults_along()
+
+    def _take_own_faults_along(self) -> None:
+        """The receiver's own faults stand under its present sender number: the one before it is retired."""
+        before, now = self._books.downlink.subject_before, self._books.downlink.subject
+        case = self._books.casebook.cases.get((before, incidents.FAULT))
+        if before == now or case is None:
+            return
+        for source, names in case.incident.active.items():
+            signal = Signal(source, names, self._now_ms)
+            self.stand(now, signal, partial(dict, case.incident.snapshot))
+            self.end(before, signal)
 
     def _frames_wanted(self) -> int:
         return sum(1 + len(r.numbers) // payload.RECEIPT_MAX_EVENTS for r in self._receipts.values())
@@ -210,7 +222,10 @@ class Turn:
             people = telling.next_people(case, d.channel)
             if people:
                 body = telling.escalation_body(case.incident, one.open.body, people[0].get("lang", ""))
-                book.tell(self._page, case, ESCALATION, people[0], body)
+                planned = book.tell(self._page, case, ESCALATION, people[0], body)
+                if case.incident.restored_ms is not None:
+                    facts = telling.facts_of(conn, self._page, case.incident)
+                    telling.restored(book, self._page, case, facts, (planned.delivery.recipient,))
             self.say("warn", "delivery.escalated", incident=d.incident_id, delivery=d.id, recipient=d.recipient,
                       why=one.why, to=people[0]["id"] if people else None)  # fmt: skip
             signal = Signal(d.recipient, (TEXT_LATE if d.channel == SMS else DISPATCH_LATE,), self._now_ms)
@@ -226,11 +241,11 @@ class Turn:
         books = self._books
         fallen, link_fault = books.liveness.expire(books.clock.mono_ms())
         self.call_silent(conn, books.silent_sites.sift(self, books.unheard(conn, fallen)))
-        subject = f"receiver:{books.settings.sender}"
+        subject = books.downlink.subject
         signal = Signal(LINK, (BROKER_AWAY,), self._now_ms)
         if link_fault:
             self._say_incident(books.casebook.stand(self._page, subject, incidents.FAULT, signal, dict))
-        if link_back:
+        if link_back or books.liveness.link_fault_over():
             self._say_incident(books.casebook.end(self._page, subject, incidents.FAULT, signal))
         self._tell_damage()
 
@@ -310,7 +325,7 @@ class Turn:
         """(subject, source) of the fault that tells of it."""
         if damage.name == KEY_DAMAGED:
             return f"node:{damage.whose}", SECRETS
-        return f"receiver:{self._books.settings.sender}", f"responder:{damage.whose}"
+        return self._books.downlink.subject, f"responder:{damage.whose}"
 
     def save(self, conn: Connection) -> None:
         """Write the page, commands and due deliveries: the end of the transaction."""
