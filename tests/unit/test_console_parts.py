@@ -186,7 +186,7 @@ def test_a_full_feed_neither_waits_nor_raises_and_says_so_afterwards() -> None:
 
     def flood() -> None:
         for i in range(5000):
-            feed.changed({i})
+            feed.tick({"at_ms": i})
         done.set()
 
     thread = threading.Thread(target=flood, daemon=True)
@@ -209,6 +209,19 @@ def test_a_full_feed_neither_waits_nor_raises_and_says_so_afterwards() -> None:
     feed.close()
     feed.changed({1})
     thread.join(5)
+
+
+def test_a_storm_of_commits_is_one_hint() -> None:
+    feed = Feed()
+    theirs = feed.open()
+    for i in range(1, 200):
+        feed.changed({i})
+    theirs.setblocking(False)
+    assert msgspec.json.decode(theirs.recv(1 << 17)) == {"changed": {"incident": [1]}}
+    with pytest.raises(BlockingIOError):  # 199 calls take no 0.2 s
+        theirs.recv(1 << 17)
+    feed.close()
+    theirs.close()
 
 
 def test_the_end_of_the_feed_is_heard() -> None:

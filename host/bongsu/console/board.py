@@ -1,7 +1,7 @@
 """The one picture of what is open that all pages share, and who gets told when it changes.
 
-It is read from the store once for everybody: when the receiver says that something was committed, and each second in
-any case (a command, or another receiver, may have been at work); while no page is open, not at all. A page gets the
+It is read from the store once for everybody: when the receiver says that something was committed, and twice a second
+in any case (a command, or another receiver, may have been at work); while no page is open, not at all. A page gets the
 whole picture first, then changes. Who does not take his messages is let go and not waited for: his page comes back by
 itself and gets the whole anew.
 """
@@ -21,7 +21,7 @@ from bongsu.errors import BongsuError
 from bongsu.receiver.log import Log, Seldom
 from bongsu.receiver.store import Store
 
-LOOK_S = 1.0
+LOOK_S = 0.5
 # Between two looks, whatever is told: three times what the last one took, so that the alarms that cause them get the
 # machine. Both below the second within which an alarm is to be seen.
 _REST_MIN_S, _REST_MAX_S = 0.1, 0.6

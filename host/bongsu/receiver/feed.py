@@ -5,6 +5,7 @@ full socket is dropped, and the next message that gets through says so; the othe
 """
 
 import socket
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +14,8 @@ import msgspec
 # A message must fit into the socket's buffer whole.
 _IDS_MAX = 1000
 MESSAGE_MAX = 128 * 1024
+# A hint at most so often: in a storm every commit would wake the web process, which looks twice a second by itself.
+GAP_S = 0.2
 
 
 class Feed:
@@ -21,6 +24,7 @@ class Feed:
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
         self._missed = False
+        self._hinted_s = 0.0
 
     def open(self) -> socket.socket:
         """Begin with a new web process; returns its end, which the caller closes once the process has it."""
@@ -42,9 +46,13 @@ class Feed:
         return self._send(message)
 
     def changed(self, incident_ids: Iterable[int]) -> None:
-        """These incidents, or deliveries of theirs, were committed just now. Never waits, never raises."""
+        """These incidents, or deliveries of theirs, were committed just now: a hint to look, which may be left out.
+        Never waits, never raises.
+        """
         ids = sorted(set(incident_ids))
-        if ids:
+        now_s = time.monotonic()
+        if ids and now_s - self._hinted_s >= GAP_S:
+            self._hinted_s = now_s
             self._send({"changed": {"incident": ids[:_IDS_MAX]}})
 
     def tick(self, state: dict[str, Any]) -> None:
