@@ -3,12 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bongsu.receiver import desk as acts
 from bongsu.receiver.beat_alarms import EVENT_WITHIN_MS
+from bongsu.receiver.incidents import StaleAcknowledgement
 from bongsu.receiver.store import schema
 from bongsu_wire import kinds, payload, topics
 from tests.receiver_parts import Desk, desk
-from tests.unit.test_receiver_dispatch import act, told
+from tests.unit.test_receiver_dispatch import act, second_node, told
+from tests.unit.test_receiver_exercise import begin
 
 CLOSED: Any = {"disposition": "cooking", "note": "", "still_standing": True}
 
@@ -119,3 +123,36 @@ def test_a_heartbeat_that_was_held_back_raises_nothing(tmp_path: Path) -> None:
         beat(d, fresh=False)
         d.pass_time(60_000)
         assert classes(d) == []
+
+
+@pytest.mark.parametrize("what", ["acknowledge", "close", "verify"])
+def test_what_was_seen_before_a_heartbeat_told_of_an_alarm_is_out_of_date(tmp_path: Path, what: str) -> None:
+    how: dict[str, Any] = CLOSED if what == "close" else {}
+    with desk(tmp_path) as d:
+        d.event(0, 1)
+        d.event(0, 2, kinds.RESTORE)
+        beat(d, event=3)
+        d.pass_time(12_000)
+        (one,) = [r for r in d.rows(schema.incident) if r.class_ == "fire"]
+        assert one.round == 2
+        with d.store.read() as conn:
+            assert acts.show_incident(conn, 1)["seen"] == f"{one.last_event_id}+1"
+        seen = {"seen_event_id": one.last_event_id, "by": "op", "now_ms": d.clock.now_ms()}
+        with d.store.write() as conn, pytest.raises(StaleAcknowledgement):
+            getattr(acts, what)(conn, 1, **seen, **how)
+        with d.store.write() as conn:
+            getattr(acts, what)(conn, 1, **seen, seen_beats=1, **how)
+
+
+def test_a_second_node_that_only_a_heartbeat_tells_of_is_not_part_of_an_older_answer(tmp_path: Path) -> None:
+    with desk(tmp_path, 2) as d:
+        second_node(d, 1, 0)
+        begin(d, "u-1")
+        d.event(1, 1)
+        beat(d)
+        d.pass_time(12_000)
+        how: dict[str, Any] = {"real": False, "seen_event_id": 1, "by": "op", "now_ms": d.clock.now_ms()}
+        with d.store.write() as conn, pytest.raises(StaleAcknowledgement):
+            acts.answer_exercise(conn, 1, **how)
+        with d.store.write() as conn:
+            acts.answer_exercise(conn, 1, **how, seen_beats=1)

@@ -13,7 +13,7 @@ from bongsu.receiver import desk as acts
 from bongsu.receiver import incidents, policy, registry
 from bongsu.receiver.dispatch_setting import set_dispatch_policy
 from bongsu.receiver.fields import FieldError
-from bongsu.receiver.incidents import IllegalMove, StaleAcknowledgement
+from bongsu.receiver.incidents import BEATS, IllegalMove, StaleAcknowledgement
 from bongsu.receiver.registry import RegistryError
 from bongsu.receiver.store import schema
 from bongsu.receiver.writer import Wake
@@ -35,8 +35,10 @@ def on_verified(d: Desk, after_s: int = 15) -> None:
 def act(d: Desk, done: Callable[..., Any], incident_id: int = 1, **more: Any) -> None:
     """A person acts, as the console does, having seen the newest event; the receiver hears of it."""
     with d.store.write() as conn:
-        seen = conn.execute(select(schema.incident.c.last_event_id).where(schema.incident.c.id == incident_id))
-        more.setdefault("seen_event_id", seen.scalar_one())
+        c = schema.incident.c
+        seen = conn.execute(select(c.last_event_id, c.snapshot).where(c.id == incident_id)).one()
+        more.setdefault("seen_event_id", seen.last_event_id)
+        more.setdefault("seen_beats", seen.snapshot.get(BEATS, 0))
         done(conn, incident_id, by="op", now_ms=d.clock.now_ms(), **more)
     d.writer.turn([Wake("outbox")])
 

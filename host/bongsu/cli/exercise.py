@@ -5,6 +5,7 @@ import click
 from bongsu.cli import output
 from bongsu.cli.context import Installation, actor, data_option, json_option, now_ms, pass_installation
 from bongsu.cli.incident import ID_MAX
+from bongsu.cli.seen import Seen, seen_option
 
 _LIST = ["id", "site", "units", "running", "begins_ms", "ends_ms", "ended_ms", "begun_by", "note"]
 
@@ -80,18 +81,13 @@ def end(installation: Installation, number: int, by: str | None, json_wanted: bo
 @exercise.command()
 @click.argument("incident_id", metavar="INCIDENT", type=click.IntRange(1, ID_MAX))
 @click.argument("what", type=click.Choice(["real", "drill"]))
-@click.option(
-    "--seen",
-    type=click.IntRange(0, ID_MAX),
-    required=True,
-    help="The last event that you have seen (`incident show`); 0: it has none.",
-)
+@seen_option
 @click.option("--by", help="Who answers (default: the user who runs this).")
 @data_option
 @json_option
 @pass_installation
 def answer(
-    installation: Installation, incident_id: int, what: str, seen: int, by: str | None, json_wanted: bool
+    installation: Installation, incident_id: int, what: str, seen: Seen, by: str | None, json_wanted: bool
 ) -> None:
     """Say whether an alarm is real or belongs to the exercise.
 
@@ -102,9 +98,7 @@ def answer(
 
     who = fields.words("--by", by, 80) if by is not None else actor()
     with installation.writing("outbox") as conn:
-        desk.answer_exercise(
-            conn, incident_id, real=what == "real", seen_event_id=seen or None, by=who, now_ms=now_ms()
-        )
+        desk.answer_exercise(conn, incident_id, real=what == "real", **seen.named(), by=who, now_ms=now_ms())
     done = "is real: it is dispatched now" if what == "real" else "is a drill: closed as a test"
     row = {"incident": incident_id, "answer": what, "by": who}
     output.done(f"Incident {incident_id} {done}", row, json_wanted=json_wanted)

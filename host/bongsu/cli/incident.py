@@ -7,6 +7,7 @@ import click
 
 from bongsu.cli import output
 from bongsu.cli.context import Installation, actor, data_option, json_option, now_ms, pass_installation
+from bongsu.cli.seen import Seen, seen_option
 from bongsu.cli.times import TIME
 
 DISPOSITIONS = ("fire", "cooking", "steam", "dust", "insect", "device_fault", "test", "unknown")
@@ -89,14 +90,14 @@ def show(installation: Installation, incident_id: int, json_wanted: bool) -> Non
     click.echo(output.record(_for_people(row)))
     if row["asks"] == "exercise":
         click.echo(f"\nIts unit is in an exercise; at {output.when(row['held_until_ms'])} it goes out unless you say:")
-        click.echo(f"bongsu exercise answer {incident_id} --seen {row['last_event'] or 0} drill|real")
+        click.echo(f"bongsu exercise answer {incident_id} --seen {row['seen']} drill|real")
     elif row["asks"] == "verify":
         click.echo(f"\nNot verified; it goes out at {output.when(row['held_until_ms'])}, or now:")
-        click.echo(f"bongsu incident verify {incident_id} --seen {row['last_event'] or 0}")
+        click.echo(f"bongsu incident verify {incident_id} --seen {row['seen']}")
     if row["state"] == "open" and row["ack_ms"] is None:
-        click.echo(f"\nAcknowledge: bongsu incident ack {incident_id} --seen {row['last_event'] or 0}")
+        click.echo(f"\nAcknowledge: bongsu incident ack {incident_id} --seen {row['seen']}")
     if row["state"] == "open":
-        click.echo(f"Close: bongsu incident close {incident_id} --seen {row['last_event'] or 0} --disposition ...")
+        click.echo(f"Close: bongsu incident close {incident_id} --seen {row['seen']} --disposition ...")
 
 
 def _for_people(row: dict[str, Any]) -> dict[str, Any]:
@@ -128,40 +129,30 @@ def _alarm_line(alarm: dict[str, Any] | None) -> str | None:
 
 @incident.command()
 @click.argument("incident_id", metavar="ID", type=click.IntRange(1, ID_MAX))
-@click.option(
-    "--seen",
-    type=click.IntRange(0, ID_MAX),
-    required=True,
-    help="The last event that you have seen (`incident show`); 0: it has none.",
-)
+@seen_option
 @click.option("--by", help="Who acknowledges (default: the user who runs this).")
 @data_option
 @json_option
 @pass_installation
-def ack(installation: Installation, incident_id: int, seen: int, by: str | None, json_wanted: bool) -> None:
+def ack(installation: Installation, incident_id: int, seen: Seen, by: str | None, json_wanted: bool) -> None:
     """Take an incident on. Refused if a newer event came in since you looked."""
     from bongsu.receiver import desk, fields
 
     who = fields.words("--by", by, 100) if by is not None else actor()
     with installation.writing("outbox") as conn:
-        desk.acknowledge(conn, incident_id, seen_event_id=seen or None, by=who, now_ms=now_ms())
-    row = {"incident": incident_id, "ack_by": who, "seen": seen or None}
+        desk.acknowledge(conn, incident_id, **seen.named(), by=who, now_ms=now_ms())
+    row = {"incident": incident_id, "ack_by": who, "seen": str(seen)}
     output.done(f"Incident {incident_id} is acknowledged by {who}", row, json_wanted=json_wanted)
 
 
 @incident.command()
 @click.argument("incident_id", metavar="ID", type=click.IntRange(1, ID_MAX))
-@click.option(
-    "--seen",
-    type=click.IntRange(0, ID_MAX),
-    required=True,
-    help="The last event that you have seen (`incident show`); 0: it has none.",
-)
+@seen_option
 @click.option("--by", help="Who says so (default: the user who runs this).")
 @data_option
 @json_option
 @pass_installation
-def verify(installation: Installation, incident_id: int, seen: int, by: str | None, json_wanted: bool) -> None:
+def verify(installation: Installation, incident_id: int, seen: Seen, by: str | None, json_wanted: bool) -> None:
     """Say that an alarm is real. What the site's policy holds back goes out at once.
 
     Refused if a newer event came in since you looked.
@@ -170,8 +161,8 @@ def verify(installation: Installation, incident_id: int, seen: int, by: str | No
 
     who = fields.words("--by", by, 80) if by is not None else actor()
     with installation.writing("outbox") as conn:
-        desk.verify(conn, incident_id, seen_event_id=seen or None, by=who, now_ms=now_ms())
-    row = {"incident": incident_id, "verified_by": who, "seen": seen or None}
+        desk.verify(conn, incident_id, **seen.named(), by=who, now_ms=now_ms())
+    row = {"incident": incident_id, "verified_by": who, "seen": str(seen)}
     output.done(f"Incident {incident_id} is verified by {who}", row, json_wanted=json_wanted)
 
 
@@ -179,12 +170,7 @@ def verify(installation: Installation, incident_id: int, seen: int, by: str | No
 @click.argument("incident_id", metavar="ID", type=click.IntRange(1, ID_MAX))
 @click.option("--disposition", type=click.Choice(DISPOSITIONS), required=True, help="What it was.")
 @click.option("--note", default="", help="Anything else worth keeping.")
-@click.option(
-    "--seen",
-    type=click.IntRange(0, ID_MAX),
-    required=True,
-    help="The last event that you have seen (`incident show`); 0: it has none.",
-)
+@seen_option
 @click.option("--still-standing", is_flag=True, help="Close it although its alarm or fault has not ended.")
 @click.option("--by", help="Who closes it (default: the user who runs this).")
 @data_option
@@ -195,7 +181,7 @@ def close(
     incident_id: int,
     disposition: str,
     note: str,
-    seen: int,
+    seen: Seen,
     still_standing: bool,
     by: str | None,
     json_wanted: bool,
@@ -216,7 +202,7 @@ def close(
             note=checked_note,
             by=who,
             now_ms=now_ms(),
-            seen_event_id=seen or None,
+            **seen.named(),
             still_standing=still_standing,
         )
     row = {"incident": incident_id, "disposition": disposition, "cancelled_deliveries": cancelled}

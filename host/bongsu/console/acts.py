@@ -60,7 +60,7 @@ class Acts:
         seen = guard.event_seen(await guard.body(request))
         return await self._act(
             _id(request),
-            lambda conn, one: desk.acknowledge(conn, one, seen_event_id=seen, by=session.name, now_ms=_now_ms()),
+            lambda conn, one: desk.acknowledge(conn, one, **seen, by=session.name, now_ms=_now_ms()),
         )
 
     async def close(self, request: Request) -> Response:
@@ -78,7 +78,7 @@ class Acts:
 
         def act(conn: Connection, one: int) -> Any:
             return desk.close(
-                conn, one, disposition=disposition, note=note, by=session.name, now_ms=_now_ms(), seen_event_id=seen,
+                conn, one, disposition=disposition, note=note, by=session.name, now_ms=_now_ms(), **seen,
                 still_standing=standing,
             )  # fmt: skip
 
@@ -90,7 +90,7 @@ class Acts:
         seen = guard.event_seen(await guard.body(request))
         return await self._act(
             _id(request),
-            lambda conn, one: desk.verify(conn, one, seen_event_id=seen, by=session.name, now_ms=_now_ms()),
+            lambda conn, one: desk.verify(conn, one, **seen, by=session.name, now_ms=_now_ms()),
         )
 
     async def answer(self, request: Request) -> Response:
@@ -100,9 +100,7 @@ class Acts:
         seen, real = guard.event_seen(found), not guard.flag(found, "exercise", needed=True)
         return await self._act(
             _id(request),
-            lambda conn, one: desk.answer_exercise(
-                conn, one, real=real, seen_event_id=seen, by=session.name, now_ms=_now_ms()
-            ),
+            lambda conn, one: desk.answer_exercise(conn, one, real=real, **seen, by=session.name, now_ms=_now_ms()),
         )
 
     async def phone(self, request: Request) -> Response:

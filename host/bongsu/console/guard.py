@@ -1,6 +1,7 @@
 """What stands before every request: headers that bind the browser, where it may come from, how much it may bring."""
 
 import hmac
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -110,12 +111,20 @@ def text(found: Mapping[str, Any], name: str, most: int, default: str | None = N
     return value
 
 
-def event_seen(found: Mapping[str, Any]) -> int | None:
-    """The last event that the operator has seen; None: the incident has none."""
-    value = found.get("seen", 0)
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 2**63):
+_SEEN = re.compile(r"(0|[1-9][0-9]{0,17})(?:\+([1-9][0-9]{0,8}))?")
+
+
+def event_seen(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What the operator has seen (the incident's `seen`, "7" or "7+1"; or the last event's number, None: there is none),
+    as receiver/desk.py takes it.
+    """
+    value = found.get("seen", "")
+    if value is None:
+        return {"seen_event_id": None}
+    match = _SEEN.fullmatch(value if isinstance(value, str) else str(value)) if type(value) in (str, int) else None
+    if match is None or (type(value) is int and not value):
         raise Refusal(400, "bad_request", field="seen")
-    return value
+    return {"seen_event_id": int(match[1]) or None, "seen_beats": int(match[2] or 0)}
 
 
 def flag(found: Mapping[str, Any], name: str, *, needed: bool = False) -> bool:

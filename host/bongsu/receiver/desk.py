@@ -32,8 +32,11 @@ class StillStanding(BongsuError):
     """What the incident is about has not ended."""
 
 
-def acknowledge(conn: Connection, incident_id: int, *, seen_event_id: int | None, by: str, now_ms: int) -> None:
-    """Take an incident on, having seen it up to `seen_event_id` (None: it has no event).
+def acknowledge(
+    conn: Connection, incident_id: int, *, seen_event_id: int | None, by: str, now_ms: int, seen_beats: int = 0
+) -> None:
+    """Take an incident on, having seen it up to `seen_event_id` (None: it has no event) and as many alarms by heartbeat
+    as `seen_beats`.
 
     Raises RegistryError, incidents.StaleAcknowledgement (also if somebody else was first) or incidents.IllegalMove.
     """
@@ -43,9 +46,9 @@ def acknowledge(conn: Connection, incident_id: int, *, seen_event_id: int | None
             f"incident {incident_id} was taken on by {before.ack_by} before you",
             f"See how it stands: bongsu incident show {incident_id}",
         )
-    after = incidents.acknowledged(before, by=by, seen_event_id=seen_event_id, now_ms=now_ms)
+    after = incidents.acknowledged(before, by=by, seen_event_id=seen_event_id, now_ms=now_ms, seen_beats=seen_beats)
     _save(conn, before, after)
-    _audit(conn, "ack", incident_id, by, f"event {seen_event_id}", now_ms)
+    _audit(conn, "ack", incident_id, by, f"event {incidents.seen_text(seen_event_id, seen_beats)}", now_ms)
 
 
 def close(
@@ -57,6 +60,7 @@ def close(
     by: str,
     now_ms: int,
     seen_event_id: int | None,
+    seen_beats: int = 0,
     still_standing: bool = False,
 ) -> int:
     """End an incident, having seen it up to `seen_event_id` (None: it has no event); returns how many deliveries were
@@ -66,7 +70,9 @@ def close(
     """
     before = _load(conn, incident_id)
     if before.closed_ms is None:
-        incidents.acknowledged(before, by=by, seen_event_id=seen_event_id, now_ms=now_ms)  # raises what it is not
+        incidents.acknowledged(  # raises what it is not
+            before, by=by, seen_event_id=seen_event_id, now_ms=now_ms, seen_beats=seen_beats
+        )
         if before.active and before.restored_ms is None and not still_standing:
             raise StillStanding(
                 f"incident {incident_id} still stands: {_standing(before)}",
@@ -81,7 +87,9 @@ def close(
     return cancelled
 
 
-def verify(conn: Connection, incident_id: int, *, seen_event_id: int | None, by: str, now_ms: int) -> None:
+def verify(
+    conn: Connection, incident_id: int, *, seen_event_id: int | None, by: str, now_ms: int, seen_beats: int = 0
+) -> None:
     """A person says that the alarm is real, having seen the incident up to `seen_event_id`. What was held back goes out
     at once, and whoever was told of it as unverified is told again.
 
@@ -89,15 +97,22 @@ def verify(conn: Connection, incident_id: int, *, seen_event_id: int | None, by:
     """
     before = _load(conn, incident_id)
     after = policy.verified(before, policy.operator(by), now_ms)
-    incidents.check_seen(before, seen_event_id)
+    incidents.check_seen(before, seen_event_id, seen_beats)
     if policy.is_held(before):
         after = dataclasses.replace(after, held_until_ms=0)
     _save(conn, before, after)
-    _audit(conn, "verify", incident_id, by, f"event {seen_event_id}", now_ms)
+    _audit(conn, "verify", incident_id, by, f"event {incidents.seen_text(seen_event_id, seen_beats)}", now_ms)
 
 
 def answer_exercise(
-    conn: Connection, incident_id: int, *, real: bool, seen_event_id: int | None, by: str, now_ms: int
+    conn: Connection,
+    incident_id: int,
+    *,
+    real: bool,
+    seen_event_id: int | None,
+    by: str,
+    now_ms: int,
+    seen_beats: int = 0,
 ) -> None:
     """The operator's answer about an alarm in an exercise, having seen it up to `seen_event_id`: `real` goes out at
     once; a drill is closed as a test, and is never dispatched.
@@ -105,11 +120,18 @@ def answer_exercise(
     Raises RegistryError, incidents.StaleAcknowledgement, or incidents.IllegalMove if nothing is asked (any more).
     """
     before = _load(conn, incident_id)
-    after = policy.answered(before, real=real, by=by, now_ms=now_ms, seen_event_id=seen_event_id)
+    after = policy.answered(before, real=real, by=by, now_ms=now_ms, seen_event_id=seen_event_id, seen_beats=seen_beats)
     _save(conn, before, after)
     if not real:
         _cancel_waiting(conn, incident_id, now_ms)
-    _audit(conn, "exercise", incident_id, by, f"{'real' if real else 'drill'}, event {seen_event_id}", now_ms)
+    _audit(
+        conn,
+        "exercise",
+        incident_id,
+        by,
+        f"{'real' if real else 'drill'}, event {incidents.seen_text(seen_event_id, seen_beats)}",
+        now_ms,
+    )
 
 
 def _audit(conn: Connection, act: str, incident_id: int, by: str, detail: str, now_ms: int) -> None:
@@ -152,7 +174,11 @@ def _save(conn: Connection, before: incidents.Incident, after: incidents.Inciden
     same = table.c.last_event_id.is_not_distinct_from(before.last_event_id)
     changes.note(conn, "incident", before.id)
     mine = update(table).where(
-        table.c.id == before.id, table.c.state == before.state, table.c.round == before.round, same
+        table.c.id == before.id,
+        table.c.state == before.state,
+        table.c.round == before.round,
+        same,
+        table.c.last_event_ms == before.last_event_ms,
     )
     if conn.execute(mine.values(**changed, state=after.state)).rowcount != 1:
         raise incidents.StaleAcknowledgement(

@@ -32,7 +32,7 @@ def list_incidents(
     """Incidents, newest first.
 
     Each row: what it is (`class`, `subject`, `site`, `name`, `place`, `unassigned`, `standing`), how it stands
-    (`phase`, `round`, `since_ms`, `opened_ms`, `restored_ms`, `ack_*`, `closed_*`, `disposition`, `note`), `owner`
+    (`phase`, `round`, `seen`: what whoever acts on it names as seen, `since_ms`, `opened_ms`, `restored_ms`, `ack_*`, `closed_*`, `disposition`, `note`), `owner`
     ({name, phone masked, lang}), `first_alarm` and `last_alarm` (as `alarm_row`; None for faults), whether it is
     `verified`, and if its dispatch is held back until when (`held_until_ms`) and what the operator is asked (`asks`:
     ASKS_VERIFY, ASKS_EXERCISE or None); `exercise`: {id, note, begins_ms, ends_ms, ended_ms} or None;
@@ -81,6 +81,7 @@ def _summary(incident: Incident) -> Row:
         "since_ms": incident.opened_ms,
         "opened_ms": incident.opened_ms,
         "last_event": incident.last_event_id,
+        "seen": incidents.seen_text(incident.last_event_id, incident.beats),
         "last_event_ms": incident.last_event_ms,
         "restored_ms": incident.restored_ms,
         "verified": incident.verified_ms is not None,

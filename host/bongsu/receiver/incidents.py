@@ -92,7 +92,8 @@ TRANSITIONS: dict[tuple[Phase, Move], Phase] = {
     (Phase.RESTORED_ACKNOWLEDGED, Move.ACKNOWLEDGE): Phase.RESTORED_ACKNOWLEDGED,
     (Phase.RESTORED_ACKNOWLEDGED, Move.CLOSE): Phase.CLOSED,
 }
-# In a snapshot: the incident stands as a backup had it; what became of it since, nobody knows (settle.py).
+# In a snapshot: how many alarms only heartbeats told of; the incident stands as a backup had it; what became of it since, nobody knows (settle.py).
+BEATS = "alarms_by_heartbeat"
 AS_OF_BACKUP = "as_of_backup_ms"
 _RESTORED_PHASES = (Phase.RESTORED, Phase.RESTORED_ACKNOWLEDGED)
 
@@ -138,6 +139,11 @@ class Incident:
     def stood(self) -> tuple[str, ...]:
         """Names of what stood in its present round and has ended."""
         return tuple(self.snapshot.get("stood", ()))
+
+    @property
+    def beats(self) -> int:
+        """How many alarms in it only heartbeats told of: they have no event id, and count as something seen or not."""
+        return int(self.snapshot.get(BEATS, 0))
 
     @property
     def active(self) -> Active:
@@ -263,22 +269,29 @@ def _with_active(incident: Incident, active: Active, now_ms: int, event_id: int 
     )
 
 
-def acknowledged(incident: Incident, *, by: str, seen_event_id: int | None, now_ms: int) -> Incident:
-    """Somebody takes the incident on, having seen it up to `seen_event_id` (compare and set).
+def acknowledged(
+    incident: Incident, *, by: str, seen_event_id: int | None, now_ms: int, seen_beats: int = 0
+) -> Incident:
+    """Somebody takes the incident on, having seen it up to `seen_event_id` and `seen_beats` (compare and set).
 
     Raises StaleAcknowledgement if something happened since, IllegalMove if it is closed.
     """
     _check(incident, Move.ACKNOWLEDGE)
-    check_seen(incident, seen_event_id)
+    check_seen(incident, seen_event_id, seen_beats)
     return replace(incident, ack_ms=now_ms, ack_by=by, ack_event_id=seen_event_id)
 
 
-def check_seen(incident: Incident, seen_event_id: int | None) -> None:
-    """Raises StaleAcknowledgement if something happened since the event that a person has seen."""
-    if seen_event_id != incident.last_event_id:
+def seen_text(event_id: int | None, beats: int) -> str:
+    """What a person has seen, as --seen takes it: "7", or "7+1" if a heartbeat told of an alarm too; "0": nothing."""
+    return f"{event_id or 0}" + (f"+{beats}" if beats else "")
+
+
+def check_seen(incident: Incident, seen_event_id: int | None, seen_beats: int = 0) -> None:
+    """Raises StaleAcknowledgement if something happened since what a person has seen."""
+    if (seen_event_id, seen_beats) != (incident.last_event_id, incident.beats):
         raise StaleAcknowledgement(
-            f"incident {incident.id} changed since you looked at it (newest event {incident.last_event_id}, "
-            f"you saw {seen_event_id})",
+            f"incident {incident.id} changed since you looked at it (newest event "
+            f"{seen_text(incident.last_event_id, incident.beats)}, you saw {seen_text(seen_event_id, seen_beats)})",
             f"Look again: bongsu incident show {incident.id}",
         )
 

@@ -117,7 +117,9 @@ def _told(incident: Incident) -> Mapping[str, Any]:
     return found
 
 
-def answered(incident: Incident, *, real: bool, by: str, now_ms: int, seen_event_id: int | None) -> Incident:
+def answered(
+    incident: Incident, *, real: bool, by: str, now_ms: int, seen_event_id: int | None, seen_beats: int = 0
+) -> Incident:
     """The operator's word about an alarm in an exercise, having seen it up to `seen_event_id` (compare and set).
 
     Real: it goes out now. A drill: it is closed as a test, and never goes out. Raises IllegalMove if nothing is asked
@@ -127,7 +129,7 @@ def answered(incident: Incident, *, real: bool, by: str, now_ms: int, seen_event
     if incident.closed_ms is not None or incident.exercise_id is None or not incident.held_until_ms:
         gone = "was dispatched already" if is_dispatched(incident) else "asks nothing"
         raise IllegalMove(f"incident {number} {gone}", f"See how it stands: bongsu incident show {number}")
-    incidents.check_seen(incident, seen_event_id)
+    incidents.check_seen(incident, seen_event_id, seen_beats)
     if not real:
         drill = f"exercise {incident.exercise_id}"
         return incidents.closed(incident, disposition="test", by=by, now_ms=now_ms, note=incident.note or drill)

@@ -123,7 +123,8 @@ def by_beat(
     case = book.cases[key]
     kept = case.incident.snapshot
     beats = {**kept.get(BY_BEAT, {}), signal.source: told_by}
-    book.keep(page, case, replace(case.incident, snapshot={**kept, BY_BEAT: beats}))
+    count = {incidents.BEATS: case.incident.beats + 1}
+    book.keep(page, case, replace(case.incident, snapshot={**kept, BY_BEAT: beats, **count}))
     done.fault = alarm(book, page, case, facts, new_round=done.new_round, exercise_id=exercise_id, texted=texted)
     return done
 

@@ -37,20 +37,20 @@ export class Acts {
     }
   }
 
-  acknowledge(one, seen = one.last_event) {
+  acknowledge(one, seen = one.seen) {
     return this.run(`ack-${one.id}`, async () => {
       try {
         await post(`/api/incidents/${one.id}/ack`, { seen });
         toast(ui("done_ack"));
       } catch (error) {
-        this.failed(error, seen, (now) => this.acknowledge(now, now.last_event), ui("acknowledge"));
+        this.failed(error, seen, (now) => this.acknowledge(now, now.seen), ui("acknowledge"));
       }
     });
   }
 
   close(one, problem = "") {
     if (!this.host.live()) return toast(ui("actions_off"), true);
-    const seen = one.last_event;
+    const seen = one.seen;
     const standing = one.state === "open" && stands(one);
     const choices = el("fieldset", {}, el("legend", {}, ui("what_was_it")),
       ...DISPOSITIONS.map((name) => el("label", { class: "choice" }, el("input", { type: "radio", name: "disposition", value: name, required: true }), word("dispositions", name))));
@@ -83,7 +83,7 @@ export class Acts {
       const known = { not_allowed: ui("not_allowed") };
       return toast(known[error.message] ?? `${ui("not_done")}: ${error.content?.what ?? error.message}`, true);
     }
-    const later = now.events.filter((event) => event.event > (seen ?? 0));
+    const later = now.events.filter((event) => event.event > parseInt(seen, 10));
     const open = now.state === "open";
     show(el("div", {},
       el("h2", { id: "dialog-title" }, shopOf(now)),
@@ -99,9 +99,9 @@ export class Acts {
     return this.run(`answer-${one.id}`, async () => {
       const path = one.asks === "exercise" ? "answer" : "verify";
       try {
-        await post(`/api/incidents/${one.id}/${path}`, one.asks === "exercise" ? { seen: one.last_event, exercise: yes } : { seen: one.last_event });
+        await post(`/api/incidents/${one.id}/${path}`, one.asks === "exercise" ? { seen: one.seen, exercise: yes } : { seen: one.seen });
       } catch (error) {
-        this.failed(error, one.last_event, (now) => this.answer(now, yes), ui(yes ? "verify_yes" : "exercise_no"));
+        this.failed(error, one.seen, (now) => this.answer(now, yes), ui(yes ? "verify_yes" : "exercise_no"));
       }
     });
   }
