@@ -162,3 +162,23 @@ def test_channels_of_the_settings(tmp_path):
     assert set(Channels(Config(folder=str(tmp_path)))) == {"webhook"}
     with pytest.raises(SmsConfigError):
         Channels(Config(sms=SmsConfig(url="http://sms.example/"), folder=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "+821000000107",
+        "821000000107",
+        "01000000107",
+        "010-0000-0107",
+        "+82 10-0000-0107",
+        "to=%2B821000000107",
+        "0082 10 0000 0107",
+    ],
+)
+def test_the_gateways_own_words_do_not_repeat_the_number(said):
+    body = json.dumps({"error": f"unknown recipient {said}!"}).encode()
+    outcome, _ = send(SmsGateway(URL), Response(400, body))
+    assert "unknown recipient" in outcome.detail and "0107" not in outcome.detail
+    outcome, _ = send(SmsGateway(URL), Response(200, json.dumps({"id": f"m-{said}"}).encode()))
+    assert outcome.ref is not None and "0107" not in outcome.ref

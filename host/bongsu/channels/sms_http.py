@@ -8,11 +8,12 @@ idempotency key that providers agree on; ours is sent along where the configurat
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
+from bongsu.channels import numbers
 from bongsu.channels.address import url_problem
 from bongsu.channels.base import Message, Outcome, one_line
 from bongsu.channels.http import HttpClient, HttpFailure, Response
@@ -94,6 +95,22 @@ class SmsHttpChannel:
 
     async def send(self, m: Message) -> Outcome:
         """Hand the text to the gateway once: sent if delivery can be asked for, else accepted."""
+        return self._masked(await self._send(m), m)
+
+    async def check(self, m: Message, ref: str) -> Outcome:
+        """Ask the gateway whether the text arrived."""
+        return self._masked(await self._check(ref), m)
+
+    def _masked(self, outcome: Outcome, m: Message) -> Outcome:
+        """Without the target's number, in whatever form the gateway's own words repeat it. A message id that holds it
+        is kept only where delivery is asked for by it.
+        """
+        number, ref = m.target["phone"], outcome.ref
+        if ref is not None and self._gateway.status_url is None:
+            ref = numbers.without(ref, number)
+        return replace(outcome, detail=numbers.without(outcome.detail, number), ref=ref)
+
+    async def _send(self, m: Message) -> Outcome:
         gateway = self._gateway
         url, headers, body = self._request(m)
         try:
@@ -112,8 +129,7 @@ class SmsHttpChannel:
             return Outcome("refused", f"{outcome.detail}, but no message id at {gateway.ref_field} in the answer")
         return Outcome("sent", f"{outcome.detail}; waiting for the delivery receipt", ref)
 
-    async def check(self, m: Message, ref: str) -> Outcome:
-        """Ask the gateway whether the text arrived."""
+    async def _check(self, ref: str) -> Outcome:
         gateway = self._gateway
         if gateway.status_url is None:
             return Outcome("accepted", "this gateway does not report delivery", ref)

@@ -9,7 +9,9 @@ from sqlalchemy import Connection, func, select
 
 from bongsu.channels import texts
 from bongsu.receiver import incidents, phone, rows
+from bongsu.receiver.delivery_policy import ALARM, ESCALATION, RESTORE, UPDATE, shown_purpose
 from bongsu.receiver.incidents import Incident
+from bongsu.receiver.log import masked_text
 from bongsu.receiver.registry import RegistryError, Row
 from bongsu.receiver.store import schema
 from bongsu_wire import kinds
@@ -32,11 +34,12 @@ def list_incidents(
     """Incidents, newest first.
 
     Each row: what it is (`class`, `subject`, `site`, `name`, `place`, `unassigned`, `standing`), how it stands
-    (`phase`, `round`, `seen`: what whoever acts on it names as seen, `since_ms`, `opened_ms`, `restored_ms`, `ack_*`, `closed_*`, `disposition`, `note`), `owner`
+    (`phase`, `round`, `seen`: what whoever acts on it names,
+    `since_ms`, `opened_ms`, `restored_ms`, `ack_*`, `closed_*`, `disposition`, `note`), `owner`
     ({name, phone masked, lang}), `first_alarm` and `last_alarm` (as `alarm_row`; None for faults), whether it is
     `verified`, and if its dispatch is held back until when (`held_until_ms`) and what the operator is asked (`asks`:
     ASKS_VERIFY, ASKS_EXERCISE or None); `exercise`: {id, note, begins_ms, ends_ms, ended_ms} or None;
-    `delivery_states`: {channel: {state: count}} of its present round; `deliveries_waiting`: of all rounds.
+    `delivery_states`: {purpose: {channel: {state: count}}} of its present round; `deliveries_waiting`: of all rounds.
     """
     table = schema.incident
     query = select(table).order_by(table.c.id.desc()).limit(limit)
@@ -156,27 +159,37 @@ def alarm_row(row: Any) -> Row:
     }
 
 
-_Counts = dict[tuple[int, str, str], int]
+_Counts = dict[tuple[int, str, str, str], int]
 
 
 def _delivery_counts(conn: Connection, found: list[Incident]) -> dict[int, _Counts]:
-    """How many deliveries of each (round, channel, state), by incident."""
+    """How many deliveries of each (round, purpose, channel, state), by incident."""
     c = schema.delivery.c
     made: dict[int, _Counts] = {}
-    by = (c.incident_id, c.round, c.channel, c.state)
+    by = (c.incident_id, c.round, c.seq, c.purpose, c.channel, c.state)
     for ids in _some(found):
         for row in conn.execute(select(*by, func.count().label("n")).where(c.incident_id.in_(ids)).group_by(*by)):
-            made.setdefault(row.incident_id, {})[row.round, row.channel, row.state] = row.n
+            key = row.round, shown_purpose(row.purpose, row.seq), row.channel, row.state
+            of_one = made.setdefault(row.incident_id, {})
+            of_one[key] = of_one.get(key, 0) + row.n
     return made
 
 
 def _deliveries_of(incident: Incident, counts: _Counts) -> Row:
-    states: dict[str, dict[str, int]] = {}
-    for (round_, channel, state), n in sorted(counts.items()):
+    """By purpose: that the restore was accepted says nothing of the alarm."""
+    states: dict[str, dict[str, dict[str, int]]] = {}
+    for (round_, purpose, channel, state), n in sorted(counts.items(), key=lambda one: _purpose_rank(*one[0])):
         if round_ == incident.round:
-            states.setdefault(channel, {})[state] = n
-    waiting = sum(n for (_, _, state), n in counts.items() if state in _WAITING)
+            states.setdefault(purpose, {}).setdefault(channel, {})[state] = n
+    waiting = sum(n for (*_, state), n in counts.items() if state in _WAITING)
     return {"deliveries_waiting": waiting, "delivery_states": states}
+
+
+_PURPOSES = (ALARM, ESCALATION, UPDATE, RESTORE)
+
+
+def _purpose_rank(round_: int, purpose: str, channel: str, state: str) -> tuple[int, str, str]:
+    return (_PURPOSES.index(purpose) if purpose in _PURPOSES else len(_PURPOSES)), channel, state
 
 
 def _exercises(conn: Connection, found: list[Incident]) -> dict[int, Row]:
@@ -250,7 +263,7 @@ def _deliveries(conn: Connection, incident_id: int) -> list[Row]:
         c.last_error,
     )
     found = conn.execute(query.where(c.incident_id == incident_id).order_by(c.id))
-    return [dict(row._mapping) for row in found]
+    return [{**row._mapping, "last_error": masked_text(row.last_error) if row.last_error else None} for row in found]
 
 
 def without_secrets(value: Any) -> Any:

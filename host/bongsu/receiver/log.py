@@ -13,6 +13,8 @@ from typing import Any, TextIO
 
 import msgspec
 
+from bongsu.channels import numbers
+
 # A reader of stderr that stopped reading costs log lines, not memory and not alarms.
 _MAX_WAITING = 20_000
 # Company for a line: the log thread stays out of the way of the alarm that it tells of.
@@ -23,10 +25,10 @@ Fields = dict[str, Any]
 
 
 def masked_text(text: str) -> str:
-    """The text with every E.164 number in it masked: +821012345678 -> +8210****5678."""
-    if "+" not in text:
-        return text
-    return _PHONE.sub(lambda m: m[0][:5] + "****" + m[0][-4:], text)
+    """The text with every phone number in it masked: +821012345678 -> +8210****5678, and in other forms ****5678."""
+    if "+" in text:
+        text = _PHONE.sub(lambda m: m[0][:5] + "****" + m[0][-4:], text)
+    return numbers.masked(text)
 
 
 def _text_line(t_ms: int, level: str, event: str, fields: Fields) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from bongsu.receiver.doctor.finding import FAIL, OK, WARN, Finding, Findings, some
+from bongsu.receiver.log import masked_text
 from bongsu.receiver.store import Store, schema
 
 _MINUTE_MS = 60_000
@@ -140,7 +141,7 @@ def deliveries(conn: Connection, now_ms: int) -> Findings:
     ).all()
     if late:
         incidents = some(dict.fromkeys(str(row.incident_id) for row in late))
-        why = next((f" ({row.last_error})" for row in late if row.last_error), "")
+        why = next((f" ({masked_text(row.last_error)})" for row in late if row.last_error), "")
         yield Finding(
             FAIL,
             "deliveries",
