@@ -135,3 +135,34 @@ def test_broken_off_half_way_it_is_begun_anew(tmp_path: Path, monkeypatch: pytes
             assert conn.execute(select(schema.contact.c.phone).where(schema.contact.c.id == "owner-0")).scalar_one()
         _erase(room)
         assert "821012340000" not in _everything(room)
+
+
+def test_every_number_that_the_contact_ever_had_goes_also_of_merged_ones_and_of_the_removed(tmp_path: Path) -> None:
+    with desk(tmp_path, units=2) as room:
+        _alarms(room)
+        with room.store.write() as conn:
+            registry.edit_contact(conn, "owner-0", {"phone": "010-7777-6666", "name": "New"}, actor="x", now_ms=1)
+            registry.merge_contacts(conn, "owner-0", "owner-1", actor="x", now_ms=2)
+            registry.remove_contact(conn, "owner-1", force=True, actor="x", now_ms=3)
+        _close(room)
+        with room.store.write() as conn:
+            conn.execute(update(schema.incident).values(note="rang (010) 1234 - 0000 twice"))
+        assert _erase(room, "owner-1").rows >= 8
+        left = _everything(room)
+        assert "12340000" not in left and "1234 - 0000" not in left and '"name": "owner-0"' not in left
+        with pytest.raises(RegistryError, match="history knows of none"):
+            _erase(room, "owner-1")
+
+
+def test_a_number_alone_can_be_erased(tmp_path: Path) -> None:
+    with desk(tmp_path, units=2) as room:
+        _alarms(room)
+        with room.store.write() as conn:
+            registry.remove_contact(conn, "owner-0", force=True, actor="x", now_ms=3)
+        _close(room)
+        key = room.writer.books.audit_key
+        erase.erase_contact(
+            room.store, "", key=key, actor="x", now_ms=7, force=False, told=lambda: None, phone="+821012340000"
+        )
+        left = _everything(room)
+        assert "1012340000" not in left and "010-1234-0000" not in left

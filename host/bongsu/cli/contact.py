@@ -5,6 +5,8 @@ import click
 from bongsu.cli.context import Installation, actor, data_option, json_option, now_ms, pass_installation
 from bongsu.cli.output import done, edited, given, show_list, show_one
 
+_STILL = "The history still holds the person; to erase it: bongsu contact erase {}"
+
 
 @click.group()
 @data_option
@@ -109,7 +111,11 @@ def remove(installation: Installation, contact_id: str, force: bool, json_wanted
 
     with installation.writing() as conn:
         units = registry.remove_contact(conn, contact_id, force=force, actor=actor(), now_ms=now_ms())
-    done(f"Removed contact {contact_id}", {"contact": contact_id, "units": units}, json_wanted=json_wanted)
+    done(
+        f"Removed contact {contact_id}. {_STILL.format(contact_id)}",
+        {"contact": contact_id, "units": units},
+        json_wanted=json_wanted,
+    )
 
 
 @contact.command()
@@ -124,7 +130,11 @@ def merge(installation: Installation, source: str, into: str, json_wanted: bool)
 
     with installation.writing() as conn:
         units = registry.merge_contacts(conn, source, into, actor=actor(), now_ms=now_ms())
-    done(f"Merged {source} into {into}", {"contact": into, "units": units}, json_wanted=json_wanted)
+    done(
+        f"Merged {source} into {into}. {_STILL.format(into)}",
+        {"contact": into, "units": units},
+        json_wanted=json_wanted,
+    )
 
 
 @contact.command("list")
@@ -159,19 +169,27 @@ def show(installation: Installation, contact_id: str, unmask: bool, json_wanted:
 
 
 @contact.command()
-@click.argument("contact_id", metavar="ID")
+@click.argument("contact_id", metavar="[ID]", default="")
+@click.option("--phone", "number", help="This number, too; without ID: wherever the history holds it.")
 @click.option("--force", is_flag=True, help="Also while an open incident has the person, or a unit has nobody else.")
 @click.option("--compact", is_flag=True, help="Rewrite a SQLite database as well; alarms wait meanwhile.")
 @data_option
 @json_option
 @pass_installation
-def erase(installation: Installation, contact_id: str, force: bool, compact: bool, json_wanted: bool) -> None:
-    """Erase a person: name and phone go everywhere, also from the history, which stays readable.
+def erase(
+    installation: Installation, contact_id: str, number: str | None, force: bool, compact: bool, json_wanted: bool
+) -> None:
+    """Erase a person: every name and number that ID ever had goes everywhere, also from the history, which stays
+    readable. ID may be of a contact that was removed or merged.
 
     Backups that were made before hold them still: remove those, too.
     """
-    from bongsu.receiver import audit, erase
+    from bongsu.receiver import audit, erase, phone
     from bongsu.receiver.wake import notify
+
+    if not contact_id and number is None:
+        raise click.UsageError("Name the contact's ID, or a number by --phone.")
+    stored = phone.normal(number) if number is not None else None
 
     key = audit.chain_key(installation.master())
     with installation.store() as store:
@@ -184,14 +202,16 @@ def erase(installation: Installation, contact_id: str, force: bool, compact: boo
             force=force,
             told=lambda: notify(installation.data, "registry"),
             folder=installation.data,
+            phone=stored,
         )
         if compact and store.is_sqlite:
             erase.compact(store)
             made.left = False
-    text = f"Erased {contact_id}: {made.rows} records, {made.units} units. Backups made before hold the person still."
+    whom = contact_id or "the number"
+    text = f"Erased {whom}: {made.rows} records, {made.units} units. Backups made before hold the person still."
     if made.left:
         text += (
             "\nThe number may still be in unused space of the database: bongsu contact erase --compact at a quiet time."
         )
-    row = {"contact": contact_id, "records": made.rows, "units": made.units, "left_in_unused_space": made.left}
+    row = {"contact": contact_id or None, "records": made.rows, "units": made.units, "left_in_unused_space": made.left}
     done(text, row, json_wanted=json_wanted)

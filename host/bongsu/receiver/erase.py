@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, Text, cast, delete, func, or_, select, update
 
+from bongsu.channels import numbers
 from bongsu.receiver import audit, fields
 from bongsu.receiver.registry import RegistryError
 from bongsu.receiver.store import Store, changes, schema
@@ -43,12 +44,35 @@ class Person:
     id: str
     name: str
     phone: str
+    ids: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    phones: tuple[str, ...] = ()
+
+    @property
+    def all_ids(self) -> tuple[str, ...]:
+        """The contact's id and those that were merged into it."""
+        return tuple(dict.fromkeys(one for one in (self.id, *self.ids) if one))
+
+    @property
+    def all_phones(self) -> tuple[str, ...]:
+        """Every number that the contact ever had, as stored."""
+        return tuple(dict.fromkeys(one for one in (self.phone, *self.phones) if one))
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """Every name that the contact ever had, the longest first."""
+        found = dict.fromkeys(one for one in (self.name, *self.names) if one)
+        return tuple(sorted(found, key=len, reverse=True))
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """The number as stored, as it is dialled at home, and with separators."""
-        digits = self.phone.removeprefix("+")
-        found = [self.phone, digits]
+        """The numbers as stored, as they are dialled at home, and with separators."""
+        return tuple(dict.fromkeys(form for one in self.all_phones for form in self._forms(one)))
+
+    @staticmethod
+    def _forms(phone: str) -> tuple[str, ...]:
+        digits = phone.removeprefix("+")
+        found = [phone, digits]
         if digits.startswith("82"):
             home = "0" + digits[2:]
             found.append(home)
@@ -78,6 +102,7 @@ def erase_contact(
     force: bool,
     told: Callable[[], object],
     folder: Path | None = None,
+    phone: str | None = None,
 ) -> Erased:
     """Erase a contact. `key`: of the audit's chain; `told`: tells the running receiver that something was committed;
     `folder`: the data folder, which remembers how far it has seen the chain.
@@ -87,7 +112,7 @@ def erase_contact(
     """
     done = Erased()
     with store.write() as conn:
-        person = _person(conn, contact_id)
+        person = _person(conn, contact_id, phone)
         if not force:
             _refuse_needed(conn, person)
         done.units = _unlink(conn, person)
@@ -102,10 +127,11 @@ def erase_contact(
         for table, column, row_id in list(_history(conn, person, only_open=True)):
             done.rows += _clean(conn, person, table, column, row_id, key)
         conn.execute(delete(schema.contact).where(schema.contact.c.id == contact_id))
-        changes.note(conn, "contact", contact_id)
+        if contact_id:
+            changes.note(conn, "contact", contact_id)
+        subject = f"contact:{contact_id}" if contact_id else ""
         detail = f"{done.rows} records, {done.units} units"
-        audit.write(conn, actor=actor, action="contact.erase", subject=f"contact:{contact_id}", detail=detail,
-                    now_ms=now_ms)  # fmt: skip
+        audit.write(conn, actor=actor, action="contact.erase", subject=subject, detail=detail, now_ms=now_ms)
         audit.seal(conn, key, folder=folder)
     with store.read() as conn:
         audit.remember(conn, key, folder)
@@ -115,11 +141,65 @@ def erase_contact(
     return done
 
 
-def _person(conn: Connection, contact_id: str) -> Person:
+def _person(conn: Connection, contact_id: str, phone: str | None) -> Person:
+    """Who it is: what the registry says, and everything that the history says of this id. Raises RegistryError if both
+    know nothing.
+    """
+    ids = _merged_ids(conn, contact_id) if contact_id else ()
+    names, phones = _ever(conn, ids)
+    if phone is not None:
+        phones.append(phone)
     row = conn.execute(select(schema.contact).where(schema.contact.c.id == contact_id)).first()
-    if row is None:
-        raise RegistryError(f"there is no contact {fields.shown(contact_id)}", "See them: bongsu contact list")
-    return Person(row.id, row.name, row.phone)
+    if row is not None:
+        return Person(row.id, row.name, row.phone, ids, tuple(names), tuple(phones))
+    if not phones:
+        raise RegistryError(
+            f"there is no contact {fields.shown(contact_id)}, and the history knows of none",
+            "See them: bongsu contact list; for a number: bongsu contact erase --phone NUMBER",
+        )
+    return Person(contact_id, names[0] if names else "", phones[0], ids, tuple(names), tuple(phones))
+
+
+def _merged_ids(conn: Connection, contact_id: str) -> tuple[str, ...]:
+    """This id and those that were merged into it, as the audit says."""
+    c, found = schema.audit.c, [contact_id]
+    for one in found:
+        query = select(c.subject).where(
+            c.action == "contact.merge", c.detail.startswith(f"into {one};", autoescape=True)
+        )
+        for subject in conn.execute(query).scalars():
+            if (other := subject.removeprefix("contact:")) not in found:
+                found.append(other)
+    return tuple(found)
+
+
+def _ever(conn: Connection, ids: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """(names, numbers) that the history has of these contacts: of incidents' copies, and of what was sent to them."""
+    found: list[dict[str, Any]] = []
+    incident, delivery = schema.incident.c, schema.delivery.c
+    for one in ids:
+        holds_it = cast(incident.snapshot, Text).contains(f'"{one}"', autoescape=True)
+        for snapshot in conn.execute(select(incident.snapshot).where(holds_it)).scalars():
+            found += _copies(snapshot, ids)
+        for target in conn.execute(select(delivery.target).where(delivery.recipient == f"contact:{one}")).scalars():
+            found.append({"phone": target.get("phone")} if isinstance(target, dict) else {})
+    return _all(found, "name"), _all(found, "phone")
+
+
+def _copies(value: Any, ids: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """The people with one of these ids inside a record."""
+    if isinstance(value, dict):
+        if value.get("id") in ids and "phone" in value:
+            yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            yield from _copies(one, ids)
+
+
+def _all(found: list[dict[str, Any]], key: str) -> list[str]:
+    texts = [one.get(key) for one in found]
+    return list(dict.fromkeys(one for one in texts if isinstance(one, str) and one and one != ERASED))
 
 
 def _refuse_needed(conn: Connection, person: Person) -> None:
@@ -163,8 +243,12 @@ def _unlink(conn: Connection, person: Person) -> int:
 def _mentions(column: Any, person: Person) -> Any:
     """The column's text holds the number or the contact's id (as JSON or as it is)."""
     plain = cast(column, Text)
-    wanted = [*person.numbers, f'"{person.id}"']
-    return or_(*(plain.contains(one, autoescape=True) for one in wanted))
+    wanted = [*person.numbers, *(f'"{one}"' for one in person.all_ids)]
+    # Digit by digit with anything between them: `without` decides.
+    spread = ["%" + "%".join(one.removeprefix("+82").removeprefix("+")) + "%" for one in person.all_phones]
+    if column.name in ("snapshot", "body", "target"):  # what programs write has no separators; and it is long
+        spread = []
+    return or_(*(plain.contains(one, autoescape=True) for one in wanted), *(plain.like(one) for one in spread))
 
 
 def _history(conn: Connection, person: Person, *, only_open: bool = False) -> Iterator[tuple[Table, str, int]]:
@@ -173,7 +257,11 @@ def _history(conn: Connection, person: Person, *, only_open: bool = False) -> It
     for table, column in _PLACES:
         wanted = _mentions(table.c[column], person)
         if table is schema.delivery and column == "target":
-            wanted = wanted | (table.c.recipient == f"contact:{person.id}")
+            wanted = wanted | table.c.recipient.in_(_recipients(person))
+        if table is schema.delivery and column == "body":
+            wanted = wanted | table.c.recipient.in_(_recipients(person))
+        if table is schema.audit:
+            wanted = wanted | table.c.subject.in_(_recipients(person))
         query = select(table.c.id).where(wanted)
         if only_open and table is schema.incident:
             query = query.where(table.c.state == "open")
@@ -184,12 +272,18 @@ def _history(conn: Connection, person: Person, *, only_open: bool = False) -> It
         yield from ((table, column, row_id) for row_id in conn.execute(query.order_by(table.c.id)).scalars())
 
 
+def _recipients(person: Person) -> list[str]:
+    return [f"contact:{one}" for one in person.all_ids]
+
+
 def _clean(conn: Connection, person: Person, table: Table, column: str, row_id: int, key: bytes) -> int:
     row = conn.execute(select(table).where(table.c.id == row_id)).first()
     if row is None:
         return 0
     before = getattr(row, column)
-    mine = table is schema.delivery and row.recipient == f"contact:{person.id}"
+    mine = (table is schema.delivery and row.recipient in _recipients(person)) or (
+        table is schema.audit and row.subject in _recipients(person)
+    )
     after = without(before, person, is_theirs=mine)
     if after == before:
         return 0
@@ -207,13 +301,13 @@ def without(value: Any, person: Person, *, is_theirs: bool = False) -> Any:
     `is_theirs`: the record is about nobody else.
     """
     if isinstance(value, str):
-        for number in person.numbers:
-            value = value.replace(number, ERASED)
+        for phone in person.all_phones:
+            value = numbers.without(value, phone, ERASED)
         return _without_name(value, person) if is_theirs else value
     if isinstance(value, list):
         return [without(one, person, is_theirs=is_theirs) for one in value]
     if isinstance(value, dict):
-        theirs = value.get("phone") in person.numbers or (value.get("id") == person.id and "phone" in value)
+        theirs = value.get("phone") in person.numbers or (value.get("id") in person.all_ids and "phone" in value)
         cleaned = {name: without(one, person, is_theirs=is_theirs) for name, one in value.items()}
         if theirs:
             cleaned |= {name: ERASED for name in ("name", "phone") if name in cleaned}
@@ -222,7 +316,9 @@ def without(value: Any, person: Person, *, is_theirs: bool = False) -> Any:
 
 
 def _without_name(value: str, person: Person) -> str:
-    return re.sub(rf"(?<!\w){re.escape(person.name)}(?!\w)", ERASED, value)
+    for name in person.all_names:
+        value = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", ERASED, value)
+    return value
 
 
 # ---- the file
