@@ -250,3 +250,10 @@ def test_importing_twice_changes_nothing(store: Store) -> None:
     plan = _import(store, text)
     assert (plan.counts["unchanged"], plan.counts["added"], plan.counts["changed"]) == (4, 0, 0)
     assert _everything(store) == before
+
+
+def test_a_giant_header_and_faults_without_end_are_cut_short() -> None:
+    lines, faults = csv_file.parse(b",".join(b"x%d" % i for i in range(100_000)))
+    assert not lines and [f.code for f in faults] == ["too_many_columns"]
+    _, faults = csv_file.parse(b"unit,name,place,owner,owner_phone\n" + b"a\n" * 1_000)
+    assert len(faults) == csv_file.FAULTS_MAX + 1 and faults[-1].code == "too_many_faults"

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import io
+import time
 import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
@@ -184,3 +185,11 @@ def test_macros_and_links_to_other_files_are_left_alone(store: Store) -> None:
     link = b'<externalLink xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"/>'
     parts = {"xl/vbaProject.bin": b"\0macro", "xl/externalLinks/externalLink1.xml": link}
     assert _import(store, _with(book(HEADER, SHOP), parts)).faults == []
+
+
+def test_tags_that_never_end_take_time_by_length_only() -> None:
+    xml = b"<!--" + b"<mergeCell " * 200_000 + b"-->"
+    begun = time.process_time()
+    assert excel_file._merged(xml) == []
+    assert time.process_time() - begun < 5.0  # minutes, if each tag were looked for up to the end
+    assert excel_file._merged(b'<x:mergeCell  ref="B2:B4"/>') == [(2, 4, "B2:B4")]

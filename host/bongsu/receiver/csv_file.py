@@ -13,6 +13,8 @@ from bongsu.receiver.shop_list import MAX_BYTES, MAX_ROWS, Fault, Form, Line, is
 
 # A quoted field may go over several rows; one that goes over more was never closed.
 _RECORD_ROWS = 20
+COLUMNS_MAX = 250
+FAULTS_MAX = 200
 _QUOTED = re.compile(r'"([^"]|"")*"')
 
 
@@ -53,6 +55,9 @@ def _header(row: str, delimiter: str, form: Form, faults: list[Fault]) -> list[s
     if not is_text(row):
         faults.append(Fault(1, "", "no_text", "the line is no text; is this really a CSV file? Save it as CSV UTF-8"))
         return []
+    if row.count(delimiter) >= COLUMNS_MAX:
+        faults.append(Fault(1, "", "too_many_columns", f"more than {COLUMNS_MAX} columns; is this really a shop list?"))
+        return []
     try:
         return form.columns_of(next(csv.reader([row], delimiter=delimiter, strict=True)), faults)
     except (csv.Error, StopIteration) as err:
@@ -82,6 +87,9 @@ def _lines(rows: list[str], delimiter: str, form: Form, columns: list[str], faul
         elif len(cells) != len(columns):
             said = f"the line has {len(cells)} fields, the header {len(columns)}"
             faults.append(Fault(number, "", "field_count", said))
+        if len(faults) >= FAULTS_MAX:
+            faults.append(Fault(number, "", "too_many_faults", "there are too many faults: what follows was not read"))
+            break
         if len(cells) == len(columns):
             out.append(form.line(number, columns, cells))
     return out

@@ -28,8 +28,10 @@ MAX_SHEET_ROWS = 100_000
 # Above the header a list may have so many lines of title.
 TITLE_ROWS = 10
 _OLE = b"\xd0\xcf\x11\xe0"
-_MERGED = re.compile(rb"""<(?:\w+:)?mergeCell\s[^>]*?ref=["']([A-Z]{1,3})([0-9]{1,7}):([A-Z]{1,3})([0-9]{1,7})["']""")
-_FORMULA = re.compile(rb"<(?:\w+:)?f[\s>/]")
+# No "<" inside: what begins at one tag is not looked for behind the next, so that time grows with the length only.
+_MERGED = re.compile(rb"<(?:[A-Za-z0-9_]{1,40}:)?mergeCell\s([^<>]{0,400})")
+_REF = re.compile(rb"""\bref=["']([A-Z]{1,3})([0-9]{1,7}):([A-Z]{1,3})([0-9]{1,7})["']""")
+_FORMULA = re.compile(rb"<(?:[A-Za-z0-9_]{1,40}:)?f[\s>/]")
 _ERRORS = re.compile(r"#(REF!|N/A|NAME\?|VALUE!|DIV/0!|NULL!|NUM!|SPILL!|CALC!|GETTING_DATA)")
 
 
@@ -162,7 +164,7 @@ def _formula_cells(data: bytes, title: str) -> set[tuple[int, int]]:
 
 def _merged(xml: bytes) -> list[tuple[int, int, str]]:
     """(first row, last row, "B2:B4") of merged cells."""
-    found = (m.groups() for m in _MERGED.finditer(xml))
+    found = (m.groups() for tag in _MERGED.finditer(xml) if (m := _REF.search(tag[1])))
     return [(int(r1), int(r2), f"{c1.decode()}{int(r1)}:{c2.decode()}{int(r2)}") for c1, r1, c2, r2 in found]
 
 

@@ -107,6 +107,6 @@ def _cell(column: str, value: Any) -> Any:
         return dt.datetime.fromtimestamp(value / 1000, dt.UTC).isoformat(" ", "milliseconds")
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+    if isinstance(value, str) and value[:1] in tuple("=+-@\t\r\n＝＋－＠"):
         return f"'{value}"  # a spreadsheet would take it for a formula
     return value
