@@ -45,7 +45,24 @@ def test_many_addresses_do_not_help_and_being_right_counts_nothing() -> None:
     limits = Limits()
     for _ in range(10 * NAME_TRIES):
         assert limits.attempt("desk1", "a", 0.0) == 0.0
-        limits.succeeded("desk1", "a")
+        limits.succeeded("desk1", "a", 0.0)
+
+
+def test_strangers_do_not_shut_out_who_logged_in_from_there_lately() -> None:
+    limits = Limits()
+    limits.attempt("desk1", "192.0.2.1", 0.0)
+    limits.succeeded("desk1", "192.0.2.1", 0.0)
+    for i in range(NAME_TRIES):
+        assert limits.attempt("desk1", f"198.51.100.{i}", 1.0) == 0.0
+    assert limits.attempt("desk1", "203.0.113.1", 2.0) > 0
+    assert limits.attempt("desk1", "192.0.2.1", 2.0) == 0.0
+
+
+def test_addresses_of_one_v6_network_count_as_one() -> None:
+    limits = Limits()
+    waits = [limits.attempt("desk1", f"2001:db8:1:2::{i:x}", 0.0) for i in range(PAIR_TRIES + 1)]
+    assert waits[:-1] == [0.0] * PAIR_TRIES and waits[-1] > 0
+    assert limits.attempt("desk1", "2001:db8:1:3::1", 0.0) == 0.0
 
 
 def test_a_flood_of_names_takes_bounded_memory() -> None:

@@ -146,7 +146,8 @@ _CODES: dict[type[BongsuError], str] = {
 
 
 def _id(request: Request) -> int:
-    one = int(request.path_params["id"])
+    text = str(request.path_params["id"])
+    one = int(text) if text.isascii() and text.isdigit() and len(text) <= 19 else 0
     if not 0 < one < 2**63:
         raise Refusal(404, "unknown_incident")
     return one
@@ -157,6 +158,8 @@ def _before(text: str | None) -> tuple[int, int] | None:
         return None
     closed, _, one = text.partition("-")
     if not (closed.isascii() and closed.isdigit() and one.isascii() and one.isdigit() and len(text) < 40):
+        raise Refusal(400, "bad_request", field="before")
+    if max(int(closed), int(one)) >= 2**63:
         raise Refusal(400, "bad_request", field="before")
     return int(closed), int(one)
 

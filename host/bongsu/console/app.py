@@ -20,13 +20,13 @@ from bongsu.console.acts import Acts
 from bongsu.console.board import Board
 from bongsu.console.desk_pool import DeskPool
 from bongsu.console.door import Door
-from bongsu.console.guard import Guard, Refusal
+from bongsu.console.guard import HEADERS, Guard, Refusal
 from bongsu.console.health import healthz
 from bongsu.console.metrics import metrics
 from bongsu.console.pulse import Pulse
 from bongsu.console.words import load_words
 from bongsu.errors import BongsuError
-from bongsu.receiver.log import Log
+from bongsu.receiver.log import Log, Seldom
 
 # Pages at once, in all and of one session (tabs).
 PAGES_MAX, PAGES_OF_ONE = 400, 20
@@ -156,12 +156,12 @@ def make_app(console: Console) -> Starlette:
         Route("/api/lang", door.lang, methods=["POST"]),
         Route("/api/stream", console.open_stream),
         Route("/api/history", acts.history),
-        Route("/api/incidents/{id:int}", acts.show),
-        Route("/api/incidents/{id:int}/ack", acts.acknowledge, methods=["POST"]),
-        Route("/api/incidents/{id:int}/close", acts.close, methods=["POST"]),
-        Route("/api/incidents/{id:int}/verify", acts.verify, methods=["POST"]),
-        Route("/api/incidents/{id:int}/answer", acts.answer, methods=["POST"]),
-        Route("/api/incidents/{id:int}/phone", acts.phone, methods=["POST"]),
+        Route("/api/incidents/{id}", acts.show),
+        Route("/api/incidents/{id}/ack", acts.acknowledge, methods=["POST"]),
+        Route("/api/incidents/{id}/close", acts.close, methods=["POST"]),
+        Route("/api/incidents/{id}/verify", acts.verify, methods=["POST"]),
+        Route("/api/incidents/{id}/answer", acts.answer, methods=["POST"]),
+        Route("/api/incidents/{id}/phone", acts.phone, methods=["POST"]),
     ]
     handlers: dict[Any, Any] = {
         Refusal: _refused,
@@ -192,12 +192,15 @@ class _Unexpected:
     """A fault of this program: its kind into the log, nothing of the request."""
 
     def __init__(self, log: Log) -> None:
-        self._log = log
+        self._log, self._seldom = log, Seldom()
 
     async def __call__(self, request: Request, err: Exception) -> Response:
         trace = err.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
         where = f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else ""
-        self._log.error("console.fault", path=request.url.path, error=type(err).__name__, where=where)
-        return JSONResponse({"error": "fault"}, 500)
+        if not self._seldom.due(where, round(time.monotonic() * 1000)):
+            return JSONResponse({"error": "fault"}, 500, HEADERS)
+        self._log.error("console.fault", path=request.url.path[:80], error=type(err).__name__, where=where)
+        # It is made outside of Guard.
+        return JSONResponse({"error": "fault"}, 500, HEADERS)

@@ -131,7 +131,7 @@ class Door:
             await self.pool.write(lambda conn: _audit(conn, known, "console.login_failed", address))
             self.log.warning("console.login_failed", name=known, address=address)
             raise Refusal(403, "wrong_login")
-        self.limits.succeeded(name, address)
+        self.limits.succeeded(name, address, time.monotonic())
         token = await self.pool.write(lambda conn: self._begin(conn, name, stored, address))
         self.log.info("console.login", name=name, address=address)
         return token
@@ -170,6 +170,8 @@ class Door:
         """POST /api/lang {lang}: remembered for the person."""
         session = await self.need(request)
         lang = guard.text(await guard.body(request), "lang", 2)
+        if lang not in ("ko", "en"):
+            raise Refusal(400, "bad_request", field="lang")
         await self.pool.write(lambda conn: operators.set_lang(conn, name=session.name, lang=lang))
         return JSONResponse({"ok": True})
 

@@ -96,7 +96,7 @@ async def body(request: Request) -> Mapping[str, Any]:
             raise Refusal(413, "too_large")
     try:
         found = msgspec.json.decode(bytes(data))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
         raise Refusal(400, "bad_request") from None
     if not isinstance(found, dict):
         raise Refusal(400, "bad_request")
@@ -115,8 +115,8 @@ _SEEN = re.compile(r"(0|[1-9][0-9]{0,17})(?:\+([1-9][0-9]{0,8}))?")
 
 
 def event_seen(found: Mapping[str, Any]) -> dict[str, Any]:
-    """What the operator has seen (the incident's `seen`, "7" or "7+1"; or the last event's number, None: there is none),
-    as receiver/desk.py takes it.
+    """What the operator has seen, as receiver/desk.py takes it: the incident's `seen` ("7", "7+1"), or the last event's
+    number (None: there is none).
     """
     value = found.get("seen", "")
     if value is None:
