@@ -35,6 +35,7 @@ def stored(data: Path, name: str) -> Any:
 def test_add_list_password_disable_enable(data: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text(f"{WORDS}\n")
+    secret.chmod(0o600)
     empty = run(data, "list")
     assert empty.returncode == 0 and "Nobody may log in" in empty.stderr
     made = run(
@@ -45,6 +46,7 @@ def test_add_list_password_disable_enable(data: Path, tmp_path: Path) -> None:
     again = run(data, "add", "desk1", "--password-file", str(secret))
     assert again.returncode == 1 and "there already" in again.stderr
     secret.write_text("another long one\n")
+    secret.chmod(0o600)
     assert run(data, "password", "desk1", "--password-file", str(secret)).returncode == 0
     assert operators.is_right(stored(data, "desk1")["password_hash"], "another long one")
     assert run(data, "disable", "desk1").returncode == 0
@@ -58,6 +60,7 @@ def test_add_list_password_disable_enable(data: Path, tmp_path: Path) -> None:
 def test_a_short_password_is_refused_and_nothing_is_kept(data: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("short\n")
+    secret.chmod(0o600)
     answer = run(data, "add", "desk1", "--password-file", str(secret))
     assert answer.returncode == 2 and "fewer than 10" in answer.stderr and "short" not in answer.stderr
     assert stored(data, "desk1") is None
@@ -86,3 +89,11 @@ def test_the_password_is_asked_for_twice_and_not_shown(data: Path) -> None:
         child.wait()
     assert WORDS.encode() not in shown
     assert operators.is_right(stored(data, "desk1")["password_hash"], WORDS)
+
+
+def test_a_password_file_that_others_may_read_is_refused(data: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "open.words"
+    secret.write_text(f"{WORDS}\n")
+    secret.chmod(0o644)
+    answer = run(data, "add", "desk9", "--password-file", str(secret))
+    assert answer.returncode == 1 and "other users" in answer.stderr and "chmod 600" in answer.stderr

@@ -115,16 +115,23 @@ def keygen(out: Path, json_wanted: bool) -> None:
 
     raw = secrets.token_bytes(32)
     public = Path(f"{out}.pub")
+    made: list[Path] = []
     for path, text, mode in (
         (out, sealing.PRIVATE_PREFIX + raw.hex(), 0o600),
         (public, sealing.PUBLIC_PREFIX + PrivateKey(raw).public.hex(), 0o644),
     ):
         try:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        except FileExistsError:
-            raise BongsuError(f"{path} is there already; it was not overwritten", "Name another file.") from None
-        with os.fdopen(fd, "w", encoding="ascii") as file:
-            file.write(text + "\n")
+            made.append(path)
+            with os.fdopen(fd, "w", encoding="ascii") as file:
+                file.write(text + "\n")
+        except BaseException as err:
+            for one in made:  # half a pair is of no use, and a private key that nobody knows of is none
+                one.unlink(missing_ok=True)
+            if isinstance(err, FileExistsError):
+                what = f"{path} is there already; it was not overwritten"
+                raise BongsuError(what, "Name another file.") from None
+            raise
     text = f"Made {out} (keep it apart, and safe) and {public} (for --recipient-key)"
     done(text, {"private": str(out), "public": str(public)}, json_wanted=json_wanted)
 

@@ -7,6 +7,7 @@ import click
 
 from bongsu.cli import output
 from bongsu.cli.context import Installation, actor, data_option, json_option, now_ms, pass_installation
+from bongsu.cli.sealing import secret_file
 from bongsu.errors import BongsuError
 
 ROLES = ("viewer", "operator", "admin")
@@ -134,6 +135,6 @@ def _password(password_file: Path | None) -> str:
         typed: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
         return typed
     try:
-        return (password_file.read_text(encoding="utf-8").splitlines() or [""])[0]
+        return (secret_file(password_file, "the password").decode().splitlines() or [""])[0]
     except UnicodeDecodeError:
         raise BongsuError(f"{password_file} is not UTF-8", "Save the file as UTF-8.") from None
