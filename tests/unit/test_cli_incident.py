@@ -67,7 +67,7 @@ def test_list_and_show(store: Store, data: Path) -> None:
     assert "first alarm" in shown and "heat, heat_fixed: temperature 67 degC (event 1, a0b1c2d3e4f5)" in shown
     assert row["first_alarm"] == row["last_alarm"] and row["last_alarm"]["values"] == {"temperature": "67 degC"}
     assert row["owner"]["phone"] == "010-****-5678" and not row["verified"] and row["asks"] is None
-    assert sum(n for states in row["delivery_states"].values() for n in states.values()) == 2
+    assert sum(n for by in row["delivery_states"].values() for states in by.values() for n in states.values()) == 2
     for text in (shown, json.dumps(row)):
         assert "12345678" not in text and "127.0.0.1:1" not in text
 

@@ -111,8 +111,9 @@ def _for_people(row: dict[str, Any]) -> dict[str, Any]:
     if exercise is not None:
         shown["exercise"] = f"{exercise['id']} {exercise['note']}".strip()
     shown["delivery_states"] = [
-        f"{channel} " + ", ".join(f"{n} {state}" for state, n in states.items())
-        for channel, states in row["delivery_states"].items()
+        f"{purpose} by {channel}: " + ", ".join(f"{n} {state}" for state, n in states.items())
+        for purpose, channels in row["delivery_states"].items()
+        for channel, states in channels.items()
     ]
     dull = ("opened_ms", "verified_ms", "verified_by", "held_until_ms", "asks", "exercise", "duty", "unassigned")
     return {k: v for k, v in shown.items() if k not in dull or (v and k != "opened_ms")}

@@ -91,6 +91,11 @@ def stored_purpose(purpose: str) -> str:
     return ALARM if purpose == UPDATE else purpose
 
 
+def shown_purpose(purpose: str, seq: int) -> str:
+    """The purpose of a stored delivery, as `stored_purpose` got it."""
+    return UPDATE if purpose == ALARM and seq % _STEPS_A_ROUND == _STEPS[UPDATE] else purpose
+
+
 def escalates(d: Delivery) -> bool:
     """Is the next one to be told if this is refused or late? An update goes only to who has heard of the alarm."""
     return d.purpose in (ALARM, ESCALATION) and d.seq % _STEPS_A_ROUND != _STEPS[UPDATE]

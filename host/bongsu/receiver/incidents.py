@@ -92,8 +92,9 @@ TRANSITIONS: dict[tuple[Phase, Move], Phase] = {
     (Phase.RESTORED_ACKNOWLEDGED, Move.ACKNOWLEDGE): Phase.RESTORED_ACKNOWLEDGED,
     (Phase.RESTORED_ACKNOWLEDGED, Move.CLOSE): Phase.CLOSED,
 }
-# In a snapshot: how many alarms only heartbeats told of; the incident stands as a backup had it; what became of it since, nobody knows (settle.py).
+# In a snapshot: how many alarms only heartbeats told of.
 BEATS = "alarms_by_heartbeat"
+# In a snapshot: the incident stands as a backup had it; what became of it since, nobody knows (settle.py).
 AS_OF_BACKUP = "as_of_backup_ms"
 _RESTORED_PHASES = (Phase.RESTORED, Phase.RESTORED_ACKNOWLEDGED)
 

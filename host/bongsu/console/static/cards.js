@@ -45,9 +45,13 @@ export function chips(one, nowMs) {
 }
 
 function told(one) {
-  const found = Object.entries(one.delivery_states ?? {}).flatMap(([channel, states]) =>
-    Object.entries(states).map(([state, n]) =>
-      chip(`${mark(state)} ${word("channels", channel)} ${word("states", state)}${n > 1 ? ` ${n}` : ""}`, state)));
+  // By purpose: that the restore was accepted says nothing of the alarm, and is not shown in its colour.
+  const found = Object.entries(one.delivery_states ?? {}).flatMap(([purpose, channels]) =>
+    Object.entries(channels).flatMap(([channel, states]) => Object.entries(states).map(([state, n]) => {
+      const what = `${word("channels", channel)} ${word("states", state)}${n > 1 ? ` ${n}` : ""}`;
+      const good = state === "accepted" || state === "delivered";
+      return purpose === "alarm" ? chip(`${mark(state)} ${what}`, state) : chip(`${word("purposes", purpose)}: ${mark(state)} ${what}`, good ? "other" : state);
+    })));
   return found.length ? found : isUrgent(one) ? [chip(`✗ ${ui("nobody_told")}`, "failed")] : [];
 }
 

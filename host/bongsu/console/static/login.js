@@ -63,5 +63,6 @@ byId("lang").addEventListener("click", () => {
 });
 byId("form").addEventListener("submit", enter);
 await prepare();
+byId("enter").disabled = false; // a click before this would leave the page with the password
 byId("name").focus();
 document.body.dataset.ready = "yes";

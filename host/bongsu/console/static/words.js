@@ -72,7 +72,8 @@ export function shopOf(incident) {
 
 export function placeOf(incident) {
   const unit = incident.subject.startsWith("unit:") ? incident.subject.split("/")[1].toUpperCase() : "";
-  const floor = incident.floor ? ui("floor", { n: incident.floor }) : "";
+  const bare = /^[BbFf]?-?\d+$/.test(incident.floor ?? ""); // a number; "1층" and words stay as they are
+  const floor = incident.floor ? (bare ? ui("floor", { n: incident.floor }) : incident.floor) : "";
   const stall = incident.stall ? ui("stall", { n: incident.stall }) : "";
   return [...new Set([unit, floor, stall, incident.place].filter(Boolean))].join(" · ");
 }
