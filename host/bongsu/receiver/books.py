@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, select
 from bongsu.receiver.audit import chain_key
 from bongsu.receiver.beat_alarms import BeatAlarms
 from bongsu.receiver.casebook import Casebook
-from bongsu.receiver.chores import make_chores
+from bongsu.receiver.chores import Rests, make_chores
 from bongsu.receiver.clock import Clock
 from bongsu.receiver.clock_watch import ClockWatch
 from bongsu.receiver.config import Config, RetentionConfig
@@ -28,7 +28,7 @@ from bongsu.receiver.liveness import Liveness
 from bongsu.receiver.orders import Orders
 from bongsu.receiver.outbox import Outbox
 from bongsu.receiver.rows import batched
-from bongsu.receiver.sightings import Sightings
+from bongsu.receiver.sightings import AHEAD_MS, Sightings
 from bongsu.receiver.silent_site import SilentSites
 from bongsu.receiver.state import Vitals
 from bongsu.receiver.store import schema
@@ -37,7 +37,7 @@ from bongsu.receiver.store.changes import News
 _IN_SERVICE = ("active", "old")
 # Topics of changes that say nothing of the registry; and those that, as a whole, mean the whole registry.
 _NOT_REGISTRY = frozenset(("event", "incident", "delivery", "command", "operator", "receiver", "other"))
-_WHOLE = ("all", "node", "unit")
+_WHOLE = ("all", "node", "unit", "contact", "site", "responder", "duty")
 _AT_ONCE = 300
 # Reading more nodes than this takes longer than an alarm should wait (86,221 take seconds).
 READ_ASIDE = 2_000
@@ -128,11 +128,13 @@ class Books:
         self.silent_sites = SilentSites(self)
         self.exercises = Exercises(self)
         self.beat_alarms = BeatAlarms(self)
+        self.rests = Rests()
         self.chores = make_chores(self, conn)
 
     def chores_due_ms(self) -> int | None:
         """When the first chore is due (monotonic ms)."""
-        return min((due for chore in self.chores if (due := chore.due_ms()) is not None), default=None)
+        dues = (self.rests.due_ms(chore) for chore in self.chores)
+        return min((due for due in dues if due is not None), default=None)
 
     def look_for_damage(self) -> None:
         """Compare which secrets are damaged with which faults say so: `damage_begins`, `damage_ends`."""
@@ -171,7 +173,9 @@ class Books:
             return nodes
         live, now_ms, mono_ms = schema.node_live.c, self.clock.now_ms(), self.clock.mono_ms()
         since_ms = now_ms - self.settings.silent_after_ms
-        heard = select(live.node_id, live.last_seen_ms).where(live.node_id.in_(nodes), live.last_seen_ms > since_ms)
+        heard = select(live.node_id, live.last_seen_ms).where(
+            live.node_id.in_(nodes), live.last_seen_ms > since_ms, live.last_seen_ms <= now_ms + AHEAD_MS
+        )
         seen = {r.node_id: r.last_seen_ms for r in conn.execute(heard)}
         for node_id, seen_ms in sorted(seen.items(), key=lambda item: -int(item[1])):
             self.liveness.heard_elsewhere(node_id, mono_ms - max(0, now_ms - seen_ms))

@@ -3,11 +3,12 @@
 from bongsu.receiver import backlog, certificate_watch, disk
 from bongsu.receiver.state import ReasonState
 
-BROKER_AWAY, STORE_FAILED, CANARY_LOST, CLOCK_STEPPED = (
+BROKER_AWAY, STORE_FAILED, CANARY_LOST, CLOCK_STEPPED, CHORE_FAILED = (
     "broker_unreachable",
     "store_failed",
     "canary_lost",
     "clock_stepped",
+    "chore_failed",
 )
 
 # Name -> (what is wrong, what to do).
@@ -37,6 +38,10 @@ WORDS: dict[str, tuple[str, str]] = {
     CLOCK_STEPPED: (
         "the clock was set forward or back",
         "Let the time be synchronised (chrony or systemd-timesyncd), so that it never jumps.",
+    ),
+    CHORE_FAILED: (
+        "one of the receiver's own tasks fails (alarms go on)",
+        "Look at its log (writer.fault), and report it; the task is tried again by itself.",
     ),
 }
 # While one of these stands, alarms may not get through.

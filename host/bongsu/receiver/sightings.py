@@ -9,7 +9,7 @@ from collections import Counter
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import BigInteger, Connection, bindparam, case, func, select, update
 
 from bongsu.receiver import rows, window
 from bongsu.receiver.store import schema
@@ -20,6 +20,8 @@ WRITE_EVERY_MS = 5_000
 # So many nodes a transaction, and a pause before the next: an alarm that comes meanwhile must not wait for a city.
 SLICE = 128
 SLICE_PAUSE_MS = 25
+# By so much receivers may differ about the database's time. What was seen later than that was seen before a step back.
+AHEAD_MS = 5_000
 _UNSAID = frozenset(("echo_server_ms", "echo_age_ms"))
 
 
@@ -39,7 +41,11 @@ class Sightings:
         self._update_window = rows.Compiled(update(win).where(*key, newer).values(moving), conn)
         seen: dict[str, Any] = {"last_seen_ms": bindparam("last_seen_ms"), "heartbeat": bindparam("heartbeat")}
         if conn.dialect.name != "sqlite":
-            seen["last_seen_ms"] = func.greatest(live.c.last_seen_ms, bindparam("last_seen_ms"))  # ignores NULL
+            seen["last_seen_ms"] = func.greatest(  # ignores NULL
+                # What lies ahead was written before the database's clock was set back: a newer sighting replaces it.
+                case((live.c.last_seen_ms <= bindparam("latest_ms", type_=BigInteger), live.c.last_seen_ms)),
+                bindparam("last_seen_ms"),
+            )
         self._update_seen = rows.Compiled(
             update(live).where(live.c.node_id == bindparam("key_node")).values(last_seen_ms=seen["last_seen_ms"]),
             conn,
@@ -109,21 +115,29 @@ class Sightings:
             conn,
             [{"node_id": k[0], "epoch": k[1], "high": w[0], "bitmap": w[1]} for k, w in changed if k not in stored],
         )
-        self._write_beats(conn)
+        self._write_beats(conn, now_ms + AHEAD_MS)
         self._write_refused(conn, now_ms)
 
-    def _write_beats(self, conn: Connection) -> None:
+    def _write_beats(self, conn: Connection, latest_ms: int) -> None:
         news = [(node, self._beats[node]) for node in self._writing]
         beats = [(node, beat) for node, beat in news if beat is not None]
         self._update_live.run(
             conn,
             [
-                {"key_node": n, "last_seen_ms": self.last_seen_ms.get(n), "heartbeat": rows.as_json(beat_fields(b))}
+                {
+                    "key_node": n,
+                    "last_seen_ms": self.last_seen_ms.get(n),
+                    "latest_ms": latest_ms,
+                    "heartbeat": rows.as_json(beat_fields(b)),
+                }
                 for n, b in beats
             ],
         )
         by_event = [node for node, beat in news if beat is None]
-        self._update_seen.run(conn, [{"key_node": n, "last_seen_ms": self.last_seen_ms.get(n)} for n in by_event])
+        self._update_seen.run(
+            conn,
+            [{"key_node": n, "last_seen_ms": self.last_seen_ms.get(n), "latest_ms": latest_ms} for n in by_event],
+        )
 
     def _write_refused(self, conn: Connection, now_ms: int) -> None:
         new = [

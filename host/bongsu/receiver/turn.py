@@ -266,9 +266,9 @@ class Turn:
         """Do what is due of the rest."""
         mono_ms = self._books.clock.mono_ms()
         for chore in self._books.chores:
-            due_ms = chore.due_ms()
+            due_ms = self._books.rests.due_ms(chore)
             if due_ms is not None and due_ms <= mono_ms:
-                chore.act(conn, self)
+                self._books.rests.act(chore, conn, self, mono_ms)
 
     def stand(self, subject: str, signal: Signal, snapshot: Callable[[], dict[str, Any]] = dict) -> Outcome:
         """A fault stands now (for chores); nothing happens if it stood before. Returns what came of it."""

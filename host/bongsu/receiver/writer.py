@@ -27,9 +27,11 @@ from bongsu.receiver.jobs import Done, Job
 from bongsu.receiver.keys import MasterKey
 from bongsu.receiver.log import Log, Seldom
 from bongsu.receiver.mqtt_edge import Arrived, BeatsWait, LinkChanged
+from bongsu.receiver.own_faults import Standing
+from bongsu.receiver.reasons import CHORE_FAILED
 from bongsu.receiver.sightings import SLICE_PAUSE_MS, WRITE_EVERY_MS
 from bongsu.receiver.store import Store, changes
-from bongsu.receiver.store.engine import explain
+from bongsu.receiver.store.engine import StoreError, explain
 from bongsu.receiver.turn import Turn
 
 _GROUP_MAX = 512
@@ -112,6 +114,7 @@ class Writer:
         self._link_back = False
         self._stale = False
         self._was_up = False
+        self._chores_fail = False
         self._known_nodes: set[str] = set()
         # For who watches over this thread: its turns (and looks at a store that is away), and the last commit (UTC ms).
         self.turns = 0
@@ -207,14 +210,18 @@ class Writer:
                 self._log.error("writer.fault", error=repr(err), messages=len(arrived))
                 self._read_anew()
                 self._one_by_one(arrived)
+        if bool(self.books.rests) != self._chores_fail:
+            self._chores_fail = not self._chores_fail
+            self.put(Standing("chores", (CHORE_FAILED,) if self._chores_fail else ()))
 
     def _one_by_one(self, arrived: list[Arrived]) -> None:
         """A fault of this program must not hold up every alarm: only the message that brings it about is left."""
         if not arrived:
             self._pause()  # what is due brings it about: no haste
+            self._put_back()
         for message in arrived:
             try:
-                self._attempt([message], [])
+                self._attempt([message], [], only_messages=True)
             except Exception as err:
                 if self._store_failed(err, [message]):
                     continue
@@ -222,7 +229,7 @@ class Writer:
                 self._read_anew()
                 self.edge.ack(message)  # the node keeps it, for it gets no receipt
 
-    def _attempt(self, arrived: list[Arrived], others: list[Any]) -> None:
+    def _attempt(self, arrived: list[Arrived], others: list[Any], only_messages: bool = False) -> None:
         for item in others:
             self._note(item)
         if self._stale or self._fresh is not None or self._version() != self._data_version:
@@ -232,7 +239,7 @@ class Writer:
         turn.verify(arrived)
         finished = [item for item in others if type(item) is Done]
         if finished or self._due() or turn.needs_store() or self._link_back:
-            self._store(turn, finished)
+            self._store(turn, finished, only_messages)
         turn.committed()
         self._carry_out(turn, arrived)
 
@@ -259,27 +266,36 @@ class Writer:
         mono_ms, due = self._clock.mono_ms(), self._due_ms()
         return (due is not None and due <= mono_ms) or self.books.orders.ready(mono_ms)
 
-    def _store(self, turn: Turn, finished: list[Done]) -> None:
+    def _store(self, turn: Turn, finished: list[Done], only_messages: bool) -> None:
         books = self.books
         with self._transaction() as conn:
             # Again, now that nobody else can write: an incident that was closed a moment ago must not be written over.
             self._keep_up(conn)
             books.clock_watch.shift(conn)
             turn.write(conn)
-            turn.settle(conn, finished)
-            turn.escalate(conn, books.outbox.take_late())
-            turn.supervise(conn, self._link_back)
-            turn.do_chores(conn)
-            turn.after.jobs += books.outbox.take_due(conn)
+            if not only_messages:
+                self._store_due(conn, turn, finished)
             turn.save(conn)
-            if self._write_sightings_at_ms is not None and self._clock.mono_ms() >= self._write_sightings_at_ms:
-                books.sightings.write(conn, self._clock.now_ms())
-                turn.after.wrote_sightings = True
-                if books.orders.unanswered():
-                    books.orders.expire(conn, self._clock.now_ms())
+            if not only_messages:
+                self._store_sightings(conn, turn)
         books.clock_watch.shifted()
-        self._link_back = False
+        self._link_back = self._link_back and only_messages
         self.committed_ms = self._clock.now_ms()
+
+    def _store_due(self, conn: Connection, turn: Turn, finished: list[Done]) -> None:
+        turn.settle(conn, finished)
+        turn.escalate(conn, self.books.outbox.take_late())
+        turn.supervise(conn, self._link_back)
+        turn.do_chores(conn)
+        turn.after.jobs += self.books.outbox.take_due(conn)
+
+    def _store_sightings(self, conn: Connection, turn: Turn) -> None:
+        if self._write_sightings_at_ms is None or self._clock.mono_ms() < self._write_sightings_at_ms:
+            return
+        self.books.sightings.write(conn, self._clock.now_ms())
+        turn.after.wrote_sightings = True
+        if self.books.orders.unanswered():
+            self.books.orders.expire(conn, self._clock.now_ms())
 
     def _carry_out(self, turn: Turn, arrived: list[Arrived]) -> None:
         """After the commit: first the requests, then the receipts, then the rest."""
@@ -382,8 +398,9 @@ class Writer:
                 with self._store_of.read() as conn:
                     self.put(_Fresh(position=changes.position(conn), directory=self.books.load_directory(conn)))
                 return
-            except BongsuError as err:
-                self._log.warning("registry.not_read", what=err.message, next=err.next_step)
+            except Exception as err:  # whatever it is: nobody else would ever read what changed
+                what, step = (err.message, err.next_step) if isinstance(err, BongsuError) else (repr(err), "")
+                self._log.warning("registry.not_read", what=what, next=step)
                 time.sleep(_STORE_PAUSE_S)
 
     def _read_anew(self) -> None:
@@ -403,7 +420,7 @@ class Writer:
         """True if the store is the cause; then this returns when it works again. Nothing of the turn was acknowledged:
         the events that came are tried again then, and the broker and the nodes bring them again as well.
         """
-        if isinstance(err, BongsuError):
+        if isinstance(err, StoreError):
             what, step = err.message, err.next_step
         elif isinstance(err, DBAPIError) and not isinstance(err, _OWN_FAULTS):
             what, step = explain(str(err.orig)) or (str(err.orig), "Look at the disk and the database.")
@@ -420,10 +437,14 @@ class Writer:
                 break
             except (BongsuError, DBAPIError):
                 self._pause()
+        self._put_back()
+        return True
+
+    def _put_back(self) -> None:
+        """What was kept meanwhile is tried again."""
         held, self._held = list(self._held.values()), {}
         for message in held:
             self.put(message)
-        return True
 
     def _pause(self) -> None:
         """Wait before the store is tried again. Events are kept, the rest comes again; a stop is obeyed."""
