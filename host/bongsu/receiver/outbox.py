@@ -27,6 +27,8 @@ _CLAIM_AT_ONCE = 500
 # What waits for its next try is left to the receiver that tried it last, unless that one is gone.
 _OTHERS_FIRST_MS = 1_000
 _LEASE_OVER_MS = 50
+# A lease that ends later than its length and this from now was written before the clock was set back: it is over.
+LEASE_AHEAD_MS = 5_000
 # In place of a secret that there is not: no form of one, so the channel refuses to sign with it, and says why.
 _NO_SECRET = "-"
 # Of a message whose incident was closed: about ten minutes.
@@ -193,9 +195,12 @@ class Outbox:
         elif one.under_way and row.lease_token == self._lease.token:
             return
         self._let_go(one)
+        was_away = one.away
         one.delivery = replace(one.delivery, state=row.state, attempts=row.attempts, ref=row.ref)
         one.escalated = row.escalated
         self._follow(one, row, now_ms, mono_ms, _OTHERS_FIRST_MS)
+        if was_away and not one.away:  # what waits in its line behind it may go
+            self._wake_line(one.delivery.line)
 
     def _let_go(self, one: Open) -> None:
         """What the relay still does with it is of no interest any more."""
@@ -218,8 +223,11 @@ class Outbox:
 
     def _follow(self, one: Open, row: Any, now_ms: int, mono_ms: int, after_ms: int) -> None:
         """Look at it when its lease ends, or (`after_ms` after whoever had it last) when its time comes."""
-        one.away = row.lease_until_ms is not None and row.lease_token != self._lease.token
-        next_ms = row.next_at_ms + after_ms if row.lease_until_ms is None else row.lease_until_ms + _LEASE_OVER_MS
+        until_ms = row.lease_until_ms
+        if until_ms is not None:  # one that ends later than any can was written before the clock was set back
+            until_ms = min(until_ms, now_ms + self._lease.length_ms)
+        one.away = until_ms is not None and row.lease_token != self._lease.token
+        next_ms = row.next_at_ms + after_ms if until_ms is None else until_ms + _LEASE_OVER_MS
         self._schedule(one, mono_ms + min(max(0, next_ms - now_ms), self._policy.retry_cap_ms))
 
     def _is_left_over(self, lease_token: str | None) -> bool:
@@ -229,8 +237,8 @@ class Outbox:
 
     def _unheld(self) -> ColumnElement[bool]:
         """In SQL: nobody has it under way."""
-        table = schema.delivery
-        return table.c.lease_until_ms.is_(None) | (table.c.lease_until_ms < self._clock.now_ms())
+        until, now_ms = schema.delivery.c.lease_until_ms, self._clock.now_ms()
+        return until.is_(None) | (until < now_ms) | (until > now_ms + self._lease.length_ms + LEASE_AHEAD_MS)
 
     def _add(self, one: Open) -> None:
         d = one.delivery
