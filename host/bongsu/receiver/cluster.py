@@ -15,7 +15,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, event, text, update
-from sqlalchemy.exc import DBAPIError
 
 from bongsu.errors import BongsuError
 from bongsu.receiver.log import Log
@@ -147,7 +146,7 @@ class Listener:
                     faults = 0
                     self._heard()
                     self._listen(conn)
-            except (DBAPIError, OSError) as err:
+            except Exception as err:  # whatever it is: without this thread the database's time would stand still
                 if faults == 0:
                     self._log.warning("store.listener", what=str(getattr(err, "orig", err)).partition("\n")[0])
                 self._pause(_BACKOFF_S[min(faults, len(_BACKOFF_S) - 1)])
@@ -158,10 +157,12 @@ class Listener:
         driver.add_notify_handler(self._noticed)
         measure_s = time.monotonic()
         while not self._stopping:
-            if time.monotonic() >= measure_s:  # also proves that the line still works
+            left_s = measure_s - time.monotonic()
+            if left_s <= 0:  # also proves that the line still works
                 self._clock.measure(conn)
-                measure_s = time.monotonic() + _TIME_EVERY_S
-            ready, _, _ = select.select([driver.fileno(), self._wake], [], [], measure_s - time.monotonic())
+                left_s = _TIME_EVERY_S
+                measure_s = time.monotonic() + left_s
+            ready, _, _ = select.select([driver.fileno(), self._wake], [], [], left_s)
             if driver.fileno() in ready:
                 conn.execute(text("SELECT 1"))  # reads what came; fails if it was the end of the line
 
