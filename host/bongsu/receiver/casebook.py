@@ -166,7 +166,9 @@ class Casebook:
             for row in conn.execute(select(table).where(table.c.id.in_(some))):
                 before = self.by_id.pop(row.id, None)
                 if before is not None:
-                    self.cases.pop((before.incident.subject, before.incident.class_), None)
+                    key = before.incident.subject, before.incident.class_
+                    if self.cases.get(key) is before:  # else a newer incident of the same subject was read first
+                        del self.cases[key]
                 if row.state == "open":
                     self._add(row)
                 elif before is not None:
