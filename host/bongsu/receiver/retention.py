@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from bongsu.receiver import audit
 from bongsu.receiver.config import RetentionConfig
@@ -196,9 +197,14 @@ class Sweep:
             return True
         if in_use:
             values = {"node_id": row.node_id, "epoch": row.epoch, "number": row.number, "digest": digest(row.content)}
-            self._conn.execute(insert(schema.event_past).values(values))
+            self._keep_digest(values)
         self._conn.execute(delete(schema.event).where(schema.event.c.id == row.id))
         return True
+
+    def _keep_digest(self, values: dict[str, Any]) -> None:
+        """Another receiver that tidies up at the same moment may have kept it already."""
+        made: Any = sqlite.insert if self._conn.dialect.name == "sqlite" else postgresql.insert
+        self._conn.execute(made(schema.event_past).values(values).on_conflict_do_nothing())
 
     def _has_newer(self, row: Any) -> bool:
         """Is there a newer event of the same node and epoch that says the same kind of thing?"""
