@@ -407,3 +407,25 @@ def test_off_loopback_it_is_served_by_https_with_the_receivers_certificate(tmp_p
             old.wrap_socket(raw)
     finally:
         made.close()
+
+
+def test_a_connection_that_brings_no_whole_request_is_let_go(address: str) -> None:
+    host, port = address.removeprefix("http://").rstrip("/").rsplit(":", 1)
+    half = (b"", b"GET /login HT", b"POST /api/login HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{")
+    held = [socket.create_connection((host, int(port)), DEADLINE_S) for _ in half]
+    for one, data in zip(held, half, strict=True):
+        one.sendall(data)
+    for one in held:
+        one.settimeout(15)
+        try:
+            while one.recv(4096):
+                pass
+        except ConnectionResetError:
+            pass
+        one.close()
+
+
+def test_large_numbers_are_no_fault_of_the_program(address: str) -> None:
+    with logged_in(address, "desk1") as client:
+        for path in (f"/api/incidents/{2**63}", f"/api/incidents/{'9' * 5000}", f"/api/history?before={2**63}-1"):
+            assert client.get(path).status_code in (400, 404)

@@ -18,6 +18,7 @@ from bongsu.console.app import Console, make_app
 from bongsu.console.board import Board
 from bongsu.console.desk_pool import DeskPool
 from bongsu.console.door import Door
+from bongsu.console.patience import Patient
 from bongsu.console.pulse import Pulse
 from bongsu.errors import BongsuError
 from bongsu.receiver.broker_files import write_private
@@ -94,7 +95,7 @@ class _Process:
             access_log=False,
             lifespan="off",
             ws="none",
-            http="h11",
+            http=Patient,
             loop="asyncio",
             server_header=False,
             proxy_headers=False,
