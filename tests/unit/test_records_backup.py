@@ -313,3 +313,26 @@ def test_a_database_in_use_is_refused(tmp_path: Path, postgres: Any) -> None:
             _restore(tmp_path / "b", Target(tmp_path / "two", url, force=True), room, now_ms=now_ms + 100_000)
         finally:
             store.close()
+
+
+@pytest.mark.parametrize(
+    "toml",
+    [
+        "store = { url = 'postgresql://x/y' }\n",
+        "[store]\nurl = 'postgresql://x/y'\n",
+        "store.url = 'postgresql://x/y'\n",
+    ],
+)
+def test_however_the_settings_are_written_no_store_is_chosen_silently(tmp_path: Path, toml: str) -> None:
+    with pytest.raises(restore.RestoreError, match="no database is named"):
+        restore._settings(toml.encode(), Target(tmp_path))
+    for other in (
+        b"[ store ]\nurl = 'sqlite:///a'\n",
+        b"[broker]\nport = 1\n",
+        b"[store]\nurl = 'sqlite:///a'\n[sms]\n",
+    ):
+        try:
+            made = restore._settings(other, Target(tmp_path))
+        except restore.RestoreError:
+            continue  # refused, before anything is written
+        assert "bongsu.db" in made

@@ -15,6 +15,8 @@ from bongsu.receiver.keys import MASTER_KEY_NAME, KeyFault, MasterKey
 from bongsu.receiver.sealed_file import Opener, SealedFileError, SealedReader, about, damaged, read_header
 
 _RECORD_MAX = 256 * 1024 * 1024
+# One file of the data folder, all of them: they are held in memory.
+_FILE_MAX, _FILES_MAX = 16 * 1024 * 1024, 64 * 1024 * 1024
 
 Fields = dict[str, Any]
 
@@ -26,6 +28,8 @@ class Unpacker:
         self._sealed = SealedReader(file, opener)
         self._zip, self._hash, self._held = zlib.decompressobj(), hashlib.sha256(), bytearray()
         self.begin: Fields = self._one("begin")["begin"]
+        if not isinstance(self.begin, dict):
+            raise damaged("a record is not as it should be")
         if self.begin.get("format") != FORMAT:
             raise SealedFileError(
                 f"the backup has format {self.begin.get('format')}, this version reads {FORMAT}",
@@ -64,7 +68,7 @@ class Unpacker:
         self._hash.update(head + body)
         try:
             record = msgspec.msgpack.decode(body)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, OverflowError):
             raise damaged("a record cannot be read") from None
         if not isinstance(record, dict):
             raise damaged("a record cannot be read")
@@ -78,7 +82,9 @@ class Unpacker:
                     raise damaged("a record is cut off")
                 return None
             try:
-                self._held += self._zip.decompress(piece)
+                self._held += self._zip.decompress(piece, _RECORD_MAX)
+                if self._zip.unconsumed_tail:
+                    raise damaged("it unpacks into too much")
             except zlib.error:
                 raise damaged("it cannot be unpacked") from None
         taken = bytes(self._held[:count])
@@ -128,13 +134,22 @@ def check_backup(path: Path, opener: Opener, master: MasterKey | None = None) ->
 
 
 def _count(unpacker: Unpacker) -> Checked:
+    try:
+        return _counted(unpacker)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError):
+        raise damaged("a record is not as it should be") from None
+
+
+def _counted(unpacker: Unpacker) -> Checked:
     begin = unpacker.begin
+    if not isinstance(begin["made_ms"], int) or not isinstance(begin["schema"], str):
+        raise TypeError
     summary = Summary(begin["made_ms"], begin["schema"], begin["engine"], begin["version"])
     files: dict[str, bytes] = {}
     table = ""
     for record in unpacker.records():
         if "file" in record:
-            files[record["file"]] = record["data"]
+            files[record["file"]] = _file(record, sum(map(len, files.values())))
         elif "table" in record:
             table = record["table"]
             summary.tables[table] = 0
@@ -145,6 +160,16 @@ def _count(unpacker: Unpacker) -> Checked:
         raise damaged("its counts are not those of its content")
     summary.files, summary.with_master_key = list(files), MASTER_KEY_NAME in files
     return Checked(summary, files, end["highest"])
+
+
+def _file(record: Fields, held: int) -> bytes:
+    """The content of a file, if it is one, and not too much."""
+    data = record["data"]
+    if not isinstance(record["file"], str) or not isinstance(data, bytes):
+        raise TypeError
+    if len(data) > _FILE_MAX or held + len(data) > _FILES_MAX:
+        raise damaged("its files are too large")
+    return data
 
 
 def opened_header(path: Path) -> bytes:

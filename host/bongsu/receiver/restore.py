@@ -11,10 +11,12 @@ import os
 import re
 import shutil
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, Table, func, insert, inspect, select, text
 
@@ -88,7 +90,7 @@ def restore_backup(
             f"the backup has schema {checked.summary.schema}, newer than this version's {SCHEMA_HEAD}",
             "Install the newer bongsu that made it.",
         )
-    settings = _settings(checked.files.get(CONFIG_NAME, b"").decode(), target)
+    settings = _settings(checked.files.get(CONFIG_NAME, b""), target)
     folder = Path(os.path.abspath(target.folder))
     with ExitStack() as stack:
         _require_free(folder, target.force, stack)
@@ -122,13 +124,32 @@ def _failed(folder: Path, err: OSError) -> RestoreError:
 # ---- before anything is written
 
 
-def _settings(toml: str, target: Target) -> str:
-    """receiver.toml with the store's address put in."""
-    url = target.store_url
+def _settings(raw: bytes, target: Target) -> str:
+    """receiver.toml with the store's address put in, read back before it is used."""
+    try:
+        toml = raw.decode()
+        before = tomllib.loads(toml)
+    except ValueError:
+        raise RestoreError("the backup's receiver.toml cannot be read", "Use another backup.") from None
+    made, wanted = _with_store(toml, before.get("store"), target)
+    try:
+        after = tomllib.loads(made)
+    except tomllib.TOMLDecodeError:
+        after = {}
+    if after.pop("store", None) != wanted or after != {k: v for k, v in before.items() if k != "store"}:
+        raise RestoreError(
+            "the store's address cannot be put into the backup's receiver.toml, as it is written",
+            "Before the next backup, write the store's settings there as a section [store] of its own.",
+        )
+    return made
+
+
+def _with_store(toml: str, store: Any, target: Target) -> tuple[str, dict[str, str]]:
+    """(the settings with the store's address put in, what [store] must then be)."""
+    url, known = target.store_url, store if isinstance(store, dict) else {}
     found = _STORE_TABLE.search(toml)
     if url is None:
-        old = re.search(r'^\s*url\s*=\s*"([^"]*)"', found[0], re.MULTILINE) if found else None
-        if old is not None and not old[1].startswith("sqlite"):
+        if not str(known.get("url", "sqlite")).startswith("sqlite"):
             raise RestoreError(
                 "the backup is of an installation on PostgreSQL, and no database is named to restore it into",
                 "Name an empty one: --store postgresql+psycopg://USER@HOST/NAME; or a file in the folder: --store "
@@ -137,13 +158,18 @@ def _settings(toml: str, target: Target) -> str:
         url = SQLITE_URL
     elif url == "sqlite":
         url = SQLITE_URL
-    section = f"[store]\nurl = {json.dumps(url)}\n"
+    wanted = {"url": url}
     if target.password_file is not None:
-        section += f"password_file = {json.dumps(str(target.password_file.resolve()))}\n"
-    elif found and not url.startswith("sqlite"):
-        section += "".join(f"{line}\n" for line in found[0].splitlines() if line.strip().startswith("password_file"))
-    rest = toml if found is None else toml[: found.start()] + toml[found.end() :]
-    return f"{section}\n{rest}"
+        wanted["password_file"] = str(target.password_file.resolve())
+    elif "password_file" in known and not url.startswith("sqlite"):
+        wanted["password_file"] = str(known["password_file"])
+    section = "[store]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in wanted.items())
+    start, end = (0, 0) if found is None else found.span()
+    rest = toml[:start] + toml[end:]
+    # What stands before the first section belongs to none, and must go on doing so.
+    first = re.search(r"^\s*\[", rest, re.MULTILINE)
+    at = first.start() if first else len(rest)
+    return f"{rest[:at]}\n{section}\n{rest[at:].lstrip()}", wanted
 
 
 def _require_free(folder: Path, force: bool, stack: ExitStack) -> None:

@@ -196,9 +196,9 @@ def about(header: bytes) -> dict[str, Any]:
     try:
         found = json.loads(header)
         slots = found["slots"]
-        if not isinstance(slots, list):
+        if not isinstance(slots, list) or not all(isinstance(slot, dict) for slot in slots):
             raise TypeError
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise damaged("its header cannot be read") from None
     return dict(found)
 
@@ -215,7 +215,7 @@ def _open_slots(header: bytes, opener: Opener) -> bytes:
             found = unwrap(slot)
         except InvalidTag:
             continue
-        except (KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
             raise damaged("its header cannot be read") from None
         if found is not None:
             return found
