@@ -141,6 +141,21 @@ def test_a_list_makes_of_any_market_the_one_that_it_names(
         pass
 
 
+def test_an_empty_deputys_place_means_that_there_are_no_more(store: Store) -> None:
+    unit: dict[str, Any] = {"name": "a", "place": "b", "floor": "", "stall": "", "hours": "", "at": None, "labels": []}
+    try:
+        with store.write() as conn:
+            _make(conn, [{**unit, "people": [0, 1, 2]}], [(f"n{i}", "ko") for i in range(len(NUMBERS))])
+            data = f"unit,name,place,owner,owner_phone,deputy,deputy_phone\nu-0,a,b,n0,{NUMBERS[0]},,\n".encode()
+            shop_import.execute(conn, shop_import.make_plan(conn, "one", data), now_ms=NOW_MS)
+            called = shop_export.rows_of_site(conn, "one", unmasked=True)[0]
+            assert not called.get("deputy") and called["owner"] == "n0"
+            assert [c.what for c in shop_import.make_plan(conn, "one", data).changes] == ["unchanged"]
+            raise _Undo
+    except _Undo:
+        pass
+
+
 @settings(max_examples=400)
 @given(WORDS | st.text(max_size=8))
 def test_no_field_is_a_formula_and_each_reads_back(text: str) -> None:

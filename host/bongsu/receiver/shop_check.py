@@ -237,9 +237,7 @@ class Checker:
             if registered.name != typed.name and not mine:
                 self._taken(line, number_column, typed, f"contact {registered.contact_id}")
                 return None
-            person = replace(
-                typed, contact_id=registered.contact_id, lang=(typed.lang if mine else "") or registered.lang
-            )
+            person = replace(typed, contact_id=registered.contact_id, lang=typed.lang or registered.lang)
         elif now is not None and now.name == typed.name:
             person = replace(typed, contact_id=now.contact_id, lang=typed.lang or now.lang)  # has a new number
         else:

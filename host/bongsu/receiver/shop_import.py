@@ -109,10 +109,14 @@ def _change(plan: Plan, shop: Shop) -> Change:
 
 
 def _people(shop: Shop, had: list[Person]) -> list[Person]:
-    """Who is to be called: the list's owner and deputies, and registered deputies for whom it has no column."""
+    """Who is to be called: the list's owner and deputies, and registered deputies for whom it has no column: those
+    after its last one, if all are filled. An empty place says that there are no more: else they would move up into it,
+    and the next import of the same list would do something else.
+    """
     deputies = [p for p in had if p.role == "deputy"]
     owner = shop.owner or next((p for p in had if p.role == "owner"), None)
-    wanted = [*shop.deputies, *deputies[shop.deputy_columns :]]
+    full = len(shop.deputies) == shop.deputy_columns
+    wanted = [*shop.deputies, *(deputies[shop.deputy_columns :] if full else [])]
     kept = {_who(p): p for p in reversed(wanted) if owner is None or _who(p) != _who(owner)}
     in_order = [p for p in wanted if kept.get(_who(p)) is p]
     return ([owner] if owner is not None else []) + in_order
