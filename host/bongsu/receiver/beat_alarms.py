@@ -46,6 +46,7 @@ class BeatAlarms:
     def __init__(self, books: "Books") -> None:
         self._books = books
         self._doubts: dict[str, _Doubt] = {}
+        self._judged: dict[str, _Doubt] = {}  # what the running transaction settles
         self._first = True
         self._told: set[str] = set()  # nodes whose fault stands, as far as this receiver said so
 
@@ -81,12 +82,20 @@ class BeatAlarms:
         return tuple(name for name in incidents.names_of(active) if name not in stands)
 
     def load(self, conn: Connection) -> None:
-        """What still stands comes with the next heartbeat; which nodes have the fault is looked up once."""
+        """A transaction failed, perhaps: what it settled is in doubt again, unless a newer heartbeat says otherwise.
+        Which nodes have the fault is looked up once.
+        """
+        self._doubts = self._judged | self._doubts
+        self._judged = {}
         if self._first:
             self._first = False
             for (subject, class_), case in self._books.casebook.cases.items():
                 if class_ == incidents.FAULT and SOURCE in case.incident.active:
                     self._told.add(subject.partition(":")[2])
+
+    def committed(self) -> None:
+        """What was settled is stored."""
+        self._judged.clear()
 
     def note(self, item: object) -> None:
         """Nothing is meant for it."""
@@ -100,6 +109,7 @@ class BeatAlarms:
         mono_ms = self._books.clock.mono_ms()
         for node_id in [n for n, doubt in self._doubts.items() if doubt.due_ms <= mono_ms]:
             node = self._books.directory.nodes.get(node_id)
+            self._judged[node_id] = self._doubts[node_id]
             if node is None or node.state == "retired":
                 del self._doubts[node_id]
             else:

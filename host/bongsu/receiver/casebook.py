@@ -139,6 +139,10 @@ class Casebook:
         self.load_open(conn)
 
     def _load_ids(self, conn: Connection) -> None:
+        """Which ids were given, and up to which event everything was read. The engine's counters know nothing of
+        snapshots: what others commit while this one is read is behind them, and is still to be read.
+        """
+        self._read_id = int(conn.execute(select(func.max(schema.event.c.id))).scalar_one() or 0)
         self._event_id, self._incident_id, self._delivery_id = (
             rows.highest_id(conn, table) for table in (schema.event, schema.incident, schema.delivery)
         )
@@ -149,7 +153,7 @@ class Casebook:
         query = select(c.node_id, c.epoch, c.number, c.kind, c.phenomena, c.detail, c.content)
         if len(self._recent) > _RECENT_MAX:
             self._recent.clear()  # who is no longer here is asked for in the store
-        for r in conn.execute(query.where(c.id > self._event_id).order_by(c.id)):
+        for r in conn.execute(query.where(c.id > self._read_id).order_by(c.id)):
             sender = r.node_id, r.epoch
             self._top[sender] = max(self._top.get(sender, 0), r.number)
             self._recent.setdefault((*sender, r.number), []).append(bytes(r.content))
@@ -243,6 +247,7 @@ class Casebook:
     def new_event_id(self, page: Page, key: EventKey, content: bytes) -> int:
         """The id of an event that is about to be written, which from now on is known."""
         self._event_id += 1
+        self._read_id = self._event_id
         page.contents.setdefault(key, []).append(content)
         self._top[key[:2]] = max(self._top.get(key[:2], 0), key[2])
         return self._event_id

@@ -86,19 +86,23 @@ class ClockWatch:
         if not step_ms:
             return
         shift_stored(conn, step_ms, books.clock.now_ms() - step_ms)
-        for node in books.directory.nodes.values():
-            for key in node.keys.values():
-                if key.valid_until_ms is not None:
-                    key.valid_until_ms += step_ms
         books.casebook.load_open(conn)
         for chore in books.chores:
             chore.load(conn)
 
     def shifted(self) -> None:
         """The transaction was committed."""
+        if self._to_shift_ms:
+            self._shift_keys(self._to_shift_ms)
         self._to_shift_ms = 0
         if self._telling:
             self._telling, self._to_tell_ms = False, 0
+
+    def _shift_keys(self, step_ms: int) -> None:
+        for node in self._books.directory.nodes.values():
+            for key in node.keys.values():
+                if key.valid_until_ms is not None:
+                    key.valid_until_ms += step_ms
 
     def act(self, conn: Connection, turn: "Turn") -> None:
         """Tell of a step, or that the last one is long ago."""

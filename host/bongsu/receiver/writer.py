@@ -279,6 +279,7 @@ class Writer:
             if not only_messages:
                 self._store_sightings(conn, turn)
         books.clock_watch.shifted()
+        books.beat_alarms.committed()
         self._link_back = self._link_back and only_messages
         self.committed_ms = self._clock.now_ms()
 
