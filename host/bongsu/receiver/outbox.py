@@ -236,9 +236,10 @@ class Outbox:
         return lease_token not in (None, mine) and str(lease_token).partition("-")[0] == mine.partition("-")[0]
 
     def _unheld(self) -> ColumnElement[bool]:
-        """In SQL: nobody has it under way."""
+        """In SQL: no other receiver has it under way (what this one has, memory says)."""
+        mine = schema.delivery.c.lease_token.startswith(self._lease.token.partition("-")[0] + "-")
         until, now_ms = schema.delivery.c.lease_until_ms, self._clock.now_ms()
-        return until.is_(None) | (until < now_ms) | (until > now_ms + self._lease.length_ms + LEASE_AHEAD_MS)
+        return until.is_(None) | (until < now_ms) | (until > now_ms + self._lease.length_ms + LEASE_AHEAD_MS) | mine
 
     def _add(self, one: Open) -> None:
         d = one.delivery
@@ -346,10 +347,9 @@ class Outbox:
             return set()
         token, until_ms = self._lease.renew()
         table = schema.delivery
-        free = self._unheld() | table.c.lease_token.startswith(self._lease.token.partition("-")[0] + "-")
         claimed: set[int] = set()
         for some in batched(ids, _CLAIM_AT_ONCE):
-            claim = update(table).where(table.c.id.in_(some), table.c.state.in_(_WAITING), free)
+            claim = update(table).where(table.c.id.in_(some), table.c.state.in_(_WAITING), self._unheld())
             claimed.update(
                 conn.execute(claim.values(lease_token=token, lease_until_ms=until_ms).returning(table.c.id)).scalars()
             )
