@@ -11,8 +11,7 @@ from sqlalchemy import Connection, update
 from bongsu.receiver.mqtt_edge import Arrived
 from bongsu.receiver.store import changes, schema
 from bongsu_wire import topics
-
-from ..receiver_parts import Desk, desk
+from tests.receiver_parts import Desk, desk
 
 
 class _Bad:

@@ -143,10 +143,15 @@ def _standing(incident: incidents.Incident) -> str:
     return ", ".join(f"{'+'.join(names)} of {source}" for source, names in incident.active.items())
 
 
+# No lease is longer (receiver.toml allows 60 s): one that ends later was written before the clock was set back.
+_LEASE_MOST_MS = 65_000
+
+
 def _cancel_waiting(conn: Connection, incident_id: int, now_ms: int) -> int:
     """Cancel what has not been sent. What is under way now keeps its lease, and gets the state that it ends in."""
     table = schema.delivery
-    idle = table.c.lease_until_ms.is_(None) | (table.c.lease_until_ms < now_ms)
+    until = table.c.lease_until_ms
+    idle = until.is_(None) | (until < now_ms) | (until > now_ms + _LEASE_MOST_MS)
     waiting = update(table).where(table.c.incident_id == incident_id, table.c.state == "pending", idle)
     values = {"state": "cancelled", "lease_token": None, "lease_until_ms": None}
     cancelled = list(conn.execute(waiting.values(values).returning(table.c.id)).scalars())
