@@ -12,6 +12,8 @@ from bongsu.cli.context import Installation, actor, data_option, json_option, no
 from bongsu.errors import BongsuError
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from bongsu.receiver import shop_import
 
 # More faults or changes than this are counted, not printed, in the table; JSON has them all.
@@ -45,12 +47,21 @@ def import_shops(
     deputies. Nodes are added and placed, never taken away.
     """
     from bongsu.receiver import shop_import
+    from bongsu.receiver.store import changes
 
     data = _read(file)
-    with installation.reading() if dry_run else installation.writing() as conn:
-        plan = shop_import.make_plan(conn, site_id, data, sheet=sheet, remove_missing=remove_missing)
-        if not dry_run and not plan.faults:
-            shop_import.execute(conn, plan, actor=actor(), now_ms=now_ms())
+
+    def planned(conn: "Connection") -> "shop_import.Plan":
+        return shop_import.make_plan(conn, site_id, data, sheet=sheet, remove_missing=remove_missing)
+
+    with installation.reading() as conn:  # the longer part of the work: alarms are committed meanwhile
+        plan, as_of = planned(conn), changes.position(conn)
+    if not dry_run and not plan.faults:
+        with installation.writing() as conn:
+            if changes.position(conn) != as_of:  # somebody changed something since
+                plan = planned(conn)
+            if not plan.faults:
+                shop_import.execute(conn, plan, actor=actor(), now_ms=now_ms())
     imported = not dry_run and not plan.faults
     if json_wanted:
         click.echo(output.as_json(_as_row(plan, imported)))
