@@ -410,6 +410,8 @@ def test_doctor_names_each_finding_with_its_fix_and_no_secret(tmp_path: Path) ->
     assert any("does not run" in what for what in failing)
     assert any("ca.key is open to other users" in what for what in failing)
     assert any("127.0.0.1:9 is not to be reached" in what for what in failing), "the station"
+    warned = {(f["check"], f["what"]) for f in found if f["level"] == "warn"}
+    assert ("responder station-0", "it has not accepted any report yet") in warned, "an open port proves little"
     assert all(f["next"] for f in found if f["level"] != "ok")
     assert {"settings", "master key", "disk", "certificates", "clock", "store", "backup", "nodes", "people"} <= {
         f["check"] for f in found

@@ -70,6 +70,7 @@ def _registry(config: Config, store: Store, now_ms: int) -> Findings:
         yield from registry.nodes(conn)
         yield from registry.people(conn, config.sms is not None)
         yield from registry.coverage(conn)
+        yield from registry.accepted(conn, now_ms)
         yield from registry.deliveries(conn, now_ms)
         yield from registry.refused(conn, now_ms)
 

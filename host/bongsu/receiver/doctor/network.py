@@ -137,8 +137,10 @@ def _peer(name: str, url: str, level: str, *, now_ms: int, days: int) -> Finding
         return Finding(level, name, what, "Check its address, the network and the firewall.")
     end = certificate_watch.peer(name, found, now_ms)["days"] if found else None
     if end is not None and end <= days:
-        return Finding(WARN, name, f"{host}:{port} answers; its certificate ends in {end:.0f} days", "Tell its owner.")
-    return Finding(OK, name, f"{host}:{port} answers" + (f"; its certificate: {end:.0f} days" if end else ""))
+        what = f"{host}:{port} takes connections; its certificate ends in {end:.0f} days"
+        return Finding(WARN, name, what, "Tell its owner.")
+    # Who listens there is not proven by this: nothing is sent. What was accepted so far says more (registry.accepted).
+    return Finding(OK, name, f"{host}:{port} takes connections" + (f"; its certificate: {end:.0f} days" if end else ""))
 
 
 def _why(err: Exception) -> str:

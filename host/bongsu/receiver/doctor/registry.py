@@ -9,6 +9,7 @@ from bongsu.receiver.log import masked_text
 from bongsu.receiver.store import Store, schema
 
 _MINUTE_MS = 60_000
+_HOUR_MS = 3_600_000
 _DAY_MS = 86_400_000
 _BACKUP_DAYS = 2
 _AHEAD_MS = 60_000
@@ -133,6 +134,25 @@ def coverage(conn: Connection) -> Findings:
         )
     elif not rows:
         yield Finding(WARN, "responders", "there is none yet", "Add one: bongsu responder add --help")
+
+
+def accepted(conn: Connection, now_ms: int) -> Findings:
+    """When did each responder last accept a report? An open port proves little about who listens there."""
+    d = schema.delivery.c
+    last = select(d.recipient, func.max(d.accepted_ms)).where(d.recipient.like("responder:%")).group_by(d.recipient)
+    at_ms = {recipient.partition(":")[2]: ms for recipient, ms in conn.execute(last)}
+    for row in responders(conn):
+        if at_ms.get(row.id) is None:
+            yield Finding(
+                WARN,
+                f"responder {row.id}",
+                "it has not accepted any report yet",
+                "Before you rely on it, let an alarm go to it (a drill, announced to them) and see it accepted: "
+                "bongsu incident show NUMBER",
+            )
+        else:
+            hours = max(0, now_ms - int(at_ms[row.id])) / _HOUR_MS
+            yield Finding(OK, f"responder {row.id}", f"it accepted a report {hours:.0f} hours ago")
 
 
 def deliveries(conn: Connection, now_ms: int) -> Findings:
