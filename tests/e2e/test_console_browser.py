@@ -298,3 +298,21 @@ def test_logging_out_ends_the_page(browser: Browser, centre: Hall) -> None:
         page.wait_for_url("**/login")
         page.goto(f"{address_of(centre)}/")
         page.wait_for_url("**/login")
+
+
+def test_what_nobody_has_taken_on_stands_on_top_and_nothing_is_hidden_without_a_sign(
+    browser: Browser, centre: Hall
+) -> None:
+    with screen(browser, centre, viewport={"width": 1400, "height": 420}) as page:
+        made = [
+            {"id": 1, "class": "fire", "ack_ms": 5, "opened_ms": 9},
+            {"id": 2, "class": "co_gas", "ack_ms": None, "opened_ms": 8},
+            {"id": 3, "class": "fire", "ack_ms": None, "opened_ms": 1},
+            {"id": 4, "class": "fire", "ack_ms": None, "opened_ms": 2},
+        ]
+        order = "(made) => import('/static/cards.js').then((m) => m.inOrder(made).map((one) => one.id))"
+        assert page.evaluate(order, made) == [4, 3, 1, 2]
+        for shop in (5, 6, 7):
+            alarm(centre, shop)
+        expect(page.locator("#more")).to_be_visible()
+        expect(page.locator("#more")).to_contain_text("more below")

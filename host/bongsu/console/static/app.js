@@ -75,10 +75,19 @@ function showAll(changed = null) {
   showCards(byId("list"), alarms(), changed);
   const none = !byId("list").childElementCount;
   byId("quiet").hidden = !none;
+  showMore();
   if (tab !== "history" || looked) showPane(changed);
   showTabs();
   showCounts();
   tick();
+}
+
+// A small screen must not hide a fire without a sign.
+function showMore() {
+  const frame = byId("alarms").getBoundingClientRect();
+  const below = [...byId("list").children].filter((one) => one.getBoundingClientRect().top > frame.bottom - 60).length;
+  byId("more").hidden = !below;
+  byId("more").textContent = `▼ ${ui("more_below", { n: below })}`;
 }
 
 // Make only those cards anew that changed; the others stay, with focus and all.
@@ -247,6 +256,7 @@ function showTitle(waiting) {
 function showFrame() {
   byId("title").textContent = ui("title");
   byId("alarms-title").textContent = ui("open");
+  showMore();
   byId("quiet").firstElementChild.textContent = ui("no_alarms");
   byId("quiet").lastElementChild.textContent = ui("all_quiet");
   byId("keys").textContent = me.may_act ? ui("keys") : ui("not_allowed");
@@ -302,6 +312,9 @@ byId("no-sound").addEventListener("click", async () => { if (await sound.turnOn(
 byId("sound-test").addEventListener("click", async () => { if (await sound.turnOn()) sound.test(); tick(); });
 byId("lang").addEventListener("click", otherLang);
 byId("logout").addEventListener("click", async () => { await post("/api/logout").catch(() => {}); location.replace("/login"); });
+byId("alarms").addEventListener("scroll", showMore);
+addEventListener("resize", showMore);
+byId("more").addEventListener("click", () => byId("alarms").scrollBy({ top: byId("alarms").clientHeight * 0.8, behavior: "smooth" }));
 document.addEventListener("keydown", keys);
 stream = new Stream(hear);
 startClock();

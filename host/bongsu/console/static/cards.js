@@ -15,9 +15,11 @@ export const newest = (one) => one.last_alarm?.received_ms ?? one.opened_ms;
 export const shape = (one) => SHAPES[one.class] ?? "■";
 export const mark = (state) => MARKS[state] ?? "?";
 
-// Fires first, the newest alarm on top.
+// Fires first; of each class what nobody has taken on yet, the newest alarm on top.
 export function inOrder(incidents) {
-  return [...incidents].sort((a, b) => (RANKS[a.class] ?? 9) - (RANKS[b.class] ?? 9) || newest(b) - newest(a) || b.id - a.id);
+  const taken = (one) => (one.ack_ms ? 1 : 0);
+  return [...incidents].sort((a, b) =>
+    (RANKS[a.class] ?? 9) - (RANKS[b.class] ?? 9) || taken(a) - taken(b) || newest(b) - newest(a) || b.id - a.id);
 }
 
 export function what(one) {
