@@ -97,3 +97,11 @@ def test_a_password_file_that_others_may_read_is_refused(data: Path, tmp_path: P
     secret.chmod(0o644)
     answer = run(data, "add", "desk9", "--password-file", str(secret))
     assert answer.returncode == 1 and "other users" in answer.stderr and "chmod 600" in answer.stderr
+
+
+def test_nobody_at_the_console_has_the_name_of_an_account_of_the_machine(data: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text(f"{WORDS}\n")
+    secret.chmod(0o600)
+    ran = run(data, "add", "root", "--password-file", str(secret))
+    assert ran.returncode == 1 and "account of this machine" in ran.stderr and "Traceback" not in ran.stderr

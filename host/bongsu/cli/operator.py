@@ -1,5 +1,6 @@
 """`bongsu operator`: who may use the console."""
 
+import pwd
 import sys
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def add(
     """Add a person. NAME is what they log in with: a-z, 0-9 and -."""
     from bongsu.console import operators
 
+    _refuse_account(name)
     hashed = _hashed(password_file)
     with installation.writing() as conn:
         added = operators.add_operator(
@@ -59,6 +61,18 @@ def add(
             now_ms=now_ms(),
         )
     output.done(f"Added {role} {added}", {"name": added, "role": role}, json_wanted=json_wanted)
+
+
+def _refuse_account(name: str) -> None:
+    """Commands are written down under the account that runs them: at the console nobody may have the same name."""
+    try:
+        pwd.getpwnam(name.lower())
+    except KeyError:
+        return
+    raise BongsuError(
+        f"{name} is an account of this machine: what they do could not be told from what the account does",
+        "Choose another name, for example desk-1.",
+    )
 
 
 @operator_.command("list")
