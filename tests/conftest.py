@@ -4,7 +4,9 @@ A process that lasts longer than one test (an interpreter or broker shared by a 
 scope: pytest sets those up before the check below takes its first look.
 """
 
+import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -27,7 +29,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell the helpers."""
+    """Tell the helpers; and children may be interrupted, also where a shell put the tests into the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        with suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGINT, signal.default_int_handler)
     postgres_parts.choose(config.getoption("--engine"))
 
 

@@ -148,7 +148,8 @@ def test_closing_the_incident_ends_what_waits(tmp_path: Path) -> None:
         d.event(0, 1)
         d.end(d.job("contact:owner-0"), "retry")
         with d.store.write() as conn:
-            assert operator.close(conn, 1, **BY, disposition="dust", seen_event_id=1) == 1, (
+            now = {**BY, "now_ms": d.clock.now_ms()}
+            assert operator.close(conn, 1, **now, disposition="dust", seen_event_id=1) == 1, (
                 "the report under way gets its own end"
             )
         d.end(d.job("responder:station-0"), "retry")  # was under way
