@@ -7,7 +7,6 @@ flood has filled, or a power cut has damaged, would keep everybody out for ever.
 """
 
 import errno
-import os
 import secrets
 import shutil
 import signal
@@ -23,6 +22,7 @@ from bongsu.errors import BongsuError
 from bongsu.receiver import broker_nats
 from bongsu.receiver.broker_access import nodes_access, receiver_access
 from bongsu.receiver.broker_files import write_private
+from bongsu.receiver.child import bound_to_us
 from bongsu.receiver.config import BrokerConfig
 from bongsu.receiver.keys import BrokerLogin
 from bongsu.receiver.log import Log
@@ -35,14 +35,6 @@ _START_S = 10.0
 _PORT_S = 3.0
 _STOP_S = 5.0
 _LOOK_S = 0.01
-# Asks the kernel to end the broker with us, then becomes it. A preexec_fn would do the same, but not safely once the
-# receiver has threads.
-_LAUNCH = (
-    "import ctypes,os,sys\n"
-    "ctypes.CDLL(None).prctl(1,9)\n"
-    "os.getppid()==int(sys.argv[1]) or sys.exit(0)\n"
-    "os.execv(sys.argv[2],sys.argv[2:])"
-)
 
 
 class BrokerFault(BongsuError):
@@ -106,7 +98,7 @@ class EmbeddedBroker:
         shutil.rmtree(self._data_dir / "broker" / "store", ignore_errors=True)
         while True:
             self._process = subprocess.Popen(
-                [sys.executable, "-ISc", _LAUNCH, str(os.getpid()), *command],
+                bound_to_us(command),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

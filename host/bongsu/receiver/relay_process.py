@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from bongsu.channels.base import Outcome
+from bongsu.receiver.child import bound_to_us
 from bongsu.receiver.config import Config
 from bongsu.receiver.jobs import LEASE_FORM, Done, Job, Lease
 from bongsu.receiver.log import Log
@@ -31,13 +32,6 @@ _BUFFER_BYTES = 1024 * 1024
 # Every request ends within its time-out, so something is heard of a relay that has work; one that says nothing for
 # so much longer hangs.
 _SPARE_S = 4.0
-# Asks the kernel to end the child with us, then becomes it.
-_LAUNCH = (
-    "import ctypes,os,sys\n"
-    "ctypes.CDLL(None).prctl(1,9)\n"
-    "os.getppid()==int(sys.argv[1]) or sys.exit(0)\n"
-    "os.execv(sys.argv[2],sys.argv[2:])"
-)
 
 
 class RelayProcess:
@@ -120,7 +114,7 @@ class RelayProcess:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
             command = [sys.executable, "-m", MODULE, str(theirs.fileno()), str(self._lease_fd)]
             self._process = subprocess.Popen(
-                [sys.executable, "-ISc", _LAUNCH, str(os.getpid()), *command],
+                bound_to_us(command),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno(), self._lease_fd],

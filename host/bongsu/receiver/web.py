@@ -5,7 +5,6 @@ with the receiver, however that ends (PR_SET_PDEATHSIG, which is about the threa
 it, and lives as long as the receiver).
 """
 
-import os
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from bongsu.receiver.child import bound_to_us
 from bongsu.receiver.config import Config
 from bongsu.receiver.feed import Feed
 from bongsu.receiver.log import Log, Seldom
@@ -24,15 +24,8 @@ _PAUSE_S = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 # One that lasted so long began well: the next failure counts as the first.
 _WELL_S = 60.0
 _STOP_S = 3.0
-# Asks the kernel to end the process with us, gives the processor to alarms first, then becomes it.
+# It gives the processor to alarms first.
 _NICE = 5
-_LAUNCH = (
-    "import ctypes,os,sys\n"
-    "ctypes.CDLL(None).prctl(1,9)\n"
-    "os.getppid()==int(sys.argv[1]) or sys.exit(0)\n"
-    f"os.nice({_NICE})\n"
-    "os.execv(sys.argv[2],sys.argv[2:])"
-)
 MODULE = "bongsu.console"
 
 State = Callable[[], dict[str, Any]]
@@ -92,7 +85,7 @@ class WebProcess:
             self._feed.hello({"config": msgspec.to_builtins(self._config), "log": self._log.form})
             command = [sys.executable, "-m", MODULE, str(theirs.fileno())]
             self._process = subprocess.Popen(
-                [sys.executable, "-ISc", _LAUNCH, str(os.getpid()), *command],
+                bound_to_us(command, _NICE),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
