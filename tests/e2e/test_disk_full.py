@@ -1,4 +1,8 @@
-"""A receiver whose disk is full, broker, log and database alike: no alarm is lost, none is late once there is room."""
+"""A receiver whose disk is full, broker, log and database alike: no alarm is lost, none is late once there is room.
+
+A NATS stream that could not write once never writes again, while the server takes connections as if it were well: so
+the broker must be started anew, after a full disk and whenever it does not prove that it serves.
+"""
 
 import threading
 import time
@@ -17,6 +21,47 @@ from tests.small_disk import SmallDisk
 
 WHY_NOT = small_disk.missing()
 UNITS = 4
+# A receipt takes milliseconds, or a second when the node asks again.
+NO_RECEIPT_S = 4.0
+
+
+def _join(shops: list[Shop], timeout_s: float) -> None:
+    """Wait for them all, not for each, so long."""
+    end_s = time.monotonic() + timeout_s
+    for shop in shops:
+        shop.join(max(0.0, end_s - time.monotonic()))
+
+
+@pytest.mark.sqlite
+@pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
+def test_a_broker_alone_whose_disk_was_full_is_found_out_and_started_anew(tmp_path: Path) -> None:
+    with hall(tmp_path / "town", 1) as town:
+        assert town.stop_receiver() == 0
+        apart = tmp_path / "store"
+        apart.mkdir()
+        for name in ("bongsu.db", "bongsu.db-wal"):
+            if (town.data / name).exists():
+                (town.data / name).rename(apart / name)
+        config = town.data / "receiver.toml"
+        here, there = f"sqlite:///{town.data / 'bongsu.db'}", f"sqlite:///{apart / 'bongsu.db'}"
+        config.write_text(config.read_text().replace(here, there))
+        disk = SmallDisk(town.data, 64)
+        town.launch = disk.launch
+        town.start_receiver()
+        disk.of(town.receiver.process.pid)
+        disk.fill()
+        node, numbers = town.nodes[0], list[int]()
+        while not numbers or node.wait_receipt(numbers[-1], NO_RECEIPT_S):
+            assert len(numbers) < 2000, "the broker still stores"
+            numbers.append(node.alarm() if len(numbers) % 2 == 0 else node.restore())
+        disk.free()
+        town.receiver.wait_for("broker.stuck", 40)
+        await_true(lambda: node.wait_receipt(numbers[-1], 0.1), "the receipt")
+        assert not any("store.failed" in line for line in town.receiver.lines)
+        alarms = (len(numbers) + 1) // 2
+        await_true(
+            lambda: len([r for r in town.reports() if r["body"]["type"] == "bongsu.fire.alarm"]) == alarms, "reports"
+        )
 
 
 @pytest.mark.sqlite
@@ -62,8 +107,7 @@ def test_alarms_while_the_disk_is_full_are_each_dispatched_once_when_there_is_ro
             )
         finally:
             stop.set()
-            for shop in shops:
-                shop.join(30)
+            _join(shops, 30)
         assert time.monotonic() - cured_s < CURE_S + 5
         alarms = [len(shop.alarms) for shop in shops]
         await_true(lambda: rows(schema.delivery) and not waiting(), f"{alarms} alarms: {waiting()}", CURE_S)

@@ -65,11 +65,41 @@ def test_two_missing_canaries_are_a_fault_and_a_new_session() -> None:
     assert not canary.lost
 
 
-def test_a_link_that_is_down_loses_no_canary() -> None:
+def test_a_link_that_is_down_loses_no_canary_but_the_one_under_way() -> None:
     canary = Canary()
-    fly(canary, 12, False, 0)
+    fly(canary, 11, True, 0)
+    fly(canary, 1, False, 11)
     assert fly(canary, 300, False, 12, up=False) == []
+    assert not canary.lost and canary.missing == 1
+    fly(canary, 3, True, 312)
     assert not canary.lost and canary.missing == 0
+
+
+def test_a_broker_that_closes_the_connection_at_each_canary_is_a_fault() -> None:
+    """NATS does so when it cannot store: connected for 5 s, away for 1 s, and again, as long as one looks."""
+    canary = Canary()
+    fly(canary, 5, True, 0)
+    for start_s in range(11, 11 + 18, 6):
+        fly(canary, 5, False, start_s)
+        fly(canary, 1, False, start_s + 5, up=False)
+    assert canary.lost
+
+
+@given(st.lists(st.tuples(st.integers(1, 30), st.booleans(), st.booleans()), max_size=30))
+def test_the_broker_owes_a_proof_from_the_first_canary_or_loss_until_a_canary_is_back(
+    spans: list[tuple[int, bool, bool]],
+) -> None:
+    canary, second, owed_s = Canary(), 0, None
+    for seconds, up, answered in spans:
+        for at_s in range(second, second + seconds):
+            acts = fly(canary, 1, answered, at_s, up)
+            canary.look(at_s * 1000.0 + 4, up)
+            if "send" in acts and answered:
+                owed_s = None
+            elif owed_s is None and ("send" in acts or not up):
+                owed_s = at_s
+            assert canary.owed_since_ms == (None if owed_s is None else owed_s * 1000.0)
+        second += seconds
 
 
 def test_a_broker_that_refuses_canaries_is_not_asked_for_sessions_all_the_time() -> None:

@@ -1,8 +1,12 @@
 """The canary: a message that the receiver sends itself through the broker every 10 s. Pure: monotonic ms are arguments.
 
 A session can look alive and deliver nothing (FACTS 5): connected, pinged, and deaf. Two canaries that do not come back
-are a fault, and the session is begun anew under a new MQTT client id. While the link is down, nothing is expected; the
-first canary follows a moment after the link came up.
+are a fault, and the session is begun anew under a new MQTT client id. While the link is down, nothing new is expected;
+the first canary follows a moment after the link came up.
+
+A connection proves nothing: a broker whose disk was full takes connections and closes each as soon as it should store
+something, the canary included. So one that was under way when the link broke is missing too, and only a canary that
+came back is a proof (`owed_since_ms`).
 """
 
 from typing import Literal
@@ -34,6 +38,8 @@ class Canary:
         self._next_ms: float | None = None
         self._renewed_ms: float | None = None
         self._heard: tuple[int, float] | None = None
+        # Monotonic ms since when the broker has owed a proof that it serves; None: it owes none.
+        self.owed_since_ms: float | None = None
 
     def heard(self, number: int, mono_ms: float) -> None:
         """A canary came back."""
@@ -41,11 +47,12 @@ class Canary:
 
     def look(self, mono_ms: float, link_up: bool) -> Act | None:
         """What to do now: send the canary `number`, or begin a new session. To be called about once a second."""
-        if not link_up:
-            self._sent_ms = self._next_ms = None
-            self.missing = 0  # nothing is expected of a link that is down, which is a fault of its own
-            return None
         self._take_heard()
+        if not link_up:
+            self._miss()
+            self._next_ms = None
+            self._owe(mono_ms)
+            return None
         if self._next_ms is None:
             self._next_ms = mono_ms + _SETTLE_MS
         return self._next(mono_ms) if mono_ms >= self._next_ms else None
@@ -55,14 +62,25 @@ class Canary:
             return
         self.round_trip_ms = max(0.0, self._heard[1] - self._sent_ms)
         self.missing, self.lost, self._sent_ms, self._renewed_ms = 0, False, None, None
+        self.owed_since_ms = None
+
+    def _owe(self, mono_ms: float) -> None:
+        if self.owed_since_ms is None:
+            self.owed_since_ms = mono_ms
+
+    def _miss(self) -> None:
+        """The canary that is under way, if any, is missing."""
+        self.missing += self._sent_ms is not None
+        self.lost = self.lost or self.missing >= LOST_AFTER
+        self._sent_ms = None
 
     def _next(self, mono_ms: float) -> Act:
         """The time has come for the next one; the last one is missing if it has not come back."""
-        self.missing += self._sent_ms is not None
-        self.lost = self.lost or self.missing >= LOST_AFTER
+        self._miss()
         if self.missing >= LOST_AFTER and self._may_renew(mono_ms):
-            self._renewed_ms, self._sent_ms, self._next_ms, self.missing = mono_ms, None, None, 0
+            self._renewed_ms, self._next_ms, self.missing = mono_ms, None, 0
             return "renew"
+        self._owe(mono_ms)
         self.number += 1
         self._sent_ms, self._next_ms = mono_ms, mono_ms + EVERY_MS
         return "send"

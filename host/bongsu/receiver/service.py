@@ -50,8 +50,10 @@ _SWITCH_S = 0.0005
 _GC_THRESHOLDS = (20_000, 20, 50)
 _TOPICS = ("registry", "outbox")
 _BROKER_PAUSE_S = (0.0, 1.0, 2.0, 5.0, 10.0)
-# A broker that is up restores the receiver's session within a second; the pauses between tries go up to 5 s.
-_HEAL_AFTER_S = 15.0
+# A broker that is up restores the receiver's session within a second, and a canary comes back in milliseconds; the
+# pauses between tries go up to 5 s. One that does not serve after it was started anew gets twice as long each time: it
+# may only be busy with a city that comes back.
+_HEAL_AFTER_S, _HEAL_AFTER_MAX_S = 15.0, 240.0
 _HEAL_LOOK_S = 2.0
 
 
@@ -128,7 +130,8 @@ class _Service:
         self._broker_faults = 0
         self._broker_again_s = 0.0
         self._users_stale = False
-        self._down_since_s: float | None = time.monotonic()
+        self._heal_after_s, self._healed_s = _HEAL_AFTER_S, time.monotonic()
+        self._disk_freed = 0
         self._ready = False
         self._feed = Feed()
         self._notifier = Notifier()
@@ -225,10 +228,8 @@ class _Service:
                 if self._watch is not None:
                     self._watch.canary_seen(item.data)
                 return
-            if isinstance(item, LinkChanged):
-                self._down_since_s = None if item.up else time.monotonic()
-                if self._watch is not None:
-                    self._watch.link(item.up)
+            if isinstance(item, LinkChanged) and self._watch is not None:
+                self._watch.link(item.up)
             if isinstance(item, LinkChanged) and item.up:
                 self._broker_faults = 0
                 if not self._ready:
@@ -267,7 +268,7 @@ class _Service:
                 self._lost_broker()
             if self._watch is not None:
                 self._watch.look()
-            self._heal_broker()
+            self._heal_broker(writer)
             self._try_broker()
             self._let_users_in()
 
@@ -302,16 +303,25 @@ class _Service:
             return
         self._users_stale = False
 
-    def _heal_broker(self) -> None:
+    def _heal_broker(self, writer: Writer) -> None:
         """A broker that runs and does not serve the receiver (frozen, its store full) is of no use: end it, so that it
-        starts anew. Nodes keep their alarms meanwhile.
+        starts anew. So is one whose disk was full: it never writes to the streams again that it could not write to,
+        however much room there is. Nodes keep their alarms meanwhile.
         """
-        now_s = time.monotonic()
-        if self._broker_fd is None or self._down_since_s is None or now_s - self._down_since_s < _HEAL_AFTER_S:
+        if self._broker is None or self._broker_fd is None or self._watch is None:
             return
-        assert self._broker is not None
-        self._log.error("broker.stuck", after_s=round(now_s - self._down_since_s))
-        self._down_since_s = now_s
+        freed, self._disk_freed = writer.disk_freed != self._disk_freed, writer.disk_freed
+        unserved_s = min(self._watch.unserved_s(), time.monotonic() - self._healed_s)
+        if unserved_s == 0.0:
+            self._heal_after_s = _HEAL_AFTER_S
+        if freed:
+            self._log.warning("broker.renewed", why="the disk was full")
+        elif unserved_s >= self._heal_after_s:
+            self._log.error("broker.stuck", after_s=round(unserved_s))
+            self._heal_after_s = min(2 * self._heal_after_s, _HEAL_AFTER_MAX_S)
+        else:
+            return
+        self._healed_s = time.monotonic()
         os.kill(self._broker.pid, signal.SIGKILL)
 
     def _lost_broker(self) -> None:

@@ -113,6 +113,13 @@ class Watch:
             self._canary_ms = self._parts.clock.now_ms()
             self._canary.heard(int(number), time.monotonic() * 1000)
 
+    def unserved_s(self) -> float:
+        """For how long the broker has not proved that it serves the receiver; 0.0: nothing is owed."""
+        since_ms = self._canary.owed_since_ms
+        if since_ms is None or (self._up and self._parts.edge.canary_refused):
+            return 0.0
+        return max(0.0, time.monotonic() - since_ms / 1000)
+
     def state(self) -> State | None:
         """The newest picture; None: there is none yet."""
         return self._state

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 
 from bongsu.errors import BongsuError
@@ -30,8 +30,8 @@ from bongsu.receiver.mqtt_edge import Arrived, BeatsWait, LinkChanged
 from bongsu.receiver.own_faults import Standing
 from bongsu.receiver.reasons import CHORE_FAILED
 from bongsu.receiver.sightings import SLICE_PAUSE_MS, WRITE_EVERY_MS
-from bongsu.receiver.store import Store, changes
-from bongsu.receiver.store.engine import StoreError, explain
+from bongsu.receiver.store import Store, changes, schema
+from bongsu.receiver.store.engine import DISK_IS_FULL, StoreError, explain
 from bongsu.receiver.turn import Turn
 
 _GROUP_MAX = 512
@@ -120,6 +120,8 @@ class Writer:
         self.turns = 0
         self.committed_ms: int | None = None
         self.store_ok = True
+        # How often the disk was full and then had room again.
+        self.disk_freed = 0
         try:
             with self._reading() as conn:
                 self._data_version, self._position = self._version(), changes.position(conn)
@@ -433,13 +435,22 @@ class Writer:
         self._hold(arrived)
         while not self._stopping:
             try:
+                self._probe()
                 self._read_anew()
                 self.store_ok = True
+                self.disk_freed += what.startswith(DISK_IS_FULL)
                 break
             except (BongsuError, DBAPIError):
                 self._pause()
         self._put_back()
         return True
+
+    def _probe(self) -> None:
+        """Write a little: a full disk can still be read, and every turn would fail again at once."""
+        with self._store_of.write() as conn:
+            mine = schema.receiver.c.sender == self._sender
+            conn.execute(update(schema.receiver).where(mine).values(sender=self._sender))
+            changes.note(conn, "receiver", self._sender)
 
     def _put_back(self) -> None:
         """What was kept meanwhile is tried again."""

@@ -247,6 +247,7 @@ def upgrade(conn: Connection, to: str = "head") -> None:
     command.upgrade(config, to)
 
 
+DISK_IS_FULL = "the disk is full"
 _SQLITE_CAUSES = (
     (
         "database is locked",
@@ -254,7 +255,7 @@ _SQLITE_CAUSES = (
         "Try again; if it stays, look for a program that has the database open.",
     ),
     ("readonly", "the store cannot be written", "Run as the user who owns the data folder, or correct its rights."),
-    ("database or disk is full", "the disk is full", "Free some space; nothing of this change was kept."),
+    ("database or disk is full", DISK_IS_FULL, "Free some space; nothing of this change was kept."),
     (
         "unable to open",
         "the store's file cannot be opened",
