@@ -1,7 +1,7 @@
 """How the receiver carries a city: heartbeats of 1,000, 10,000 and 86,221 nodes, alarms under that load, a market's
 power cut, all nodes coming back at once.
 
-    python tools/bench_fleet.py [--json] [--nodes N ...] [--connections 10000] [--idle 10] [--fires 20]
+    python tools/bench_fleet.py [--json] [--nodes N ...] [--connections 10000] [--idle 10] [--fires 60]
 
 For each number of nodes: an installation with that many provisioned nodes, a broker (nats-server) with a login for each
 connection, the fire station (bench_sink.py), the real receiver, and `bongsu sim fleet`, each a process of its own on
@@ -235,7 +235,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--nodes", type=int, nargs="+", default=CITY, help="sizes of the city (default: all three)")
     parser.add_argument("--connections", type=int, default=10_000, help="at most so many (default 10,000)")
     parser.add_argument("--idle", type=float, default=10, help="length of the stage with heartbeats only, s")
-    parser.add_argument("--fires", type=float, default=20, help="length of the stage with fires, s")
+    parser.add_argument("--fires", type=float, default=60, help="length of the stage with fires, s")
     options = parser.parse_args(arguments)
     figures: list[Figures] = []
     with tempfile.TemporaryDirectory(prefix="bongsu-fleet-") as folder:

@@ -1,12 +1,16 @@
 """Heartbeats are many and in no hurry: gathered, answered when it is needed, and never in the way of an alarm."""
 
+import random
 import time
+from collections import Counter
 from pathlib import Path
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from bongsu.receiver import sightings
-from bongsu.receiver.liveness import ANSWER_AFTER_MS, ECHO_MAX_AGE_MS
+from bongsu.receiver.liveness import ANSWER_AFTER_MS, ANSWER_EARLY_MS, ECHO_MAX_AGE_MS, wants_answer
 from bongsu.receiver.mqtt_edge import Arrived, BeatsWait
 from bongsu.receiver.store import schema
 from bongsu_wire import topics
@@ -52,12 +56,36 @@ def test_a_heartbeat_is_answered_when_the_server_time_that_it_echoes_gets_old(tm
         assert _answers(d) == 1
         for age_ms, answers in (
             (1_000, 1),
-            (ANSWER_AFTER_MS - 1, 1),
+            (ANSWER_EARLY_MS - 1, 1),
             (ANSWER_AFTER_MS + 1, 2),
             (ECHO_MAX_AGE_MS + 9, 3),
         ):
             d.arrive((node.id, node.heartbeat(d.clock.now_ms() - age_ms, age_ms)), topic=topic)
             assert _answers(d) == answers
+
+
+@given(st.integers(0, 2**32), st.sampled_from([1, 4, 0x10001]), st.floats(0.99, 1.01))
+@settings(max_examples=30, deadline=None)
+def test_answers_to_a_city_that_came_back_together_spread_out_and_none_goes_without(
+    seed: int, step: int, pace: float
+) -> None:
+    """2,000 nodes, all without a server time at first; ids in steps as makers give them."""
+    chance, span_ms = random.Random(seed), 45_000
+    nodes = [f"{0xA0B1C2000000 + i * step:012x}" for i in range(2_000)]
+    at_ms = [chance.randrange(span_ms) for _ in nodes]
+    answered_ms: list[int | None] = [None] * len(nodes)
+    counts: Counter[int] = Counter()
+    for beat in range(12):
+        for i, node in enumerate(nodes):
+            now_ms = 1_800_000_000_000 + at_ms[i] + round(beat * span_ms * pace)
+            since_ms = answered_ms[i]
+            age_ms = None if since_ms is None else now_ms - since_ms
+            assert age_ms is None or age_ms < ECHO_MAX_AGE_MS - 10_000
+            if age_ms is None or wants_answer(node, age_ms, now_ms):
+                answered_ms[i] = now_ms
+                counts[beat] += 1
+    assert counts[0] == len(nodes)
+    assert all(0.35 * len(nodes) < counts[beat] < 0.65 * len(nodes) for beat in range(4, 12)), counts
 
 
 def test_the_news_of_many_nodes_is_written_in_slices_and_whole(tmp_path: Path) -> None:

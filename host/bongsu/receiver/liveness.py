@@ -6,12 +6,17 @@ nobody is silent; one link fault stands for all, and afterwards every node gets 
 
 from collections import OrderedDict
 from itertools import takewhile
+from zlib import crc32
 
 # A heartbeat proves that the node lives now only if it echoes a server time this young, the way included (DESIGN 5).
 ECHO_MAX_AGE_MS = 120_000
 # A heartbeat is answered (which gives the node the server's time) if what it echoes is older: with 45 s between
 # heartbeats every other one is, and one answer that gets lost costs one sign of life, not the node's good name.
 ANSWER_AFTER_MS = 60_000
+# After an outage all nodes of a city were answered within 45 s, and all would be answered again in the same 45 s of
+# every 90: each second time of such a span half of the nodes may be answered early, so that answers spread out.
+ANSWER_EARLY_MS = 40_000
+_SPAN_MS = 45_000
 # The receiver's own link: so long without the broker is a fault of its own.
 LINK_FAULT_AFTER_MS = 20_000
 
@@ -26,6 +31,12 @@ def echo_is_fresh(now_ms: int, echo_server_ms: int, echo_age_ms: int) -> bool:
     if not echo_server_ms:
         return False
     return -ECHO_MAX_AGE_MS < now_ms - (echo_server_ms + echo_age_ms) < ECHO_MAX_AGE_MS
+
+
+def wants_answer(node: str, echo_age_ms: int, now_ms: int) -> bool:
+    """Is a heartbeat to be answered that echoes a server time this old? `now_ms`: UTC."""
+    its_span = (now_ms // _SPAN_MS + crc32(node.encode())) % 2 == 0
+    return echo_age_ms > (ANSWER_EARLY_MS if its_span else ANSWER_AFTER_MS)
 
 
 class Liveness:

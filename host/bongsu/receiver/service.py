@@ -37,6 +37,7 @@ from bongsu.receiver.log import Log
 from bongsu.receiver.mqtt_edge import CanarySeen, LinkChanged, MqttEdge
 from bongsu.receiver.relay_process import RelayProcess
 from bongsu.receiver.store import Store, open_store
+from bongsu.receiver.store.checkpoint import Checkpointer
 from bongsu.receiver.systemd import Notifier
 from bongsu.receiver.wake import SOCKET_NAME, STATE_WANTED
 from bongsu.receiver.watch import Parts as WatchParts
@@ -46,8 +47,9 @@ from bongsu.receiver.writer import Wake, Writer
 
 LOCK_FILE = "run/receiver.lock"
 # The threads share the interpreter; an alarm must not wait 5 ms (Python's default) for its turn.
-_SWITCH_S = 0.0005
-_GC_THRESHOLDS = (20_000, 20, 50)
+_SWITCH_S = 0.0002
+# Heartbeats that wait to be written are some 50,000 objects in a city: the collector must not look at them each second.
+_GC_THRESHOLDS = (100_000, 20, 50)
 _TOPICS = ("registry", "outbox")
 _BROKER_PAUSE_S = (0.0, 1.0, 2.0, 5.0, 10.0)
 # A broker that is up restores the receiver's session within a second, and a canary comes back in milliseconds; the
@@ -193,6 +195,9 @@ class _Service:
             self._join_others(writer, parts)
             writer.start(edge, relay.take)
             parts.callback(writer.stop)
+            checkpointer = Checkpointer(self._store, self._log)
+            checkpointer.start()
+            parts.callback(checkpointer.close)
             _spare_the_collector()
             self._watch = self._watch_over(writer, edge, relay)
             edge.start()

@@ -7,7 +7,7 @@ them. After a crash a replay of the last seconds passes once; it carries its age
 
 from collections import Counter
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import BigInteger, Connection, bindparam, case, func, select, update
 
@@ -18,41 +18,25 @@ from bongsu_wire import payload
 
 WRITE_EVERY_MS = 5_000
 # So many nodes a transaction, and a pause before the next: an alarm that comes meanwhile must not wait for a city.
-SLICE = 128
-SLICE_PAUSE_MS = 25
+SLICE = 64
+SLICE_PAUSE_MS = 12
 # By so much receivers may differ about the database's time. What was seen later than that was seen before a step back.
 AHEAD_MS = 5_000
-_UNSAID = frozenset(("echo_server_ms", "echo_age_ms"))
+_UNSAID = ("echo_server_ms", "echo_age_ms")
 
 
 class Sightings:
     """Not yet written news of nodes."""
 
     def __init__(self, conn: Connection) -> None:
-        live, win, refused = schema.node_live, schema.node_window, schema.refused_frame
+        win, refused = schema.node_window, schema.refused_frame
         # Several receivers hear the same nodes: whoever writes an older state changes nothing.
         self._insert_window = rows.upsert_into(
             win, conn, ("node_id", "epoch"), lambda new: {"high": new.high, "bitmap": new.bitmap},
             lambda new: win.c.high <= new.high,
         )  # fmt: skip
-        key = (win.c.node_id == bindparam("key_node"), win.c.epoch == bindparam("key_epoch"))
-        moving: dict[str, Any] = {"high": bindparam("high"), "bitmap": bindparam("bitmap")}
-        newer = win.c.high <= bindparam("high")
-        self._update_window = rows.Compiled(update(win).where(*key, newer).values(moving), conn)
-        seen: dict[str, Any] = {"last_seen_ms": bindparam("last_seen_ms"), "heartbeat": bindparam("heartbeat")}
-        if conn.dialect.name != "sqlite":
-            seen["last_seen_ms"] = func.greatest(  # ignores NULL
-                # What lies ahead was written before the database's clock was set back: a newer sighting replaces it.
-                case((live.c.last_seen_ms <= bindparam("latest_ms", type_=BigInteger), live.c.last_seen_ms)),
-                bindparam("last_seen_ms"),
-            )
-        self._update_seen = rows.Compiled(
-            update(live).where(live.c.node_id == bindparam("key_node")).values(last_seen_ms=seen["last_seen_ms"]),
-            conn,
-        )
-        self._update_live = rows.Compiled(
-            update(live).where(live.c.node_id == bindparam("key_node")).values(seen), conn
-        )
+        updates = _together() if conn.dialect.name == "sqlite" else _each(conn)
+        self._update_window, self._update_live, self._update_seen = updates
         self._insert_refused = rows.upsert_into(
             refused, conn, ("node", "reason"),
             lambda new: {"count": refused.c.count + new["count"], "last_ms": new.last_ms},
@@ -163,6 +147,48 @@ class Sightings:
         self.refused.clear()
 
 
+class _Update(Protocol):
+    """Changes rows that are there, given by column name and key."""
+
+    def run(self, conn: Connection, rows: list[rows.Fields], /) -> object:
+        """Execute it for all of them."""
+
+
+_Updates = tuple[_Update, _Update, _Update]
+
+
+def _together() -> _Updates:
+    """What updates windows, heartbeats and times last seen, on SQLite."""
+    return (
+        rows.Together(
+            schema.node_window, {"node_id": "key_node", "epoch": "key_epoch"}, ("high", "bitmap"), newer="high"
+        ),
+        rows.Together(schema.node_live, {"node_id": "key_node"}, ("last_seen_ms", "heartbeat")),
+        rows.Together(schema.node_live, {"node_id": "key_node"}, ("last_seen_ms",)),
+    )
+
+
+def _each(conn: Connection) -> _Updates:
+    """The same on PostgreSQL, where several receivers write: nothing goes back there."""
+    live, win = schema.node_live, schema.node_window
+    key = (win.c.node_id == bindparam("key_node"), win.c.epoch == bindparam("key_epoch"))
+    moving: dict[str, Any] = {"high": bindparam("high"), "bitmap": bindparam("bitmap")}
+    seen = func.greatest(  # ignores NULL
+        # What lies ahead was written before the database's clock was set back: a newer sighting replaces it.
+        case((live.c.last_seen_ms <= bindparam("latest_ms", type_=BigInteger), live.c.last_seen_ms)),
+        bindparam("last_seen_ms"),
+    )
+    of_node = update(live).where(live.c.node_id == bindparam("key_node"))
+    return (
+        rows.Compiled(update(win).where(*key, win.c.high <= bindparam("high")).values(moving), conn),
+        rows.Compiled(of_node.values(last_seen_ms=seen, heartbeat=bindparam("heartbeat")), conn),
+        rows.Compiled(of_node.values(last_seen_ms=seen), conn),
+    )
+
+
 def beat_fields(beat: payload.Heartbeat) -> dict[str, Any]:
     """A heartbeat's fields for the store, the echo left out: it meant something only on arrival."""
-    return {name: value for name, value in vars(beat).items() if name not in _UNSAID}
+    fields = vars(beat).copy()
+    for name in _UNSAID:
+        del fields[name]
+    return fields

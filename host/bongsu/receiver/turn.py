@@ -18,7 +18,7 @@ from bongsu.receiver.delivery_policy import ESCALATION, RESTORE, SMS, escalates
 from bongsu.receiver.directory import KEY_DAMAGED, Damage, NodeEntry
 from bongsu.receiver.ingest import Refused, Uplink
 from bongsu.receiver.jobs import Done, Job
-from bongsu.receiver.liveness import ANSWER_AFTER_MS, echo_is_fresh
+from bongsu.receiver.liveness import echo_is_fresh, wants_answer
 from bongsu.receiver.log import Log
 from bongsu.receiver.mqtt_edge import Arrived
 from bongsu.receiver.outbox import Late, Settled
@@ -106,7 +106,7 @@ class Turn:
         if fresh:
             self._seen(up.node.id, received_ms)
             books.beat_alarms.heard(up.node, up.key.epoch, beat, received_ms)
-        if not fresh or beat.echo_age_ms > ANSWER_AFTER_MS or up.key.state == "pending":
+        if not fresh or up.key.state == "pending" or wants_answer(up.node.id, beat.echo_age_ms, self._now_ms):
             self._answer(up)
 
     def _seen(self, node_id: str, received_ms: int) -> None:
@@ -120,6 +120,11 @@ class Turn:
             receipt.uplink = up
         if number is not None and number not in receipt.numbers:
             receipt.numbers.append(number)
+
+    @property
+    def has_events(self) -> bool:
+        """Did an event come, which somebody waits for?"""
+        return bool(self._events)
 
     def needs_store(self) -> bool:
         """Must any of what came in be written now?"""

@@ -31,16 +31,19 @@ from bongsu.receiver.own_faults import Standing
 from bongsu.receiver.reasons import CHORE_FAILED
 from bongsu.receiver.sightings import SLICE_PAUSE_MS, WRITE_EVERY_MS
 from bongsu.receiver.store import Store, changes, schema
+from bongsu.receiver.store.checkpoint import leave_to_checkpointer
 from bongsu.receiver.store.engine import DISK_IS_FULL, StoreError, explain
 from bongsu.receiver.turn import Turn
 
 _GROUP_MAX = 512
 # Results of deliveries may wait so long for company: each commit costs a flush of the disk, which alarms need.
 _RESULTS_WAIT_S = 0.01
-# Heartbeats as well: a thousand nodes a second must not mean a thousand turns. At most so many a turn, for an alarm may
-# come meanwhile.
+# Heartbeats as well: a thousand nodes a second must not mean a thousand turns. Few a turn, for an alarm may come
+# meanwhile; and none in the turn of an alarm, unless they have been put off for so long.
 _BEATS_WAIT_S = 0.05
-_BEATS_A_TURN = 128
+_BEATS_A_TURN = 16
+_BEATS_LATE_S = 1.0
+_SIGHTINGS_LATE_MS = 1_000
 _STORE_PAUSE_S = 1.0
 _HELD_MAX = 20_000
 # What the database says about a statement, not about itself.
@@ -85,7 +88,7 @@ class Edge(Protocol):
 def _patience_s(items: list[Any]) -> float:
     """How long this group may wait for company: 0 as soon as it holds anything that is in a hurry."""
     kinds = set(map(type, items))
-    if not kinds <= {Done, BeatsWait}:
+    if not kinds <= {Done, BeatsWait} or any(type(item) is BeatsWait and item.at_once for item in items):
         return 0.0
     return _RESULTS_WAIT_S if Done in kinds else _BEATS_WAIT_S
 
@@ -110,6 +113,7 @@ class Writer:
         self._held: dict[tuple[str, bytes], Arrived] = {}
         self.take_jobs: Callable[[list[Job]], None] = lambda jobs: None
         self._write_sightings_at_ms: int | None = None
+        self._beats_taken_s = 0.0
         self._stopping = False
         self._link_back = False
         self._stale = False
@@ -123,6 +127,7 @@ class Writer:
         # How often the disk was full and then had room again.
         self.disk_freed = 0
         try:
+            leave_to_checkpointer(self._conn)
             with self._reading() as conn:
                 self._data_version, self._position = self._version(), changes.position(conn)
                 self.books = Books(conn, settings, master, clock)
@@ -191,9 +196,15 @@ class Writer:
             except queue.Empty:
                 break
             self._take_waiting(items)
-        if BeatsWait in map(type, items):
-            items = [item for item in items if type(item) is not BeatsWait] + self.edge.take_beats(_BEATS_A_TURN)
-        return items
+        if BeatsWait not in map(type, items):
+            return items
+        items = [item for item in items if type(item) is not BeatsWait]
+        now_s = time.monotonic()
+        if Arrived in map(type, items) and now_s - self._beats_taken_s < _BEATS_LATE_S:
+            self.put(BeatsWait(at_once=True))
+            return items
+        self._beats_taken_s = now_s
+        return items + self.edge.take_beats(_BEATS_A_TURN)
 
     def _take_waiting(self, items: list[Any]) -> None:
         while len(items) < _GROUP_MAX and not self._queue.empty():
@@ -293,7 +304,11 @@ class Writer:
         turn.after.jobs += self.books.outbox.take_due(conn)
 
     def _store_sightings(self, conn: Connection, turn: Turn) -> None:
-        if self._write_sightings_at_ms is None or self._clock.mono_ms() < self._write_sightings_at_ms:
+        if self._write_sightings_at_ms is None:
+            return
+        # Not in an alarm's transaction, unless it has been put off for long.
+        wait_ms = _SIGHTINGS_LATE_MS if turn.has_events else 0
+        if self._clock.mono_ms() < self._write_sightings_at_ms + wait_ms:
             return
         self.books.sightings.write(conn, self._clock.now_ms())
         turn.after.wrote_sightings = True
