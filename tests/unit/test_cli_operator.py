@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
-from bongsu.console import operators
+from bongsu.console import operators, sessions
+from bongsu.receiver.store import schema
 from tests.console_parts import change
 from tests.receiver_parts import make_market
 
@@ -55,6 +57,29 @@ def test_add_list_password_disable_enable(data: Path, tmp_path: Path) -> None:
     assert run(data, "enable", "desk1").returncode == 0
     assert stored(data, "desk1")["disabled_ms"] is None
     assert run(data, "disable", "nobody").returncode == 1
+
+
+def test_a_changed_role_ends_all_sessions_and_stands_in_the_audit(data: Path) -> None:
+    def add(conn: Any) -> None:
+        operators.add_operator(
+            conn, name="desk1", full_name="", role="admin", lang="ko", password_hash="-", actor="test", now_ms=1
+        )
+        sessions.begin(conn, "desk1", now_ms=1, length_s=9, idle_s=9)
+
+    change(data, add)
+    assert run(data, "edit", "desk1").returncode == 1, "nothing was named"
+    assert run(data, "edit", "desk1", "--role", "king").returncode == 2
+    assert run(data, "edit", "nobody", "--role", "viewer").returncode == 1
+    assert run(data, "list", "--json").stdout.count('"sessions": 1') == 1
+    answer = run(data, "edit", "desk1", "--role", "viewer", "--full-name", "관제 1")
+    assert answer.returncode == 0, answer.stderr
+    (row,) = json.loads(run(data, "list", "--json").stdout)
+    assert (row["role"], row["full_name"], row["lang"], row["sessions"]) == ("viewer", "관제 1", "ko", 0)
+    acts = change(data, lambda conn: list(conn.execute(select(schema.audit))))
+    assert [(a.action, a.detail) for a in acts if a.subject == "operator:desk1"][-1] == (
+        "operator.edit",
+        "role: viewer",
+    )
 
 
 def test_a_short_password_is_refused_and_nothing_is_kept(data: Path, tmp_path: Path) -> None:

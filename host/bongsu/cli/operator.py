@@ -92,6 +92,27 @@ def list_(installation: Installation, json_wanted: bool) -> None:
 
 @operator_.command()
 @click.argument("name")
+@click.option("--role", type=click.Choice(ROLES))
+@click.option("--full-name", help="As the screen shows it.")
+@click.option("--lang", type=click.Choice(("ko", "en")))
+@data_option
+@json_option
+@pass_installation
+def edit(
+    installation: Installation, name: str, role: str | None, full_name: str | None, lang: str | None, json_wanted: bool
+) -> None:
+    """Change a person's role, name or language. They are logged out everywhere."""
+    from bongsu.console import operators
+
+    with installation.writing() as conn:
+        operators.edit_operator(
+            conn, name=name, role=role, full_name=full_name, lang=lang, actor=actor(), now_ms=now_ms()
+        )
+    output.done(f"Changed {name}", {"name": name}, json_wanted=json_wanted)
+
+
+@operator_.command()
+@click.argument("name")
 @_password_option
 @data_option
 @json_option

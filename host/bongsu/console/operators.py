@@ -51,6 +51,32 @@ def set_disabled(conn: Connection, *, name: str, disabled: bool, actor: str, now
     _note(conn, name, "operator.disable" if disabled else "operator.enable", actor, now_ms)
 
 
+def edit_operator(
+    conn: Connection,
+    *,
+    name: str,
+    role: str | None = None,
+    full_name: str | None = None,
+    lang: str | None = None,
+    actor: str,
+    now_ms: int,
+) -> None:
+    """Change what is given (None: stays); all their sessions end, so that a role taken away is gone at once. Raises
+    FieldError, RegistryError.
+    """
+    new: dict[str, Any] = {}
+    if role is not None:
+        new["role"] = fields.one_of("role", role, schema.OPERATOR_ROLES)
+    if full_name is not None:
+        new["full_name"] = fields.words("full name", full_name, 100, required=False)
+    if lang is not None:
+        new["lang"] = fields.one_of("language", lang, schema.LANGS)
+    if not new:
+        raise RegistryError("nothing to change was named", "Give --role, --full-name or --lang.")
+    _change(conn, name, now_ms, **new)
+    _note(conn, name, "operator.edit", actor, now_ms, ", ".join(f"{k}: {new[k]}" for k in new if k != "full_name"))
+
+
 def set_lang(conn: Connection, *, name: str, lang: str) -> None:
     """Remember a person's language; sessions go on."""
     one = fields.one_of("language", lang, schema.LANGS)
