@@ -19,7 +19,8 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     CANARY_LOST: (
         "messages that the receiver sends itself through the broker do not come back",
-        "Look at the broker's log and its store; the receiver begins a new session by itself.",
+        "Look at the broker's log and its disk: one that could not write must be started anew, also when there is room "
+        "again. The receiver begins a new session by itself, and starts its own broker anew.",
     ),
     STORE_FAILED: ("the database cannot be used", "Look at the disk and at the database: bongsu doctor"),
     backlog.WRITER_STUCK: (
