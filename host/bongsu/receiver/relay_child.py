@@ -16,7 +16,7 @@ import msgspec
 
 from bongsu.channels.wiring import Channels
 from bongsu.receiver.config import Config
-from bongsu.receiver.jobs import LEASE_FORM, Done, lease_holds
+from bongsu.receiver.jobs import LEASE_BYTES, Done, lease_holds, lease_view
 from bongsu.receiver.relay import ChannelRelay
 from bongsu.receiver.relay_wire import Splitter, Up, WireDone, jobs_of, packed, wire_done
 
@@ -28,7 +28,7 @@ _RESULTS_WAIT_S = 0.004
 class _Child:
     """The loop's side of the socket."""
 
-    def __init__(self, sock: socket.socket, lease: memoryview) -> None:
+    def __init__(self, sock: socket.socket, lease: "memoryview[int]") -> None:
         self._sock, self._lease = sock, lease
         self._splitter = Splitter()
         self._done: list[WireDone] = []
@@ -100,7 +100,7 @@ class _Child:
             self._ended.set()
 
 
-async def _main(sock: socket.socket, lease: memoryview) -> None:
+async def _main(sock: socket.socket, lease: "memoryview[int]") -> None:
     await _Child(sock, lease).run()
 
 
@@ -110,8 +110,8 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.setblocking(False)
-    with mmap.mmap(int(sys.argv[2]), LEASE_FORM.size, prot=mmap.PROT_READ) as memory:
-        with memoryview(memory) as lease:
+    with mmap.mmap(int(sys.argv[2]), LEASE_BYTES, prot=mmap.PROT_READ) as memory:
+        with lease_view(memory) as lease:
             asyncio.run(_main(sock, lease))
 
 

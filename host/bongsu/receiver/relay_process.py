@@ -19,7 +19,7 @@ from contextlib import suppress
 from bongsu.channels.base import Outcome
 from bongsu.receiver.child import bound_to_us
 from bongsu.receiver.config import Config
-from bongsu.receiver.jobs import LEASE_FORM, Done, Job, Lease
+from bongsu.receiver.jobs import LEASE_BYTES, Done, Job, Lease
 from bongsu.receiver.log import Log
 from bongsu.receiver.relay_wire import Splitter, jobs_message, packed, up_of
 
@@ -50,8 +50,8 @@ class RelayProcess:
         self._stuck_after_s = config.dispatch.request_timeout_s + _SPARE_S
         self._stop = threading.Event()
         self._lease_fd = os.memfd_create("bongsu-lease")
-        os.ftruncate(self._lease_fd, LEASE_FORM.size)
-        lease.share(memoryview(mmap.mmap(self._lease_fd, LEASE_FORM.size)))
+        os.ftruncate(self._lease_fd, LEASE_BYTES)
+        lease.share(mmap.mmap(self._lease_fd, LEASE_BYTES))
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
 
     @property
