@@ -262,7 +262,7 @@ def test_a_large_registry_is_read_aside_while_alarms_go_on(
         with a.store.write() as conn:
             conn.execute(update(schema.unit).where(schema.unit.c.id == "u-1").values(name="renamed again"))
             changes.note(conn, "unit", "hannae/u-1")
-        b.writer.turn([b.writer._queue.get(timeout=10)])
+        b.writer.turn([b.writer.inbox.get(10)])
         assert b.writer.books.directory is not before
         b.event(1, 1)
         assert b.rows(schema.incident)[1].snapshot["unit"]["name"] == "renamed again"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from bongsu.receiver import sightings
+from bongsu.receiver.inbox import Inbox
 from bongsu.receiver.liveness import ANSWER_AFTER_MS, ANSWER_EARLY_MS, ECHO_MAX_AGE_MS, wants_answer
 from bongsu.receiver.mqtt_edge import Arrived, BeatsWait
 from bongsu.receiver.store import schema
@@ -47,6 +48,31 @@ def test_an_alarm_does_not_wait_for_heartbeats(tmp_path: Path) -> None:
         d.writer.put(BeatsWait())
         d.writer.put(alarm)
         assert d.writer._gather(1.0)[0] is alarm  # before the heartbeats, too
+
+
+def test_heartbeats_do_not_starve_beside_alarms_that_go_on(tmp_path: Path) -> None:
+    """Alarms in every turn; nevertheless 1,000 heartbeats are taken within a second or two."""
+    waiting, taken, turns = [Arrived("h", b"", 0, 0, 0, 1)] * 1_000, 0, 0
+    inbox = Inbox()
+
+    def take(most: int) -> list[Arrived]:
+        nonlocal waiting
+        some, waiting = waiting[:most], waiting[most:]
+        if waiting:
+            inbox.put(BeatsWait(at_once=True))
+        return some
+
+    inbox.put(BeatsWait())
+    end_s = time.monotonic() + 20
+    while waiting and time.monotonic() < end_s:
+        inbox.put(Arrived("e", b"", 0, 1, 1, 1))
+        items = inbox.gather(1.0, take)
+        assert items[0].topic == "e", "alarms come first"
+        beats = len(items) - 1
+        assert beats <= 128
+        turns, taken = turns + 1, taken + beats
+    assert taken == 1_000
+    assert turns > 8 * 4, "most turns are the alarms' alone"
 
 
 def test_a_heartbeat_is_answered_when_the_server_time_that_it_echoes_gets_old(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from bongsu.errors import BongsuError
 from bongsu.receiver.books import Books, Settings
 from bongsu.receiver.clock import Clock
 from bongsu.receiver.directory import Directory
+from bongsu.receiver.inbox import GROUP_MAX, Inbox
 from bongsu.receiver.jobs import Done, Job
 from bongsu.receiver.keys import MasterKey
 from bongsu.receiver.log import Log, Seldom
@@ -35,14 +36,6 @@ from bongsu.receiver.store.checkpoint import leave_to_checkpointer
 from bongsu.receiver.store.engine import DISK_IS_FULL, StoreError, explain
 from bongsu.receiver.turn import Turn
 
-_GROUP_MAX = 512
-# Results of deliveries may wait so long for company: each commit costs a flush of the disk, which alarms need.
-_RESULTS_WAIT_S = 0.01
-# Heartbeats as well: a thousand nodes a second must not mean a thousand turns. Few a turn, for an alarm may come
-# meanwhile; and none in the turn of an alarm, unless they have been put off for so long.
-_BEATS_WAIT_S = 0.05
-_BEATS_A_TURN = 16
-_BEATS_LATE_S = 1.0
 _SIGHTINGS_LATE_MS = 1_000
 _STORE_PAUSE_S = 1.0
 _HELD_MAX = 20_000
@@ -85,14 +78,6 @@ class Edge(Protocol):
         """Heartbeats that wait, at most so many."""
 
 
-def _patience_s(items: list[Any]) -> float:
-    """How long this group may wait for company: 0 as soon as it holds anything that is in a hurry."""
-    kinds = set(map(type, items))
-    if not kinds <= {Done, BeatsWait} or any(type(item) is BeatsWait and item.at_once for item in items):
-        return 0.0
-    return _RESULTS_WAIT_S if Done in kinds else _BEATS_WAIT_S
-
-
 class Writer:
     """The writer. `put` may be called from any thread; `edge` and `relay` are set before `start`."""
 
@@ -100,8 +85,8 @@ class Writer:
 
     def __init__(self, store: Store, settings: Settings, master: MasterKey, clock: Clock, log: Log) -> None:
         self._clock, self._log = clock, log
-        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.put = self._queue.put
+        self.inbox = Inbox()
+        self.put = self.inbox.put
         self._store_of, self._sender = store, settings.sender
         self._conn = store.engine.connect()
         self._seldom = Seldom()
@@ -113,7 +98,6 @@ class Writer:
         self._held: dict[tuple[str, bytes], Arrived] = {}
         self.take_jobs: Callable[[list[Job]], None] = lambda jobs: None
         self._write_sightings_at_ms: int | None = None
-        self._beats_taken_s = 0.0
         self._stopping = False
         self._link_back = False
         self._stale = False
@@ -152,7 +136,7 @@ class Writer:
     @property
     def waiting(self) -> int:
         """How long the queue is."""
-        return self._queue.qsize()
+        return len(self.inbox)
 
     def close(self) -> None:
         """Let go of the store; for a writer that was never started."""
@@ -183,32 +167,8 @@ class Writer:
         return min((d for d in dues if d is not None), default=None)
 
     def _gather(self, timeout_s: float | None) -> list[Any]:
-        """What waits, at most a group; [] if the time was over first."""
-        try:
-            items = [self._queue.get(timeout=timeout_s)]
-        except queue.Empty:
-            return []
-        begun_s = time.monotonic()
-        self._take_waiting(items)
-        while len(items) < _GROUP_MAX and (patience_s := _patience_s(items)):
-            try:
-                items.append(self._queue.get(timeout=max(0.0, begun_s + patience_s - time.monotonic())))
-            except queue.Empty:
-                break
-            self._take_waiting(items)
-        if BeatsWait not in map(type, items):
-            return items
-        items = [item for item in items if type(item) is not BeatsWait]
-        now_s = time.monotonic()
-        if Arrived in map(type, items) and now_s - self._beats_taken_s < _BEATS_LATE_S:
-            self.put(BeatsWait(at_once=True))
-            return items
-        self._beats_taken_s = now_s
-        return items + self.edge.take_beats(_BEATS_A_TURN)
-
-    def _take_waiting(self, items: list[Any]) -> None:
-        while len(items) < _GROUP_MAX and not self._queue.empty():
-            items.append(self._queue.get())
+        """What makes the next turn; [] if the time was over first."""
+        return self.inbox.gather(timeout_s, self.edge.take_beats)
 
     # ---- one turn
 
@@ -479,11 +439,11 @@ class Writer:
         end_s = time.monotonic() + _STORE_PAUSE_S
         while not self._stopping and time.monotonic() < end_s:
             try:
-                item = self._queue.get(timeout=max(0.0, end_s - time.monotonic()))
+                item = self.inbox.get(max(0.0, end_s - time.monotonic()))
             except queue.Empty:
                 return
             if type(item) is BeatsWait:
-                self.edge.take_beats(_GROUP_MAX)
+                self.edge.take_beats(GROUP_MAX)
             elif type(item) is Arrived:
                 self._hold([item])
             else:
