@@ -85,6 +85,14 @@ def test_a_broker_that_closes_the_connection_at_each_canary_is_a_fault() -> None
     assert canary.lost
 
 
+def test_a_receiver_that_stood_still_does_not_hold_it_against_the_broker() -> None:
+    canary = Canary()
+    fly(canary, 2, False, 0)
+    assert canary.owed_since_ms == 1_000
+    canary.look(61_000.0, True)
+    assert canary.owed_since_ms == 61_000
+
+
 @given(st.lists(st.tuples(st.integers(1, 30), st.booleans(), st.booleans()), max_size=30))
 def test_the_broker_owes_a_proof_from_the_first_canary_or_loss_until_a_canary_is_back(
     spans: list[tuple[int, bool, bool]],

@@ -17,6 +17,8 @@ _SETTLE_MS = 1_000
 LOST_AFTER = 2
 # A broker that refuses canaries would otherwise be asked for a new session every 20 s.
 RENEW_EVERY_MS = 600_000
+# Who did not look for so long stood still itself (a frozen machine): that is not held against the broker.
+_STOOD_STILL_MS = 5_000
 
 Act = Literal["send", "renew"]
 
@@ -40,6 +42,7 @@ class Canary:
         self._heard: tuple[int, float] | None = None
         # Monotonic ms since when the broker has owed a proof that it serves; None: it owes none.
         self.owed_since_ms: float | None = None
+        self._looked_ms = 0.0
 
     def heard(self, number: int, mono_ms: float) -> None:
         """A canary came back."""
@@ -48,6 +51,9 @@ class Canary:
     def look(self, mono_ms: float, link_up: bool) -> Act | None:
         """What to do now: send the canary `number`, or begin a new session. To be called about once a second."""
         self._take_heard()
+        if self.owed_since_ms is not None and mono_ms - self._looked_ms > _STOOD_STILL_MS:
+            self.owed_since_ms = mono_ms
+        self._looked_ms = mono_ms
         if not link_up:
             self._miss()
             self._next_ms = None
