@@ -55,7 +55,14 @@ class SmallDisk:
 
     def fill(self) -> None:
         """Not a byte is left."""
-        with (self._seen / "ballast").open("wb", buffering=0) as file:
+        self._fill("wb")
+
+    def fill_more(self) -> None:
+        """What came free meanwhile is taken too."""
+        self._fill("ab")
+
+    def _fill(self, mode: str) -> None:
+        with (self._seen / "ballast").open(mode, buffering=0) as file:
             for size in (_BLOCK, 1):
                 try:
                     while file.write(bytes(size)):

@@ -23,6 +23,7 @@ WHY_NOT = small_disk.missing()
 UNITS = 4
 # A receipt takes milliseconds, or a second when the node asks again.
 NO_RECEIPT_S = 4.0
+FULL_S = 30.0
 
 
 def _join(shops: list[Shop], timeout_s: float) -> None:
@@ -62,6 +63,31 @@ def test_a_broker_alone_whose_disk_was_full_is_found_out_and_started_anew(tmp_pa
         await_true(
             lambda: len([r for r in town.reports() if r["body"]["type"] == "bongsu.fire.alarm"]) == alarms, "reports"
         )
+
+
+@pytest.mark.sqlite
+@pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
+def test_a_disk_that_stays_full_past_the_brokers_patience_ends_nothing(tmp_path: Path) -> None:
+    """Something takes each byte that comes free, also those of a broker that is started anew on it."""
+    with hall(tmp_path / "town", 1) as town:
+        assert town.stop_receiver() == 0
+        disk = SmallDisk(town.data, 64)
+        town.launch = disk.launch
+        town.start_receiver()
+        disk.of(town.receiver.process.pid)
+        disk.fill()
+        before, node = len(town.receiver.lines), town.nodes[0]
+        number = node.alarm()
+        end_s = time.monotonic() + FULL_S
+        while time.monotonic() < end_s:
+            disk.fill_more()
+            time.sleep(0.05)  # how often it takes what is free
+        assert town.receiver.process.poll() is None, "\n".join(town.receiver.lines[-5:])
+        said = [line for line in town.receiver.lines[before:] if '"broker.' in line]
+        assert said, "the broker was not even touched"
+        disk.free()
+        assert node.wait_receipt(number, 2 * CURE_S), "\n".join(town.receiver.lines[-9:])
+        await_true(town.reports, "the report")
 
 
 @pytest.mark.sqlite

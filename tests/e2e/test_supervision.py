@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -90,7 +90,8 @@ def test_a_broker_that_hangs_makes_the_receiver_unfit_until_it_is_heard_again(tm
         said = until(lambda: (r := health(h.data))[0] == 503 and r[1].get("reasons"), "an unfit receiver", 60)
         assert {reason["name"] for reason in said} <= {"broker_unreachable", "canary_lost"}
         assert all(reason["what"] and reason["next"] for reason in said)
-        os.kill(broker, signal.SIGCONT)
+        with suppress(ProcessLookupError):  # on a slow machine the receiver was first and started another
+            os.kill(broker, signal.SIGCONT)
         until(lambda: health(h.data)[0] == 200, "a fit receiver", 60)
 
 

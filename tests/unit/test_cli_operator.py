@@ -67,7 +67,7 @@ def test_a_changed_role_ends_all_sessions_and_stands_in_the_audit(data: Path) ->
         sessions.begin(conn, "desk1", now_ms=1, length_s=9, idle_s=9)
 
     change(data, add)
-    assert run(data, "edit", "desk1").returncode == 1, "nothing was named"
+    assert run(data, "edit", "desk1").returncode == 2, "nothing was named"
     assert run(data, "edit", "desk1", "--role", "king").returncode == 2
     assert run(data, "edit", "nobody", "--role", "viewer").returncode == 1
     assert run(data, "list", "--json").stdout.count('"sessions": 1') == 1
@@ -78,7 +78,7 @@ def test_a_changed_role_ends_all_sessions_and_stands_in_the_audit(data: Path) ->
     acts = change(data, lambda conn: list(conn.execute(select(schema.audit))))
     assert [(a.action, a.detail) for a in acts if a.subject == "operator:desk1"][-1] == (
         "operator.edit",
-        "role: viewer",
+        "role: viewer, full_name: 관제 1",
     )
 
 

@@ -66,6 +66,7 @@ WRITES = (
     "node bulk {tmp}/moves.csv",
     "operator add ann --password-file {tmp}/words",
     "operator password ann --password-file {tmp}/words",
+    "operator edit ann --role viewer",
     "operator disable ann",
     "operator enable ann",
     "exercise start hannae --units b-01 --minutes 10",

@@ -104,10 +104,9 @@ def edit(
     """Change a person's role, name or language. They are logged out everywhere."""
     from bongsu.console import operators
 
+    new = output.given(role=role, full_name=full_name, lang=lang)
     with installation.writing() as conn:
-        operators.edit_operator(
-            conn, name=name, role=role, full_name=full_name, lang=lang, actor=actor(), now_ms=now_ms()
-        )
+        operators.edit_operator(conn, name=name, actor=actor(), now_ms=now_ms(), **new)
     output.done(f"Changed {name}", {"name": name}, json_wanted=json_wanted)
 
 

@@ -71,10 +71,8 @@ def edit_operator(
         new["full_name"] = fields.words("full name", full_name, 100, required=False)
     if lang is not None:
         new["lang"] = fields.one_of("language", lang, schema.LANGS)
-    if not new:
-        raise RegistryError("nothing to change was named", "Give --role, --full-name or --lang.")
     _change(conn, name, now_ms, **new)
-    _note(conn, name, "operator.edit", actor, now_ms, ", ".join(f"{k}: {new[k]}" for k in new if k != "full_name"))
+    _note(conn, name, "operator.edit", actor, now_ms, ", ".join(f"{k}: {v}" for k, v in new.items()))
 
 
 def set_lang(conn: Connection, *, name: str, lang: str) -> None:

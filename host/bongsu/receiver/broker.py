@@ -7,6 +7,7 @@ flood has filled, or a power cut has damaged, would keep everybody out for ever.
 """
 
 import errno
+import os
 import secrets
 import shutil
 import signal
@@ -15,7 +16,8 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bongsu.errors import BongsuError
@@ -35,6 +37,7 @@ _START_S = 10.0
 _PORT_S = 3.0
 _STOP_S = 5.0
 _LOOK_S = 0.01
+_ROOM_BYTES = 4 * 1024 * 1024
 
 
 class BrokerFault(BongsuError):
@@ -60,6 +63,15 @@ def configuration(
     # The one receiver that can be; of which sender number does not matter.
     users = [receiver_access(RECEIVER_USER, password, "", None), *nodes_access(logins)]
     return broker_nats.configuration(name, place, users, max_store_mb=config.max_store_mb)
+
+
+@contextmanager
+def _disk_faults() -> Iterator[None]:
+    """A disk that is full must not end the receiver: it is tried again."""
+    try:
+        yield
+    except OSError as err:
+        raise BrokerFault(f"the broker's files cannot be written: {err.strerror}", "Free some space.") from None
 
 
 class EmbeddedBroker:
@@ -89,6 +101,10 @@ class EmbeddedBroker:
 
     def start(self, logins: list[BrokerLogin]) -> None:
         """Start it and wait until it listens. Raises BrokerFault."""
+        with _disk_faults():
+            self._start(logins)
+
+    def _start(self, logins: list[BrokerLogin]) -> None:
         self._check_certificate()
         self.port = self._choose_port()
         self._write(logins)
@@ -109,8 +125,14 @@ class EmbeddedBroker:
             if time.monotonic() > end:
                 self.stop()
                 raise self._not_started()
-        write_private(self._data_dir / PORT_FILE, f"{self.port}\n")
+        self._write_port()
         self._log.info("broker.ready", port=self.port, tls=self._config.tls, users=len(logins))
+
+    def _write_port(self) -> None:
+        """For the next start and for other commands; a full disk does not matter if it stands there already."""
+        path, text = self._data_dir / PORT_FILE, f"{self.port}\n"
+        if not path.is_file() or path.read_text() != text:
+            write_private(path, text)
 
     def _check_certificate(self) -> None:
         if not self._config.tls:
@@ -195,10 +217,20 @@ class EmbeddedBroker:
         return True
 
     def set_users(self, logins: list[BrokerLogin]) -> None:
-        """Let exactly these nodes in: one rewrite, one reload; sessions of the others go on."""
-        if self._write(logins) and self._process is not None and self._process.poll() is None:
+        """Let exactly these nodes in: one rewrite, one reload; sessions of the others go on. Raises BrokerFault."""
+        with _disk_faults():
+            written = self._write(logins)
+        if written and self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGHUP)
             self._log.info("broker.users", users=len(logins))
+
+    def has_room(self) -> bool:
+        """Is there room on its disk to begin with?"""
+        try:
+            found = os.statvfs(self._data_dir)
+        except OSError:
+            return False
+        return found.f_bavail * found.f_frsize >= _ROOM_BYTES
 
     def stop(self) -> None:
         """End it."""

@@ -19,6 +19,7 @@ LOST_AFTER = 2
 RENEW_EVERY_MS = 600_000
 # Who did not look for so long stood still itself (a frozen machine): that is not held against the broker.
 _STOOD_STILL_MS = 5_000
+_REMEMBERED = 8
 
 Act = Literal["send", "renew"]
 
@@ -36,11 +37,12 @@ class Canary:
         self.lost = False
         self.number = 0
         self.round_trip_ms: float | None = None
-        self._sent_ms: float | None = None
+        self._under_way: dict[int, float] = {}  # number -> when it was sent; a broker that lags still serves
         self._next_ms: float | None = None
         self._renewed_ms: float | None = None
         self._heard: tuple[int, float] | None = None
-        # Monotonic ms since when the broker has owed a proof that it serves; None: it owes none.
+        # Monotonic ms since when the broker has owed a proof that it serves: since the link broke, or two canaries were
+        # missing. None: it owes none.
         self.owed_since_ms: float | None = None
         self._looked_ms = 0.0
 
@@ -55,7 +57,8 @@ class Canary:
             self.owed_since_ms = mono_ms
         self._looked_ms = mono_ms
         if not link_up:
-            self._miss()
+            self._under_way.clear()  # it will not come by this connection; `missing` counts it already
+            self.lost = self.lost or self.missing >= LOST_AFTER
             self._next_ms = None
             self._owe(mono_ms)
             return None
@@ -64,31 +67,33 @@ class Canary:
         return self._next(mono_ms) if mono_ms >= self._next_ms else None
 
     def _take_heard(self) -> None:
-        if self._heard is None or self._sent_ms is None or self._heard[0] != self.number:
+        if self._heard is None or self._heard[0] not in self._under_way:
             return
-        self.round_trip_ms = max(0.0, self._heard[1] - self._sent_ms)
-        self.missing, self.lost, self._sent_ms, self._renewed_ms = 0, False, None, None
+        number, at_ms = self._heard
+        self.round_trip_ms = max(0.0, at_ms - self._under_way[number])
+        self._under_way = {n: sent_ms for n, sent_ms in self._under_way.items() if n > number}
+        self.missing, self.lost, self._renewed_ms = len(self._under_way), False, None
         self.owed_since_ms = None
 
     def _owe(self, mono_ms: float) -> None:
         if self.owed_since_ms is None:
             self.owed_since_ms = mono_ms
 
-    def _miss(self) -> None:
-        """The canary that is under way, if any, is missing."""
-        self.missing += self._sent_ms is not None
-        self.lost = self.lost or self.missing >= LOST_AFTER
-        self._sent_ms = None
-
     def _next(self, mono_ms: float) -> Act:
-        """The time has come for the next one; the last one is missing if it has not come back."""
-        self._miss()
-        if self.missing >= LOST_AFTER and self._may_renew(mono_ms):
-            self._renewed_ms, self._next_ms, self.missing = mono_ms, None, 0
-            return "renew"
-        self._owe(mono_ms)
+        """The time has come for the next one; what has not come back is missing."""
+        if self.missing >= LOST_AFTER:
+            self.lost = True
+            self._owe(mono_ms)
+            if self._may_renew(mono_ms):
+                self._renewed_ms, self._next_ms, self.missing = mono_ms, None, 0
+                self._under_way.clear()
+                return "renew"
         self.number += 1
-        self._sent_ms, self._next_ms = mono_ms, mono_ms + EVERY_MS
+        self.missing += 1
+        self._under_way[self.number] = mono_ms
+        while len(self._under_way) > _REMEMBERED:
+            del self._under_way[min(self._under_way)]
+        self._next_ms = mono_ms + EVERY_MS
         return "send"
 
     def _may_renew(self, mono_ms: float) -> bool:

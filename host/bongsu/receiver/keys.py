@@ -44,7 +44,8 @@ class MasterKey:
     def __init__(self, raw: bytes) -> None:
         if len(raw) != MASTER_KEY_LEN:
             raise KeyFault(
-                f"the master key has {len(raw)} bytes, not {MASTER_KEY_LEN}", "Restore master.key from the backup."
+                f"the master key has {len(raw)} bytes, not {MASTER_KEY_LEN}",
+                "Name the installation's own master.key, of which a copy is kept apart.",
             )
         self._gcm = AESGCM(raw)
         self._raw = raw

@@ -31,7 +31,7 @@ _BEATS_END = "/h"
 _BEATS_MAX = 65_536
 # A broker that answers nothing any more is left after two of these.
 _KEEPALIVE_S = 5
-_BACKOFF_MIN_S, _BACKOFF_MAX_S = 1, 5
+_BACKOFF_MIN_S, _BACKOFF_MAX_S = 1, 2
 _REFUSED = 0x80
 
 

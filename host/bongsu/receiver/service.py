@@ -56,6 +56,9 @@ _BROKER_PAUSE_S = (0.0, 1.0, 2.0, 5.0, 10.0)
 # pauses between tries go up to 5 s. One that does not serve after it was started anew gets twice as long each time: it
 # may only be busy with a city that comes back.
 _HEAL_AFTER_S, _HEAL_AFTER_MAX_S = 15.0, 240.0
+_WELL_AGAIN_S = 600.0
+# A disk that is full and not, again and again, must not end the broker each time.
+_RENEW_APART_S = 5.0
 _HEAL_LOOK_S = 2.0
 
 
@@ -132,8 +135,8 @@ class _Service:
         self._broker_faults = 0
         self._broker_again_s = 0.0
         self._users_stale = False
-        self._heal_after_s, self._healed_s = _HEAL_AFTER_S, time.monotonic()
-        self._disk_freed = 0
+        self._heal_after_s, self._healed_s = _HEAL_AFTER_S, 0.0
+        self._disk_freed, self._renew_wanted = 0, False
         self._ready = False
         self._feed = Feed()
         self._notifier = Notifier()
@@ -313,19 +316,22 @@ class _Service:
         starts anew. So is one whose disk was full: it never writes to the streams again that it could not write to,
         however much room there is. Nodes keep their alarms meanwhile.
         """
+        if writer.disk_freed != self._disk_freed:
+            self._disk_freed, self._renew_wanted = writer.disk_freed, True
         if self._broker is None or self._broker_fd is None or self._watch is None:
             return
-        freed, self._disk_freed = writer.disk_freed != self._disk_freed, writer.disk_freed
-        unserved_s = min(self._watch.unserved_s(), time.monotonic() - self._healed_s)
-        if unserved_s == 0.0:
+        since_s = time.monotonic() - self._healed_s
+        unserved_s = min(self._watch.unserved_s(), since_s)
+        if unserved_s == 0.0 and since_s > _WELL_AGAIN_S:
             self._heal_after_s = _HEAL_AFTER_S
-        if freed:
+        if self._renew_wanted and since_s > _RENEW_APART_S and self._broker.has_room():
             self._log.warning("broker.renewed", why="the disk was full")
         elif unserved_s >= self._heal_after_s:
             self._log.error("broker.stuck", after_s=round(unserved_s))
             self._heal_after_s = min(2 * self._heal_after_s, _HEAL_AFTER_MAX_S)
         else:
             return
+        self._renew_wanted = False
         self._healed_s = time.monotonic()
         os.kill(self._broker.pid, signal.SIGKILL)
 
@@ -353,6 +359,7 @@ class _Service:
         except BongsuError as err:
             self._put_off_broker("broker.not_started", what=err.message, next=err.next_step or "")
             return
+        self._renew_wanted = False
         self._watch_broker()
 
 

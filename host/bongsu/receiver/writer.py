@@ -110,6 +110,7 @@ class Writer:
         self.store_ok = True
         # How often the disk was full and then had room again.
         self.disk_freed = 0
+        self._failed_s = 0.0
         try:
             leave_to_checkpointer(self._conn)
             with self._reading() as conn:
@@ -408,6 +409,9 @@ class Writer:
             self._log.error("store.failed", what=what, next=step)
         self.store_ok = False
         self._hold(arrived)
+        if time.monotonic() - self._failed_s < _STORE_PAUSE_S:
+            self._pause()  # a little could be written, and then no more
+        self._failed_s = time.monotonic()
         while not self._stopping:
             try:
                 self._probe()
