@@ -9,6 +9,7 @@ from sqlalchemy import insert, select, update
 from bongsu.receiver import audit, erase, registry
 from bongsu.receiver import desk as incidents_desk
 from bongsu.receiver.registry import RegistryError
+from bongsu.receiver.roster import add_duty
 from bongsu.receiver.store import schema
 from bongsu_wire import kinds
 from tests.receiver_parts import SITE, Desk, desk
@@ -93,6 +94,22 @@ def test_no_file_holds_the_number(tmp_path: Path) -> None:
         assert any(erase.holds(path, person) for path in files)
         assert not _erase(room).left
         assert not any(erase.holds(path, person) for path in room.data.rglob("*") if path.is_file())
+
+
+def test_who_is_on_duty_is_not_erased_unasked_and_the_duty_is_counted(tmp_path: Path) -> None:
+    with desk(tmp_path, units=2) as room:
+        with room.store.write() as conn:
+            add_duty(
+                conn, duty_id="night", contact_id="owner-0", site_id=SITE, days="daily", hours="20:00-06:00", now_ms=1
+            )
+        with pytest.raises(RegistryError, match=r"on duty \(night\)"):
+            _erase(room)
+        assert [d.id for d in room.rows(schema.duty)] == ["night"]
+        done = _erase(room, force=True)
+        assert (done.units, done.duties) == (1, 1)
+        assert room.rows(schema.duty) == []
+        acts = [a.detail for a in room.rows(schema.audit) if a.action == "contact.erase"]
+        assert acts[-1].endswith("1 units, 1 duties")
 
 
 def test_it_is_refused_while_somebody_needs_the_number(tmp_path: Path) -> None:

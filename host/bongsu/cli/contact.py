@@ -208,10 +208,17 @@ def erase(
             erase.compact(store)
             made.left = False
     whom = contact_id or "the number"
-    text = f"Erased {whom}: {made.rows} records, {made.units} units. Backups made before hold the person still."
+    gone = f"{made.rows} records, {made.units} units, {made.duties} duties"
+    text = f"Erased {whom}: {gone}. Backups made before hold the person still."
     if made.left:
         text += (
             "\nThe number may still be in unused space of the database: bongsu contact erase --compact at a quiet time."
         )
-    row = {"contact": contact_id or None, "records": made.rows, "units": made.units, "left_in_unused_space": made.left}
+    row = {
+        "contact": contact_id or None,
+        "records": made.rows,
+        "units": made.units,
+        "duties": made.duties,
+        "left_in_unused_space": made.left,
+    }
     done(text, row, json_wanted=json_wanted)

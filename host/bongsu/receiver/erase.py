@@ -89,6 +89,7 @@ class Erased:
 
     rows: int = 0
     units: int = 0
+    duties: int = 0
     left: bool = False
 
 
@@ -115,7 +116,7 @@ def erase_contact(
         person = _person(conn, contact_id, phone)
         if not force:
             _refuse_needed(conn, person)
-        done.units = _unlink(conn, person)
+        done.units, done.duties = _unlink(conn, person)
     told()
     with store.read() as conn:
         found = list(_history(conn, person))
@@ -130,7 +131,7 @@ def erase_contact(
         if contact_id:
             changes.note(conn, "contact", contact_id)
         subject = f"contact:{contact_id}" if contact_id else ""
-        detail = f"{done.rows} records, {done.units} units"
+        detail = f"{done.rows} records, {done.units} units, {done.duties} duties"
         audit.write(conn, actor=actor, action="contact.erase", subject=subject, detail=detail, now_ms=now_ms)
         audit.seal(conn, key, folder=folder)
     with store.read() as conn:
@@ -223,9 +224,20 @@ def _refuse_needed(conn: Connection, person: Person) -> None:
             f"{', '.join(only[:3])}{' and others' if len(only) > 3 else ''} would have nobody to be told",
             f"Give another contact first: bongsu contact assign ID {only[0]}; or erase all the same: --force",
         )
+    duty = schema.duty.c
+    duties = list(
+        conn.execute(select(duty.id).where(duty.contact_id == person.id).order_by(duty.id).limit(1)).scalars()
+    )
+    if duties:
+        raise RegistryError(
+            f"contact {person.id} is on duty ({duties[0]})",
+            f"Give the duty to somebody else, or remove it: bongsu duty remove {duties[0]}; "
+            "or erase all the same: --force",
+        )
 
 
-def _unlink(conn: Connection, person: Person) -> int:
+def _unlink(conn: Connection, person: Person) -> tuple[int, int]:
+    """Take the person from units and duties; how many each."""
     link = schema.unit_contact
     units = [f"{r.site_id}/{r.unit_id}" for r in conn.execute(select(link).where(link.c.contact_id == person.id))]
     conn.execute(delete(link).where(link.c.contact_id == person.id))
@@ -234,7 +246,7 @@ def _unlink(conn: Connection, person: Person) -> int:
         changes.note(conn, "unit", *units)
     if gone:
         changes.note(conn, "duty")
-    return len(units)
+    return len(units), gone
 
 
 # ---- the history
