@@ -9,6 +9,8 @@ phenomena as bits, criteria (which rule fired), fault codes, command codes and a
 UP_EVENT = 1
 UP_HEARTBEAT = 2
 UP_ANSWER = 3
+UP_READING = 4
+UP_HISTORY = 5
 DOWN_RECEIPT = 16
 DOWN_COMMAND = 17
 
@@ -51,6 +53,10 @@ CRIT_FUSION = 5
 CRIT_CO = 6
 CRIT_GAS = 7
 CRIT_BUTTON = 8
+CRIT_HEAD = 9  # a certified detector head says so by its relay
+CRIT_SMALL = 10  # one small change held: of prealarms
+CRIT_HEAT_ALONE = 11  # degraded rules: the sensor that would have confirmed it is dead
+CRIT_SMOKE_ALONE = 12
 
 CRITERION_NAMES = {
     CRIT_NONE: "none",
@@ -62,6 +68,10 @@ CRITERION_NAMES = {
     CRIT_CO: "co",
     CRIT_GAS: "gas",
     CRIT_BUTTON: "button",
+    CRIT_HEAD: "detector_head",
+    CRIT_SMALL: "small_change",
+    CRIT_HEAT_ALONE: "heat_alone",
+    CRIT_SMOKE_ALONE: "smoke_alone",
 }
 
 # Fault codes; a fault's bit in the heartbeat is 1 << (code - 1).
@@ -76,6 +86,10 @@ FAULT_STORAGE = 8
 FAULT_TASK = 9
 FAULT_UNPROVISIONED = 10
 FAULT_SAFE_MODE = 11
+FAULT_CO_SENSOR = 12
+FAULT_GAS_SENSOR = 13
+FAULT_HUMIDITY_SENSOR = 14
+FAULT_AIR_SENSOR = 15
 
 FAULT_NAMES = {
     FAULT_HEAT_SENSOR: "heat_sensor",
@@ -89,6 +103,10 @@ FAULT_NAMES = {
     FAULT_TASK: "task_crash",
     FAULT_UNPROVISIONED: "unprovisioned",
     FAULT_SAFE_MODE: "safe_mode",
+    FAULT_CO_SENSOR: "co_sensor",
+    FAULT_GAS_SENSOR: "gas_sensor",
+    FAULT_HUMIDITY_SENSOR: "humidity_sensor",
+    FAULT_AIR_SENSOR: "air_sensor",
 }
 
 # Heartbeat flags, bits of one byte.
@@ -132,6 +150,38 @@ ANSWER_NAMES = {
     ANSWER_UNSUPPORTED: "unsupported",
     ANSWER_REFUSED: "refused",
     ANSWER_FAILED: "failed",
+}
+
+
+# Quantities that sensors give, each a whole number of 16 bits (0xFFFF = none): in readings and in an alarm's history.
+Q_TEMP_DK = 1  # 0.1 K
+Q_SMOKE_E4 = 2  # optical density, 1e-4/m, base 10
+Q_HUMIDITY_HALF = 3  # 0.5 % relative humidity
+Q_CO_DPPM = 4  # carbon monoxide, 0.1 ppm
+Q_GAS_INDEX = 5  # 100 x resistance in clean air / resistance now: 100 = clean air
+Q_PM25_DUG = 6  # 0.1 ug/m3
+Q_PM10_DUG = 7
+Q_CO2_PPM = 8
+Q_VOC_INDEX = 9  # 1..500, 100 = the usual air of this place
+Q_PRESSURE_DHPA = 10  # 0.1 hPa
+Q_GAS_HOHM = 11  # raw resistance of a gas sensor, 100 ohm
+Q_HEAD = 12  # a detector head's relay: 0 normal, 1 alarm
+Q_PM1_DUG = 13
+
+QUANTITY_NAMES = {
+    Q_TEMP_DK: "temp_dk",
+    Q_SMOKE_E4: "smoke_e4",
+    Q_HUMIDITY_HALF: "humidity_half",
+    Q_CO_DPPM: "co_dppm",
+    Q_GAS_INDEX: "gas_index",
+    Q_PM25_DUG: "pm25_dug",
+    Q_PM10_DUG: "pm10_dug",
+    Q_CO2_PPM: "co2_ppm",
+    Q_VOC_INDEX: "voc_index",
+    Q_PRESSURE_DHPA: "pressure_dhpa",
+    Q_GAS_HOHM: "gas_hohm",
+    Q_HEAD: "head",
+    Q_PM1_DUG: "pm1_dug",
 }
 
 
