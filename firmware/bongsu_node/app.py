@@ -16,8 +16,7 @@ from bongsu_node.alarm.response import Response
 from bongsu_node.alarm.siren import Siren
 from bongsu_node.alarm.state import AlarmState
 from bongsu_node.clock import Clock
-from bongsu_node.sensing.detector import Detector
-from bongsu_node.sensing.probe import Probe
+from bongsu_node.sensing.tuning import Tuning
 from bongsu_node.sensing.watch import Watch
 from bongsu_node.settings import Config
 from bongsu_node.supervisor import Supervisor
@@ -93,7 +92,7 @@ class Node:
         """Alarm state, siren, journal; an alarm of before the restart sounds again from here."""
         pins = self.config.pins
         self.siren = Siren(board.output(pins["siren"]), board.output(pins["lamp"]), ticks_diff)
-        self.alarms = AlarmState((kinds.HEAT, kinds.SMOKE), ticks_diff)
+        self.alarms = AlarmState((kinds.HEAT, kinds.SMOKE, kinds.CO, kinds.GAS), ticks_diff)
         saved = flashfile.read(_ALARM_FILE)
         self.alarms.resume(saved, ())
         if self.alarms.active:
@@ -117,19 +116,26 @@ class Node:
         return Journal(_JOURNAL, identity.epoch, identity.next_event_number, self.clock.uptime_ms, self.log)
 
     def _make_sensing(self) -> None:
-        """Sensors, detectors, watch."""
-        limits, pins = self.config.detector, self.config.pins
-        heat = Detector(kinds.HEAT, kinds.CRIT_HEAT_FIXED, limits["heat_alarm_dk"], limits["heat_clear_dk"], ticks_diff)
-        smoke = Detector(
-            kinds.SMOKE, kinds.CRIT_SMOKE_FIXED, limits["smoke_alarm_e4"], limits["smoke_clear_e4"], ticks_diff
+        """Sensors, channels, judge, watch."""
+        from bongsu_node.sensing import fit
+
+        c = self.config
+        self.tuning = Tuning(c, _STATE, self.log)
+        fitted = fit.Outfit(
+            c.sensors,
+            board.Hardware(c.pins),
+            c.limits,
+            ticks_diff,
+            interval_s=c.reading_s,
+            start_e4=self.tuning.kept_e4,
+            told=self.faults.has,
         )
-        probes = []
-        for sensor, detector, fault in (
-            (board.thermometer(pins), heat, kinds.FAULT_HEAT_SENSOR),
-            (board.smoke_head(pins, self.config.smoke_head), smoke, kinds.FAULT_SMOKE_SENSOR),
-        ):
-            probes.append(Probe(sensor, detector, fault, ticks_diff, self.faults.has(fault)))
-        self.watch = Watch(probes, self.alarms, self.response, self.log)
+        del sys.modules["bongsu_node.sensing.fit"]
+        self.smoke = fitted.smoke
+        self.watch = Watch(
+            fitted.probes, fitted.judge, self.alarms, self.response, fitted.history, fitted.means, self.log
+        )
+        self.tuning.judge = fitted.judge
         self.response.readings = self.readings
 
     # -- what the parts ask of the node
@@ -155,13 +161,8 @@ class Node:
 
     def reset(self) -> bool:
         """The command: end alarms whose cause is over."""
-        return self.response.reset(self.watch.end_hold, self._is_high)
-
-    def _is_high(self, bit: int) -> bool:
-        for probe in self.watch.probes:
-            if probe.detector.phenomenon == bit and not probe.faulty and not probe.detector.below:
-                return True
-        return False
+        judge = self.watch.judge
+        return self.response.reset(judge.end_hold, judge.is_high)
 
     def status(self) -> payload.Heartbeat:
         """The heartbeat of now."""
@@ -254,6 +255,9 @@ class Node:
             self.boots.lasted()
         self.faults.set(kinds.FAULT_STORAGE, self._storage_failed())
         self.faults.set(kinds.FAULT_SAFE_MODE, self.safe_mode)
+        if self.smoke is not None:
+            self.faults.set(kinds.FAULT_DRIFT, self.smoke.baseline.at_limit)
+            self.tuning.keep(self.smoke.baseline.level_e4)
         if self.supervisor.since_failure_ms >= _LASTING_MS or not self.supervisor.restarts:
             self.faults.set(kinds.FAULT_TASK, False)
         if not self.watch.rising:
@@ -263,7 +267,15 @@ class Node:
         broken, self.response.broken = self.response.broken, False
         kept = self.journal is None or not (self.journal.failed or self.journal.damaged)
         promised = self.identity is None or not self.identity.failed
-        return broken or self.part_failed or self.state_failed or self.clock.failed or not kept or not promised
+        return (
+            broken
+            or self.part_failed
+            or self.state_failed
+            or self.tuning.failed
+            or self.clock.failed
+            or not kept
+            or not promised
+        )
 
     def _task_failed(self, name: str) -> None:
         self.faults.set(kinds.FAULT_TASK, True)

@@ -5,17 +5,13 @@ that is right is used, and what is wrong falls back to defaults; the link stays 
 """
 
 import json
+from array import array
 
 from bongsu_node import flashfile
-from bongsu_node.settings import DEFAULT_DETECTOR, DEFAULT_PINS, DEFAULT_SMOKE_HEAD, Config
+from bongsu_node.sensing import limits
+from bongsu_node.settings import DEFAULT_PINS, DEFAULT_PROFILE, DEFAULT_SMOKE_HEAD, Config, default_sensors
 
 _PIN_MAX = 48
-_DETECTOR_RANGE = {
-    "heat_alarm_dk": (3132, 3632),  # 40..90 degC: nothing outside it is a heat detector (EN 54-5)
-    "heat_clear_dk": (2732, 3632),
-    "smoke_alarm_e4": (50, 5000),
-    "smoke_clear_e4": (10, 5000),
-}
 _SMOKE_HEAD_RANGE = {"mv_clean": (300, 2500), "uv_per_e4": (10, 100_000)}
 _WIFI_MAX = 8
 _MORE_MAX = 3  # further addresses of the broker (host/bongsu/receiver/config.py: four in all)
@@ -24,6 +20,8 @@ _SSID_MAX = 32
 _PSK = (8, 63)
 _TEXT_MAX = 128
 _HEARTBEAT = (5, 180)
+_SENSORS_MOST = 8
+_READING_MOST_S = 3600
 
 
 class _Reader:
@@ -71,8 +69,11 @@ def parse(document, node: str) -> Config:
     c.heartbeat_s = top.integer("heartbeat_s", _HEARTBEAT[0], _HEARTBEAT[1], c.heartbeat_s)
     c.provisioned_s = top.integer("provisioned_s", 0, 0xFFFFFFFF, 0)
     c.pins = _pins(top.section("pins", {}))
-    c.detector = _detector(top.section("detector", {}))
-    c.smoke_head = _ranges(top.section("smoke_head", {}), _SMOKE_HEAD_RANGE, DEFAULT_SMOKE_HEAD)
+    c.profile = top.text("profile", 1, limits.NAME_MAX, DEFAULT_PROFILE)
+    c.limits = _limits(top.section("detector", {}))
+    smoke_head = _ranges(top.section("smoke_head", {}), _SMOKE_HEAD_RANGE, DEFAULT_SMOKE_HEAD)
+    c.sensors = _sensors(top, default_sensors(c.pins, smoke_head))
+    c.reading_s = top.integer("reading_s", 0, _READING_MOST_S, 0)
     before = len(c.errors)
     c.wifi = _wifi(top)
     broker = _broker(top.section("broker"))
@@ -96,13 +97,34 @@ def _pins(reader: _Reader):
     return pins
 
 
-def _detector(reader: _Reader):
-    found = _ranges(reader, _DETECTOR_RANGE, DEFAULT_DETECTOR)
-    for what in ("heat_%s_dk", "smoke_%s_e4"):
-        if found[what % "clear"] >= found[what % "alarm"]:
-            reader.wrong(what % "clear", "must be below %s" % (what % "alarm"))
-            return dict(DEFAULT_DETECTOR)
-    return found
+def _limits(reader: _Reader):
+    """The profile's numbers; all of them or the defaults: half a profile is none."""
+    unknown = [name for name in sorted(reader.values) if name not in limits.NAMES]
+    if unknown:
+        reader.wrong(unknown[0], "is no limit of this firmware")
+    before = len(reader.errors)
+    values = []
+    for i in range(len(limits.NAMES)):
+        low, high = limits.RANGES[i]
+        values.append(reader.integer(limits.NAMES[i], low, high, limits.DEFAULTS[i]))
+    wrong = limits.problem(values) if len(reader.errors) == before else ""
+    if wrong:
+        field, problem = wrong.split(": ", 1)
+        reader.wrong(field, problem)
+    return array("H", limits.DEFAULTS if len(reader.errors) > before else values)
+
+
+def _sensors(top: _Reader, default):
+    """Entries of the fitted sensors. What one lacks for its type is found when it is made, and is its own fault."""
+    entries = top.values.get("sensors", default)
+    if not isinstance(entries, list) or not 1 <= len(entries) <= _SENSORS_MOST:
+        top.wrong("sensors", "must be a list of 1 to %d sensors" % _SENSORS_MOST)
+        return default
+    for i, entry in enumerate(entries):
+        reader = _Reader(entry, "sensors[%d]" % i, top.errors)
+        if not reader.text("type", 2, 12):
+            return default
+    return entries
 
 
 def _wifi(top: _Reader):

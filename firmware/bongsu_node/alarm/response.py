@@ -4,6 +4,7 @@ Nothing in here can stop the siren or the sensing. If flash fails the event is s
 number for it, it waits in the journal until look_after() finds one.
 """
 
+from bongsu_node.sensing.watch import NAMES
 from bongsu_node.upkeep.faults import Faults
 from bongsu_wire import kinds, payload
 
@@ -12,13 +13,14 @@ class Response:
     """`alarms`: AlarmState; `siren`: Siren; `identity`, `journal`: None on an unprovisioned node, which has nobody to
     report to; `save()`: writes the alarm state to flash; `ticks_ms`; `log`.
 
-    To be set by the app: wake(): the link has something to send; readings(): present values for an event; faults:
-    Faults.
+    To be set by the app: wake(): the link has something to send; readings(): present values for an event;
+    remember(number): keep the minute before this alarm; faults: Faults.
     """
 
     def __init__(self, alarms, siren, identity, journal, save, ticks_ms, log) -> None:
         self.wake = None
         self.readings = dict
+        self.remember = None
         self.faults: Faults = None
         self.broken = False  # an event could not be made or kept
         self._alarms = alarms
@@ -31,32 +33,49 @@ class Response:
 
     # -- decisions
 
-    def alarm(self, state, detector) -> None:
-        """The criterion of `detector` has held: `state` has just gone into alarm."""
+    def alarm(self, states, bits: int, criterion: int, held_ms: int) -> None:
+        """A criterion has held: `states` of the phenomena `bits` have just gone into alarm (or, of a fusion, one had
+        before).
+        """
         self._siren.alarm()
         self._alarms.end_silence()
-        state.criterion = detector.criterion
         number = self._number()
-        held_ms = detector.hold.held_ms
-        values = self._readings()
-        text = " ".join(["%s=%d" % (name, values[name]) for name in ("temp_dk", "smoke_e4") if name in values])
-        criterion = kinds.CRITERION_NAMES[state.criterion]
-        phenomenon = kinds.phenomena_text(state.bit)
-        head = "event=%d phen=%s criterion=%s held_ms=%d " % (number, phenomenon, criterion, held_ms)
-        self._log("W", "alarm", head + text)
-        self._keep_change(number, kinds.ALARM, state, held_ms)
+        for state in states:
+            state.criterion = criterion
+            state.event = number or state.event
+        self._log("W", "alarm", self._decision_text(number, bits, criterion, held_ms))
+        self._keep(number, kinds.ALARM, bits, criterion, held_ms)
+        if number and self.remember is not None:
+            try:
+                self.remember(number)
+            except Exception as e:  # the alarm is out; its history is a help, no more
+                self._log("E", "history", "event=%d err=%r" % (number, e))
+
+    def prealarm(self, bits: int) -> None:
+        """One small change has held: the centre hears of it, nothing sounds, nobody is called out."""
+        number = self._number()
+        self._log("I", "prealarm", self._decision_text(number, bits, kinds.CRIT_SMALL, 0))
+        self._keep(number, kinds.PREALARM, bits, kinds.CRIT_SMALL)
 
     def restored(self, state) -> None:
         """`state` has been quiet for long enough: the alarm is over, the incident is not."""
         number = self._number()
         self._log("I", "restore", "event=%d phen=%s" % (number, kinds.phenomena_text(state.bit)))
-        self._keep_change(number, kinds.RESTORE, state)
+        state.event = number or state.event  # one that waits for its number gets it from look_after()
+        self._keep(number, kinds.RESTORE, state.bit, state.criterion)
 
-    def sensor_fault(self, kind: int, probe) -> None:
-        """A sensor has failed for long enough, or works again."""
-        if kind == kinds.FAULT:
-            self._log("E", "sensor", "phen=%s why=%s" % (kinds.phenomena_text(probe.detector.phenomenon), probe.why))
-        self.faults.set(probe.fault, kind == kinds.FAULT)
+    def sensor_fault(self, stands: bool, probe) -> None:
+        """A sensor has failed for long enough (or another of its kind still does), or all of its kind work again."""
+        if probe.faulty:
+            name = kinds.FAULT_NAMES.get(probe.fault, probe.fault)
+            self._log("E", "sensor", "name=%s why=%s" % (name, probe.why))
+        self.faults.set(probe.fault, stands)
+
+    def _decision_text(self, number: int, bits: int, criterion: int, held_ms: int) -> str:
+        values = self._readings()
+        shown = " ".join(["%s=%d" % (name, values[name]) for name in NAMES if name in values])
+        names = kinds.phenomena_text(bits), kinds.CRITERION_NAMES[criterion]
+        return "event=%d phen=%s criterion=%s held_ms=%d %s" % (number, names[0], names[1], held_ms, shown)
 
     def fault(self, kind: int, code: int) -> None:
         """kinds.FAULT or FAULT_CLEAR of fault `code`."""
@@ -126,11 +145,6 @@ class Response:
             self._log("E", "readings", "err=%r" % e)
             return {}
 
-    def _keep_change(self, number: int, kind: int, state, held_ms: int = 0) -> None:
-        """Keep an alarm or restore. Its number, if it waits for one, is set by look_after()."""
-        state.event = number or state.event
-        self._keep(number, kind, state.bit, state.criterion, held_ms)
-
     def _keep(
         self, number: int, kind: int, phenomena: int = 0, criterion: int = 0, held_ms: int = 0, detail: int = 0
     ) -> None:
@@ -141,7 +155,7 @@ class Response:
                     number, kind, phenomena, criterion, sustained_ms=held_ms, detail=detail, **self._readings()
                 )
                 self._journal.add(event)
-            if phenomena:
+            if phenomena and kind != kinds.PREALARM:
                 self._save()
         except Exception as e:
             self.broken = True

@@ -2,7 +2,7 @@
 
 import struct
 
-from bongsu_node.sensing.detector import Hold
+from bongsu_node.sensing.hold import Hold
 from bongsu_wire import kinds
 
 RESTORE_MS = 60_000  # this long under the hysteresis ends an alarm
@@ -24,22 +24,20 @@ class Phenomenon:
         self.criterion = kinds.CRIT_NONE
         self._quiet = Hold(RESTORE_MS, ticks_diff)
 
-    def step(self, now: int, fulfilled: bool, below: bool) -> int:
-        """A sample: `fulfilled`: the detector's criterion stands; `below`: the value is under the hysteresis.
+    def begin(self, now: int) -> None:
+        """A criterion has held: into alarm, from ticks `now`."""
+        self.active = True
+        self._quiet.sample(now, False)
 
-        Returns kinds.ALARM at a rise, kinds.RESTORE after RESTORE_MS of quiet, else 0. While it is in alarm no rise
-        is a new one.
+    def step(self, now: int, fulfilled: bool, below: bool) -> bool:
+        """A sample while in alarm. `fulfilled`: a criterion stands; `below`: nothing is left above the hysteresis.
+
+        True when it has been quiet for RESTORE_MS: then it is idle again. Until then no rise is a new alarm.
         """
-        if not self.active:
-            if not fulfilled:
-                return 0
-            self.active = True
-            self._quiet.sample(now, False)
-            return kinds.ALARM
         if not self._quiet.sample(now, below and not fulfilled):
-            return 0
+            return False
         self.end()
-        return kinds.RESTORE
+        return True
 
     def missed(self, now: int) -> None:
         """No sample: a sensor that fell silent is no sign of quiet."""

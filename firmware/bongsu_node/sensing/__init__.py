@@ -1,8 +1,21 @@
-"""From chip to decision: one sensor a file, then the filter and the detector."""
+"""From chip to decision: one sensor a file, then filter, channel and judge.
+
+A sensor is anything with:
+- quantities: kinds.Q_* of what it gives; values: as many whole numbers of 16 bits, the same list always (0xFFFF: none)
+- period_ms: how often there are new ones
+- poll(now) -> bool: called four times a second with ticks in ms; never blocks for more than 15 ms. True: `values` are
+  new. Raises SensorError where there is no usable value
+- warming: it is warming up or burning in: no values, and no fault
+
+and its file has make(hw, s): the sensor that the entry `s` of the settings describes, on the chip's parts `hw`
+(board.Hardware).
+"""
 
 
 class SensorError(Exception):
-    """A sensor gave no usable value. `why`: "nak", "range", "open", "short", "absent"."""
+    """A sensor gave no usable value. `why`: "nak", "crc", "bus", "range", "open", "short", "absent", "stuck", "silent",
+    "reset".
+    """
 
     def __init__(self, why: str) -> None:
         super().__init__(why)

@@ -6,6 +6,7 @@ lowest seven bits undefined: at most +0.44 degC, far inside its own tolerance of
 """
 
 from bongsu_node.sensing import SensorError
+from bongsu_wire import kinds
 
 ADDRESS = 0x48
 _REGISTER = 0
@@ -18,10 +19,20 @@ _ZERO_C = 699_264  # 273.15 K in units of 1/2560 K
 class Lm75:
     """`i2c`: a machine.I2C or alike with readfrom_mem_into."""
 
+    quantities = (kinds.Q_TEMP_DK,)
+    period_ms = 250
+    warming = False
+
     def __init__(self, i2c, address: int = ADDRESS) -> None:
+        self.values = [0xFFFF]
         self._i2c = i2c
         self._address = address
         self._raw = bytearray(2)
+
+    def poll(self, now: int) -> bool:
+        """See sensing/__init__.py."""
+        self.values[0] = self.read()
+        return True
 
     def read(self) -> int:
         """Temperature in 0.1 K. Raises SensorError: "nak" (no answer on the bus), "range"."""
@@ -35,3 +46,8 @@ class Lm75:
         if value < _LOWEST:
             raise SensorError("range")
         return (value * 10 + _ZERO_C + 128) >> 8
+
+
+def make(hw, s):
+    """The thermometer of the settings' entry `s`: address, 0x48..0x4F."""
+    return Lm75(hw.i2c(), s.get("address", ADDRESS))

@@ -1,62 +1,101 @@
-"""A supervised sensor with its detector: a dead one becomes a fault and blocks nothing."""
+"""A supervised sensor and the channels that it feeds: a dead one becomes a fault and blocks nothing."""
 
 from bongsu_node.sensing import SensorError
-from bongsu_node.sensing.detector import UNKNOWN, Hold
-from bongsu_wire import kinds
+from bongsu_node.sensing.hold import Hold
 
 # A sensor that fails for this long is a fault, and one that works for this long is well again; the centre hears of it
 # in < 60 s.
 FAULT_MS = 10_000
 # A sensor that answers only now and then is failing: it must give this many values in a row to count as working.
 _GOOD_RUN = 4
+_LATE_MS = 2_000  # beyond two of its periods without a value it is silent
+_POLL_MS = 250
 
 
 class Probe:
-    """`sensor`: has read() -> int, raises SensorError; `detector`: see Detector; `fault`: kinds.FAULT_* of this sensor;
+    """`sensor`: see sensing/__init__.py; `channels`: one for each of its quantities, None where nothing is decided by
+    it; `fault`: kinds.FAULT_* of this sensor; `means`: takes its values for the readings, None: none are sent;
     `faulty`: it was faulty before the restart, as the centre knows.
 
-    faulty: as reported; why: of the newest failure; fulfilled: the detector's criterion as of the last good sample,
-    which a dead sensor keeps: a fault never ends an alarm.
+    faulty: as reported; why: of the newest failure.
     """
 
-    def __init__(self, sensor, detector, fault: int, ticks_diff, faulty: bool = False) -> None:
-        self.detector = detector
+    def __init__(self, sensor, channels, fault: int, ticks_diff, means=None, faulty: bool = False) -> None:
         self.fault = fault
         self.faulty = faulty
         self.why = ""
-        self.fulfilled = False
+        self.channels = channels
         self._sensor = sensor
+        self._values = sensor.values
+        self._quantities = sensor.quantities
+        self._means = means
         self._good = 0
+        self._bad = False
+        self._silent_polls = 0
+        self._late_polls = (2 * sensor.period_ms + _LATE_MS) // _POLL_MS
         self._failing = Hold(FAULT_MS, ticks_diff)
         self._working = Hold(FAULT_MS, ticks_diff)
 
-    def sample(self, now: int) -> bool:
-        """Read the sensor at ticks `now` and feed its detector; False if it gave no value."""
+    def sample(self, now: int) -> None:
+        """Poll the sensor at ticks `now` and feed its channels."""
         try:
-            raw = self._sensor.read()
+            fresh = self._sensor.poll(now)
         except SensorError as e:
-            self.why = e.why
+            self._miss(now, e.why)
+            return
         except Exception as e:  # a driver's bug takes out its own sensor, not the others
-            self.why = repr(e)
+            self._miss(now, repr(e))
+            return
+        if fresh:
+            self._feed(now)
+        elif self._sensor.warming:
+            self._silent_polls = 0
         else:
-            self._good += self._good < _GOOD_RUN
-            self.fulfilled = self.detector.sample(now, raw)
-            return True
-        self._good = 0
-        self.detector.missed(now)
-        return False
+            self._silent_polls += 1
+            if self._silent_polls > self._late_polls:
+                self._silent_polls = self._late_polls
+                self._miss(now, "silent")
 
-    def supervise(self, now: int) -> int:
-        """After each sample(): kinds.FAULT or FAULT_CLEAR when the sensor's state changed, else 0."""
-        good = self._good >= _GOOD_RUN
-        failed = self._failing.sample(now, not good)
-        works = self._working.sample(now, good)
+    def supervise(self, now: int) -> bool:
+        """After each sample(): True when `faulty` changed."""
+        failed = self._failing.sample(now, self._bad)
+        works = self._working.sample(now, self._good >= _GOOD_RUN)
         if failed:
-            self.detector.value = UNKNOWN
+            self._fail(True)
+        elif works:
+            self._fail(False)
         if failed and not self.faulty:
             self.faulty = True
-            return kinds.FAULT
+            return True
         if works and self.faulty:
             self.faulty = False
-            return kinds.FAULT_CLEAR
-        return 0
+            return True
+        return False
+
+    def _feed(self, now: int) -> None:
+        self._silent_polls = 0
+        self._good += self._good < _GOOD_RUN
+        if self._good >= _GOOD_RUN:
+            self._bad = False
+        values = self._values
+        for i in range(len(values)):
+            channel = self.channels[i]
+            if channel is not None:
+                channel.sample(now, values[i])
+            if self._means is not None:
+                self._means.take(self._quantities[i], values[i])
+
+    def _miss(self, now: int, why: str) -> None:
+        self.why = why
+        self._good = 0
+        self._bad = True
+        for channel in self.channels:
+            if channel is not None:
+                channel.missed(now)
+
+    def _fail(self, failed: bool) -> None:
+        for channel in self.channels:
+            if channel is not None:
+                channel.failed = failed
+                if failed:
+                    channel.forget_value()

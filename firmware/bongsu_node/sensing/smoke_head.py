@@ -12,6 +12,7 @@ last value had risen gives that top value, for a fire must not turn into a senso
 """
 
 from bongsu_node.sensing import SensorError
+from bongsu_wire import kinds
 
 _SHORT_UV = 3_000_000
 _MOST_E4 = 0xFFFE  # 0xFFFF says "unknown" on the wire
@@ -22,11 +23,21 @@ _RISEN_E4 = 200
 class SmokeHead:
     """`adc`: anything with read_uv(); `mv_clean`: millivolt in clean air; `uv_per_e4`: microvolt per 1e-4/m."""
 
+    quantities = (kinds.Q_SMOKE_E4,)
+    period_ms = 250
+    warming = False
+
     def __init__(self, adc, mv_clean: int, uv_per_e4: int) -> None:
+        self.values = [0xFFFF]
         self._adc = adc
         self._clean_uv = mv_clean * 1000
         self._uv_per_e4 = uv_per_e4
         self._last = 0
+
+    def poll(self, now: int) -> bool:
+        """See sensing/__init__.py."""
+        self.values[0] = self.read()
+        return True
 
     def read(self) -> int:
         """Smoke in 1e-4/m. Raises SensorError: "open" (below half of the live zero), "short" (at the supply), "nak"."""
@@ -41,3 +52,8 @@ class SmokeHead:
         smoke = (uv - self._clean_uv) // self._uv_per_e4 if uv > self._clean_uv else 0
         self._last = smoke if smoke < _MOST_E4 else _MOST_E4
         return self._last
+
+
+def make(hw, s):
+    """The head of the settings' entry `s`: pin, mv_clean, uv_per_e4."""
+    return SmokeHead(hw.adc(s["pin"]), s["mv_clean"], s["uv_per_e4"])

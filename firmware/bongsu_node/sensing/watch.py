@@ -1,81 +1,139 @@
-"""The watch: every sensor, its detector and its alarm state, four times a second. Allocates nothing in quiet air."""
+"""The watch: every sensor, the judge and the alarm state, four times a second. Allocates nothing in quiet air."""
 
 import asyncio
 
-from bongsu_node.sensing.detector import SAMPLE_MS
+from bongsu_node.sensing.hold import HOLD_MS, SAMPLE_MS
 from bongsu_wire import kinds
 
 _LOG_EVERY = 40  # samples: 10 s
+# Readings of payload.Event, and of log lines.
+_SHOWN = (
+    ("temp_dk", kinds.Q_TEMP_DK),
+    ("smoke_e4", kinds.Q_SMOKE_E4),
+    ("humidity_half", kinds.Q_HUMIDITY_HALF),
+)
+NAMES = ("temp_dk", "smoke_e4", "humidity_half", "gas")  # their order in log lines
+_UNKNOWN = 0xFFFF
 
 
 class Watch:
-    """`probes`: see Probe; `alarms`: AlarmState of their phenomena; `response`: alarm(), restored(), fault(); `log`.
+    """`probes`: see Probe; `judge`: Judge of all their channels; `alarms`: AlarmState; `response`: alarm(), prealarm(),
+    restored(), sensor_fault(); `history`, `means`: see there; `log`.
 
-    rising: some hold is under way (nothing may block the loop now).
+    rising: some hold is under way (nothing may block the loop now); on_reading(payload): an interval is over.
     """
 
-    def __init__(self, probes, alarms, response, log) -> None:
+    def __init__(self, probes, judge, alarms, response, history, means, log) -> None:
         self.rising = False
         self.probes = probes
-        self._pairs = [(probe, alarms.of(probe.detector.phenomenon)) for probe in probes]
+        self.judge = judge
+        self.history = history
+        self.on_reading = None
+        self._means = means
+        self._alarms = alarms
         self._response = response
         self._log = log
         self._until_log = 0
+        self._held_ms = [-1] * len(judge.channels)
 
     def step(self, now: int) -> None:
         """One sample of everything at ticks `now`."""
-        rising = False
-        for probe, state in self._pairs:
-            self._look(probe, state, now)
-            rising = rising or probe.detector.rising
-        self.rising = rising
+        judge = self.judge
+        for probe in self.probes:
+            probe.sample(now)
+        judge.step(now)
+        self.history.step(now, judge)
+        for state in self._alarms.phenomena:
+            self._settle(state, now)
+        if judge.fusion:
+            self._fused(now)
+        if judge.prealarm and not self._alarms.active:
+            self._response.prealarm(judge.prealarm)
+        for probe in self.probes:
+            if probe.supervise(now):
+                self._sensor_fault(probe)
+        self.rising = judge.rising
+        self._tell(now)
+
+    def _settle(self, state, now: int) -> None:
+        """Move the alarm state of one phenomenon on."""
+        judge = self.judge
+        channel = judge.fulfilled(state.bit)
+        if not state.active:
+            if channel is not None:
+                state.begin(now)
+                self._response.alarm((state,), state.bit, channel.criterion, channel.held_ms)
+        elif not judge.sampled(state.bit):
+            state.missed(now)
+        elif state.step(now, channel is not None or judge.fusion & state.bit != 0, judge.below(state.bit)):
+            self._response.restored(state)
+
+    def _fused(self, now: int) -> None:
+        """Small changes in several phenomena have held: one alarm of all of them, unless each is in alarm already."""
+        bits = self.judge.fusion
+        if self._alarms.active & bits == bits:
+            return
+        states = [state for state in self._alarms.phenomena if state.bit & bits]
+        for state in states:
+            if not state.active:
+                state.begin(now)
+        self._response.alarm(states, bits, kinds.CRIT_FUSION, self.judge.fusion_held_ms)
+
+    def _sensor_fault(self, probe) -> None:
+        """A sensor failed or works again; sensors of one kind share a fault, which ends with the last of them."""
+        stands = False
+        for other in self.probes:
+            stands = stands or (other.fault == probe.fault and other.faulty)
+        self._response.sensor_fault(stands, probe)
+
+    def _tell(self, now: int) -> None:
+        self._tell_holds()
         self._until_log -= 1
-        if rising or self._until_log < 0:
+        if self.rising or self._until_log < 0:
             self._until_log = _LOG_EVERY
             self._log("I", "sample", self.readings_text())
+        if self._means is not None and self._means.step(now):
+            reading = self._means.reading()
+            if reading is not None and self.on_reading is not None:
+                self.on_reading(reading)
 
-    def _look(self, probe, state, now: int) -> None:
-        hold = probe.detector.hold
-        was_active = hold.active
-        was_done = hold.done
-        held_ms = hold.held_ms
-        if probe.sample(now):
-            if hold.active and not was_active:
-                self._log_hold(state, "start", 0)
-            elif was_active and not was_done and not hold.active:
-                self._log_hold(state, "broken", held_ms)
-            change = state.step(now, probe.fulfilled, probe.detector.below)
-            if change == kinds.ALARM:
-                self._response.alarm(state, probe.detector)
-            elif change == kinds.RESTORE:
-                self._response.restored(state)
-        else:
-            state.missed(now)
-        change = probe.supervise(now)
-        if change:
-            self._response.sensor_fault(change, probe)
+    def _tell_holds(self) -> None:
+        channels = self.judge.channels
+        for i in range(len(channels)):
+            channel = channels[i]
+            before = self._held_ms[i]
+            if channel.active:
+                if before < 0:
+                    self._log_hold(channel, "start", 0)
+                self._held_ms[i] = channel.held_ms
+            elif before >= 0:
+                self._held_ms[i] = -1
+                if before < HOLD_MS:
+                    self._log_hold(channel, "broken", before)
 
-    def _log_hold(self, state, what: str, held_ms: int) -> None:
-        self._log("I", "hold", "phen=%s state=%s held_ms=%d" % (kinds.phenomena_text(state.bit), what, held_ms))
+    def _log_hold(self, channel, what: str, held_ms: int) -> None:
+        self._log("I", "hold", "phen=%s state=%s held_ms=%d" % (kinds.phenomena_text(channel.bit), what, held_ms))
 
     def readings(self):
         """The present values, as keyword arguments of payload.Event."""
         values = {}
-        for probe in self.probes:
-            values["temp_dk" if probe.detector.phenomenon == kinds.HEAT else "smoke_e4"] = probe.detector.value
+        judge = self.judge
+        for name, quantity in _SHOWN:
+            value = judge.value(quantity)
+            if value != _UNKNOWN:
+                values[name] = value
+        gas = judge.value(kinds.Q_GAS_INDEX)
+        co_dppm = judge.value(kinds.Q_CO_DPPM)
+        if co_dppm != _UNKNOWN:
+            gas = (co_dppm + 5) // 10
+        if gas != _UNKNOWN:
+            values["gas"] = gas
         return values
 
     def readings_text(self) -> str:
         """The present values, as they stand in log lines."""
         values = self.readings()
-        return " ".join(["%s=%d" % (name, values[name]) for name in ("temp_dk", "smoke_e4") if name in values])
-
-    def end_hold(self, bit: int) -> None:
-        """After a reset by hand the criterion of phenomenon `bit` must hold anew."""
-        for probe in self.probes:
-            if probe.detector.phenomenon == bit:
-                probe.detector.hold.sample(0, False)
-                probe.fulfilled = False
+        return " ".join(["%s=%d" % (name, values[name]) for name in NAMES if name in values])
 
     async def run(self, beat, ticks_ms, ticks_add, ticks_diff) -> None:
         """Sample for ever, on a schedule of ticks that does not drift; what a blocked loop missed is left out."""

@@ -1,17 +1,13 @@
-"""The decision: a threshold that a filtered value must reach and keep for the hold time (DESIGN section 6). Pure.
+"""The hold: a condition must stand for its time before it counts (DESIGN section 6). Pure.
 
 Times are ticks in ms that wrap at 2^30; `ticks_diff` is handed in. Integers stay within +-2^30 (small ints of an
 ESP32), and a sample allocates nothing.
 """
 
-from bongsu_node.sensing.filters import Median3
-
 SAMPLE_MS = 250
 HOLD_MS = 5_000
-UNKNOWN = 0xFFFF  # as on the wire
 # What a hold counts at most: one day, far below 2^30.
 _MOST_MS = 86_400_000
-_DEAD = 8  # missed samples after which a frozen hold no longer keeps the link from connecting: its fault must get out
 
 
 class Hold:
@@ -31,7 +27,7 @@ class Hold:
         self.held_ms = 0
         self.active = False
         self.done = False
-        self._need_ms = need_ms
+        self.need_ms = need_ms
         self._gap_ms = 2 * sample_ms
         self._diff = ticks_diff
         self._last = 0
@@ -56,7 +52,7 @@ class Hold:
         else:
             evidence = counted
         self.held_ms = counted if counted < _MOST_MS else _MOST_MS
-        if evidence >= self._need_ms:
+        if evidence >= self.need_ms:
             self.done = True
         return self.done
 
@@ -72,42 +68,3 @@ class Hold:
         step = self._diff(now, self._last)
         self._last = now
         return self._away_ms + (step if step > 0 else 0)
-
-
-class Detector:
-    """One phenomenon: median filter, fixed threshold, hold.
-
-    phenomenon, criterion: kinds.*; alarm_at: the value from which a sample is high; clear_below: hysteresis, below it
-    a sample is low again for the restore. The hold asks for `alarm_at` throughout: what falls back under it, like a
-    sensor that cools after a flame of 3 s, must start anew.
-    value: newest filtered value, UNKNOWN without one; below: it is under the hysteresis; hold: see Hold.
-    """
-
-    def __init__(self, phenomenon: int, criterion: int, alarm_at: int, clear_below: int, ticks_diff) -> None:
-        self.phenomenon = phenomenon
-        self.criterion = criterion
-        self.value = UNKNOWN
-        self.below = False
-        self.hold = Hold(HOLD_MS, ticks_diff)
-        self._filter = Median3()
-        self._missed = 0
-        self._alarm_at = alarm_at
-        self._clear_below = clear_below
-
-    @property
-    def rising(self) -> bool:
-        """A hold is under way, and not by a dead sensor: the node must not do anything that blocks."""
-        return self.hold.active and not self.hold.done and self._missed < _DEAD
-
-    def sample(self, now: int, raw: int) -> bool:
-        """Take a reading of ticks `now`; return True while the criterion is fulfilled."""
-        self._missed = 0
-        value = self._filter.update(raw)
-        self.value = value
-        self.below = value < self._clear_below
-        return self.hold.sample(now, value >= self._alarm_at)
-
-    def missed(self, now: int) -> None:
-        """The sensor gave nothing at ticks `now`."""
-        self._missed += self._missed < _DEAD
-        self.hold.missed(now)

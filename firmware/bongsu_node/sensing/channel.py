@@ -1,0 +1,223 @@
+"""One measured quantity of a phenomenon on its way to a decision: filter, fixed threshold, rate of rise, small change.
+
+Every channel has: bit (kinds.*); quantity (kinds.Q_*); value: newest filtered one, UNKNOWN without; small: a small
+change is there; fulfilled: a criterion of its own has held; criterion, held_ms: which, and how long; below: nothing of
+it is left, so that an alarm may end; rising: a hold is under way; failed: its sensor is a fault (set by the probe). A
+sensor that dies leaves all of it as it was: a fault never ends an alarm, nor takes back half of one.
+
+Pure. Integers within +-2^30, no allocation per sample.
+"""
+
+from bongsu_node.sensing import limits as at
+from bongsu_node.sensing.baseline import Baseline
+from bongsu_node.sensing.filters import Median3, Trend
+from bongsu_node.sensing.hold import HOLD_MS, SAMPLE_MS, Hold
+from bongsu_wire import kinds
+
+UNKNOWN = 0xFFFF
+_DEAD_MS = 2_000  # without a sample: a frozen hold no longer keeps the link from connecting, for its fault must get out
+_HEAT_RISE_S = 20
+_HEAT_SMALL_S = 120
+_SMOKE_RISE_S = 30
+
+
+class Channel:
+    """What all of them share. `values`: limits in the order of limits.NAMES; `period_ms` of its sensor's values."""
+
+    def __init__(self, bit: int, quantity: int, values, ticks_diff, period_ms: int = SAMPLE_MS) -> None:
+        self.bit = bit
+        self.quantity = quantity
+        self.value = UNKNOWN
+        self.small = False
+        self.below = False
+        self.fresh = False  # for who looks at several channels together: sets it back
+        self.failed = False
+        self.alone = False  # the sensor that would confirm it is dead
+        self.period_ms = period_ms
+        self._values = values
+        self._filter = Median3()
+        self._fixed = Hold(HOLD_MS, ticks_diff, period_ms)
+        self._rise = Hold(HOLD_MS, ticks_diff, period_ms)
+        self._missed = 0
+        self._dead = _DEAD_MS // period_ms + 1
+
+    @property
+    def fulfilled(self) -> bool:
+        """A criterion of this channel alone has held."""
+        return self._fixed.done or self._rise.done
+
+    @property
+    def criterion(self) -> int:
+        """kinds.CRIT_* of the criterion that has held."""
+        return 0
+
+    @property
+    def held_ms(self) -> int:
+        """How long the criterion that has held longest has."""
+        return max(self._fixed.held_ms, self._rise.held_ms)
+
+    @property
+    def rising(self) -> bool:
+        """A hold is under way, and not by a dead sensor: the node must not do anything that blocks."""
+        fixed, rise = self._fixed, self._rise
+        holds = (fixed.active and not fixed.done) or (rise.active and not rise.done)
+        return holds and self._missed < self._dead
+
+    @property
+    def active(self) -> bool:
+        """The newest sample was high by some criterion."""
+        return self._fixed.active or self._rise.active
+
+    @property
+    def alive(self) -> bool:
+        """Its sensor gives values."""
+        return not self.failed and self._missed < self._dead
+
+    def sample(self, now: int, raw: int) -> None:
+        """Take a sensor's value of ticks `now`."""
+        self._missed = 0
+        self.fresh = True
+        self.value = self._filter.update(raw)
+        self._judge(now, self.value)
+
+    def missed(self, now: int) -> None:
+        """The sensor gave nothing at ticks `now`, where it should have."""
+        self._missed += self._missed < self._dead
+        self._fixed.missed(now)
+        self._rise.missed(now)
+
+    def forget_value(self) -> None:
+        """Its sensor is a fault: there is no value to show. What it said before stands."""
+        self.value = UNKNOWN
+
+    def end_hold(self) -> None:
+        """After a reset by hand every criterion must hold anew."""
+        self._fixed.sample(0, False)
+        self._rise.sample(0, False)
+        self.small = False
+
+    def _judge(self, now: int, value: int) -> None:
+        raise NotImplementedError
+
+
+class HeatChannel(Channel):
+    """Temperature, 0.1 K. Class A1 of EN 54-5 for the fixed limit; rate of rise as its variant R; a small change is a
+    rise within two minutes, so that a warming morning is none.
+    """
+
+    def __init__(self, values, ticks_diff, period_ms: int = SAMPLE_MS) -> None:
+        super().__init__(kinds.HEAT, kinds.Q_TEMP_DK, values, ticks_diff, period_ms)
+        self._trend = Trend(_HEAT_SMALL_S, ticks_diff)
+
+    @property
+    def criterion(self) -> int:
+        if self._fixed.done:
+            return kinds.CRIT_HEAT_FIXED
+        return kinds.CRIT_HEAT_RISE if self._values[at.HEAT_RISE] else kinds.CRIT_HEAT_ALONE
+
+    def missed(self, now: int) -> None:
+        super().missed(now)
+        self._trend.missed(now)
+
+    def _judge(self, now: int, value: int) -> None:
+        values, trend = self._values, self._trend
+        trend.step(now, value)
+        gained = value - trend.low
+        self.small = gained >= values[at.HEAT_SMALL]
+        self._fixed.sample(now, value >= values[at.HEAT_ALARM])
+        rate = values[at.HEAT_ALONE] if self.alone and values[at.HEAT_ALONE] else values[at.HEAT_RISE]
+        fast = (value - trend.past(_HEAT_RISE_S)) * 60 >= rate * _HEAT_RISE_S
+        self._rise.sample(now, rate > 0 and fast and gained >= values[at.HEAT_RISE_TOTAL])
+        self.below = value < values[at.HEAT_CLEAR] and not self.small
+
+
+class SmokeChannel(Channel):
+    """Optical density, 1e-4/m, judged above its baseline (EN 54-7). `start_e4`: the baseline as it was kept."""
+
+    def __init__(self, values, ticks_diff, period_ms: int = SAMPLE_MS, start_e4: int = 0) -> None:
+        super().__init__(kinds.SMOKE, kinds.Q_SMOKE_E4, values, ticks_diff, period_ms)
+        self.baseline = Baseline(values, ticks_diff, start_e4)
+        self._trend = Trend(_SMOKE_RISE_S, ticks_diff)
+        self._lowered = False
+
+    @property
+    def criterion(self) -> int:
+        if not self._fixed.done:
+            return kinds.CRIT_SMOKE_RISE
+        return kinds.CRIT_SMOKE_ALONE if self._lowered else kinds.CRIT_SMOKE_FIXED
+
+    def missed(self, now: int) -> None:
+        super().missed(now)
+        self._trend.missed(now)
+
+    def _judge(self, now: int, value: int) -> None:
+        values, trend = self._values, self._trend
+        trend.step(now, value)
+        self.baseline.step(now, value)
+        level = value - self.baseline.level_e4
+        full = values[at.SMOKE_ALARM]
+        alone = values[at.SMOKE_ALONE]
+        if self.alone and 0 < alone < full:
+            full = alone
+        self._lowered = level < values[at.SMOKE_ALARM]
+        self.small = level >= values[at.SMOKE_SMALL]
+        self._fixed.sample(now, level >= full)
+        rise = values[at.SMOKE_RISE]
+        self._rise.sample(now, 0 < rise <= value - trend.past(_SMOKE_RISE_S))
+        self.below = level < values[at.SMOKE_CLEAR] and not self.small
+
+
+class GasChannel(Channel):
+    """Combustible gas by an index of a semiconductor: 100 x resistance in clean air / resistance now."""
+
+    def __init__(self, values, ticks_diff, period_ms: int = SAMPLE_MS) -> None:
+        super().__init__(kinds.GAS, kinds.Q_GAS_INDEX, values, ticks_diff, period_ms)
+
+    @property
+    def criterion(self) -> int:
+        return kinds.CRIT_GAS
+
+    def _judge(self, now: int, value: int) -> None:
+        values = self._values
+        self._fixed.sample(now, 0 < values[at.GAS_ALARM] <= value)
+        self.below = value < values[at.GAS_CLEAR]
+
+
+class HeadChannel(Channel):
+    """A certified detector head decides by itself; its relay must stand for the hold like any other condition. `bit`:
+    what it detects, heat or smoke.
+    """
+
+    def __init__(self, bit: int, values, ticks_diff, period_ms: int = SAMPLE_MS) -> None:
+        super().__init__(bit, kinds.Q_HEAD, values, ticks_diff, period_ms)
+
+    @property
+    def criterion(self) -> int:
+        return kinds.CRIT_HEAD
+
+    def _judge(self, now: int, value: int) -> None:
+        self._fixed.sample(now, value > 0)
+        self.below = value == 0
+
+
+class HumidityChannel(Channel):
+    """Relative humidity, 0.5 %: no phenomenon of its own; steamy: smoke may be steam now."""
+
+    def __init__(self, values, ticks_diff, period_ms: int = SAMPLE_MS) -> None:
+        super().__init__(0, kinds.Q_HUMIDITY_HALF, values, ticks_diff, period_ms)
+        self._trend = Trend(_HEAT_SMALL_S, ticks_diff)
+        self._steamy = False
+
+    @property
+    def steamy(self) -> bool:
+        """Smoke may be steam. A dead sensor cannot say so."""
+        return self._steamy and self.alive
+
+    def missed(self, now: int) -> None:
+        super().missed(now)
+        self._trend.missed(now)
+
+    def _judge(self, now: int, value: int) -> None:
+        values, trend = self._values, self._trend
+        trend.step(now, value)
+        self._steamy = value >= values[at.STEAM_RH] or value - trend.low >= values[at.STEAM_RISE]

@@ -1,0 +1,211 @@
+"""The judge: from the channels of a node to its decisions (DESIGN section 6). Pure; a pass allocates nothing.
+
+- One full threshold or rate of rise that has held 5 s is an alarm of its phenomenon.
+- Small changes in two of heat, smoke and CO that overlap for 5 s are one alarm of both. Gas does not take part: a
+  semiconductor that smells cooking says nothing about a fire.
+- One small change that has held is a prealarm: one a rise, and at most one in 10 minutes.
+- Steam: while the humidity is high or rises, a decision that needs the smoke waits, at most steam_delay_s in all until
+  the smoke has been gone for a minute. It is never given up.
+- A sensor that is dead lends its vote: what it said last still counts for a fusion, its partner may get a lower limit
+  (Channel.alone), and a dead humidity sensor delays nothing.
+"""
+
+from bongsu_node.sensing import limits as at
+from bongsu_node.sensing.hold import HOLD_MS, SAMPLE_MS, Hold
+from bongsu_wire import kinds
+
+_FUSED = kinds.HEAT | kinds.SMOKE | kinds.CO
+_PREALARM_EVERY_MS = 600_000
+_STEAM_FORGET_MS = 60_000
+
+
+class Judge:
+    """`channels`: see channel.py; `values`: limits in the order of limits.NAMES.
+
+    fusion: the bits of a fusion that has held, else 0; delayed: a decision waits for steam; prealarm: bits of a prealarm
+    that step() just decided, else 0.
+    """
+
+    def __init__(self, channels, values, ticks_diff) -> None:
+        self.channels = channels
+        self.fusion = 0
+        self.prealarm = 0
+        self.delayed = False
+        self._values = values
+        self._diff = ticks_diff
+        self._voters = [c for c in channels if c.bit & _FUSED]
+        self._humidity = None
+        slowest = SAMPLE_MS
+        for channel in channels:
+            if channel.quantity == kinds.Q_HUMIDITY_HALF:
+                self._humidity = channel
+            if channel.bit & _FUSED and channel.period_ms > slowest:
+                slowest = channel.period_ms
+        self._fusing = Hold(HOLD_MS, ticks_diff, slowest)
+        self._small = Hold(values[at.PREALARM_HOLD] * 1000, ticks_diff, slowest)
+        self._bits = 0
+        self._told = False
+        self._small_delayed = False
+        self._since_prealarm_ms = _PREALARM_EVERY_MS
+        self._waited_ms = 0
+        self._small_waited_ms = 0
+        self._calm_ms = 0
+        self._last = 0
+        self._started = False
+
+    def apply(self) -> None:
+        """The limits have changed."""
+        self._small.need_ms = self._values[at.PREALARM_HOLD] * 1000
+
+    def step(self, now: int) -> None:
+        """After the channels took what there was at ticks `now`."""
+        passed = self._passed(now)
+        self._look_who_is_dead()
+        self._wait_for_steam(passed)
+        self.prealarm = 0
+        if self._since_prealarm_ms < _PREALARM_EVERY_MS:
+            self._since_prealarm_ms += passed
+        if self._all_fresh():
+            self._fuse(now)
+        else:
+            self._fusing.missed(now)
+            self._small.missed(now)
+        self.fusion = self._bits if self._fusing.done and not (self.delayed and self._bits & kinds.SMOKE) else 0
+
+    @property
+    def rising(self) -> bool:
+        """Some hold is under way (nothing may block the loop now)."""
+        if self._fusing.active and not self._fusing.done:
+            return True
+        for channel in self.channels:
+            if channel.rising:
+                return True
+        return self.delayed
+
+    @property
+    def fusion_held_ms(self) -> int:
+        """How long the small changes have overlapped."""
+        return self._fusing.held_ms
+
+    def fulfilled(self, bit: int):
+        """The channel of this phenomenon whose own criterion has held (and waits for nothing); None without one."""
+        for channel in self.channels:
+            if channel.bit == bit and channel.fulfilled:
+                if not self.delayed or channel.quantity != kinds.Q_SMOKE_E4:
+                    return channel
+        return None
+
+    def below(self, bit: int) -> bool:
+        """Nothing of this phenomenon is left."""
+        for channel in self.channels:
+            if channel.bit == bit and not channel.below:
+                return False
+        return True
+
+    def is_high(self, bit: int) -> bool:
+        """Something of this phenomenon is left, by a sensor that works."""
+        for channel in self.channels:
+            if channel.bit == bit and not channel.failed and not channel.below:
+                return True
+        return False
+
+    def sampled(self, bit: int) -> bool:
+        """All its sensors give values: one that is silent is no sign of quiet."""
+        for channel in self.channels:
+            if channel.bit == bit and not channel.alive:
+                return False
+        return True
+
+    def value(self, quantity: int) -> int:
+        """Newest value of a quantity, the highest if there are several; 0xFFFF without one."""
+        found = -1
+        for channel in self.channels:
+            if channel.quantity == quantity and found < channel.value < 0xFFFF:
+                found = channel.value
+        return found if found >= 0 else 0xFFFF
+
+    def end_hold(self, bit: int) -> None:
+        """After a reset by hand the criteria of phenomenon `bit` must hold anew."""
+        for channel in self.channels:
+            if channel.bit == bit:
+                channel.end_hold()
+        self._fusing.sample(0, False)
+
+    def _passed(self, now: int) -> int:
+        step = self._diff(now, self._last)
+        self._last = now
+        if not self._started:
+            self._started = True
+            return 0
+        return 0 if step < 0 else step if step <= 2 * SAMPLE_MS else 2 * SAMPLE_MS
+
+    def _look_who_is_dead(self) -> None:
+        there = works = 0
+        for channel in self._voters:
+            there |= channel.bit
+            if not channel.failed:
+                works |= channel.bit
+        dead = there & ~works
+        for channel in self._voters:
+            channel.alone = dead & (kinds.SMOKE if channel.bit == kinds.HEAT else kinds.HEAT) != 0
+
+    def _wait_for_steam(self, passed: int) -> None:
+        """Whether decisions by smoke are held back in this pass."""
+        wanted = small = False
+        for channel in self.channels:
+            if channel.quantity == kinds.Q_SMOKE_E4:
+                wanted = wanted or channel.fulfilled
+                small = small or channel.small
+        wanted = wanted or (self._fusing.done and self._bits & kinds.SMOKE != 0)
+        if small or wanted:
+            self._calm_ms = 0
+        elif self._calm_ms < _STEAM_FORGET_MS:
+            self._calm_ms += passed
+        else:
+            self._waited_ms = self._small_waited_ms = 0
+        self.delayed = wanted and self._may_be_steam(self._waited_ms)
+        if self.delayed:
+            self._waited_ms += passed
+        self._small_delayed = small and self._may_be_steam(self._small_waited_ms)
+        if self._small_delayed:
+            self._small_waited_ms += passed
+
+    def _may_be_steam(self, waited_ms: int) -> bool:
+        if self._humidity is None or not self._humidity.steamy:
+            return False
+        return waited_ms < self._values[at.STEAM_DELAY] * 1000
+
+    def _all_fresh(self) -> bool:
+        """Every voter that lives has a new value since the last look; then they are looked at together."""
+        any_fresh = False
+        for channel in self._voters:
+            if channel.fresh:
+                any_fresh = True
+            elif channel.alive:
+                return False
+        if any_fresh:
+            for channel in self._voters:
+                channel.fresh = False
+        return any_fresh
+
+    def _fuse(self, now: int) -> None:
+        bits = 0
+        for channel in self._voters:
+            if channel.small:
+                bits |= channel.bit
+        two = bits & (bits - 1) != 0
+        self._fusing.sample(now, two)
+        if two:
+            self._bits = bits
+        steam = bits == kinds.SMOKE and self._small_delayed
+        if bits == 0:
+            self._told = False
+        if self._small.sample(now, bits != 0 and not two and not steam) and not self._told:
+            self._tell(bits)
+
+    def _tell(self, bits: int) -> None:
+        """A prealarm is due: at most one in 10 minutes, and none twice for one rise."""
+        if self._since_prealarm_ms >= _PREALARM_EVERY_MS:
+            self._since_prealarm_ms = 0
+            self._told = True
+            self.prealarm = bits
