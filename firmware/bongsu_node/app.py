@@ -217,6 +217,10 @@ class Node:
         centre = Centre(self)
         self.wlan = centre.wlan
         self.response.wake = centre.uplink.wake
+        self.response.remember = lambda number: centre.uplink.keep_minute(
+            number, self.watch.history.parts(number, self.watch.judge)
+        )
+        self.watch.on_reading = centre.uplink.send_reading
         centre.start(self.supervisor.start)
 
     async def _panel(self, beat) -> None:
@@ -267,15 +271,8 @@ class Node:
         broken, self.response.broken = self.response.broken, False
         kept = self.journal is None or not (self.journal.failed or self.journal.damaged)
         promised = self.identity is None or not self.identity.failed
-        return (
-            broken
-            or self.part_failed
-            or self.state_failed
-            or self.tuning.failed
-            or self.clock.failed
-            or not kept
-            or not promised
-        )
+        flash = self.part_failed or self.state_failed or self.tuning.failed or self.clock.failed
+        return broken or flash or not kept or not promised
 
     def _task_failed(self, name: str) -> None:
         self.faults.set(kinds.FAULT_TASK, True)

@@ -21,8 +21,8 @@ def default_sensors(pins, smoke_head):
 class Config:
     """The node's settings. broker, wifi: for link/, None and [] if the link must stay off; the others always usable.
 
-    profile: name of the detection profile; limits: its numbers in the order of limits.NAMES; sensors: entries of what is
-    fitted (sensing/fit.py); reading_s: interval of the readings, 0: none.
+    profile: name of the detection profile; limits: its numbers in the order of limits.NAMES; sensors: entries of what
+    is fitted (sensing/fit.py); reading_s: interval of the readings, 0: none.
     errors: "field: problem" of the document in /node.json; last_good: the one before it is used instead.
     """
 

@@ -9,6 +9,7 @@ messages that the broker's rules throw away, and for messages that a broker lose
 import asyncio
 import os
 
+from bongsu_node.link.minutes import Minutes
 from bongsu_node.link.receipts import RepeatSchedule, SentCounters, ticks_diff
 from bongsu_wire import frame, kinds, payload, topics
 
@@ -74,6 +75,7 @@ class Uplink:
         self._ticks_ms = ticks_ms
         self._sent = SentCounters()
         self._schedule = RepeatSchedule(repeat_after_ms) if repeat_after_ms else RepeatSchedule()
+        self._minutes = Minutes()
         self._tickets = {}  # event number -> ticket of its newest sending
         self._beat_sent_ms = None  # None: a heartbeat is due
         self._early_ms = 0  # the next one comes so much earlier
@@ -91,12 +93,22 @@ class Uplink:
         """The journal has something new."""
         self._reason.set()
 
+    def keep_minute(self, number: int, parts) -> None:
+        """The minute before alarm `number`, as payloads: to be sent after its receipt."""
+        self._minutes.keep(number, parts)
+
+    def send_reading(self, data: bytes) -> None:
+        """A reading, as a payload: sent now or never, since the next one comes."""
+        if self._mqtt.connected:
+            self._send(kinds.UP_READING, self._beat_topic, data, 0, self._ticks_ms())
+
     def link_changed(self, up: bool, why: str) -> None:
         """The MQTT connection came or went. What was under way is sent anew, in fresh frames whose age is right."""
         for ticket in self._tickets.values():
             ticket.withdraw()
         self._tickets.clear()
         self._schedule.restart()
+        self._minutes.restart()
         self._beat_sent_ms = None
         # A broker's restart brings a city back at once; its nodes must not beat in step from then on.
         self._early_ms = self._heartbeat_ms // 2 * os.urandom(1)[0] // 255
@@ -131,7 +143,8 @@ class Uplink:
             if due_ms <= 0:
                 due_ms = self._guarded(self._send_event, number, now)
             wait_ms = min(wait_ms, due_ms)
-        return min(wait_ms, self._guarded(self._send_heartbeat, 0, now))
+        wait_ms = min(wait_ms, self._guarded(self._send_heartbeat, 0, now))
+        return min(wait_ms, self._send_minute(pending, now)) if len(self._minutes) else wait_ms
 
     def _forget_all_but(self, pending) -> None:
         self._schedule.forget_all_but(pending)
@@ -195,16 +208,28 @@ class Uplink:
         self._beat_sent_ms = now
         return self._heartbeat_ms - self._early_ms
 
-    def _send(self, kind: int, topic: str, body: bytes, qos: int, now: int) -> None:
-        """Seal and publish a heartbeat or an answer. A full queue loses it: the next heartbeat comes, the sender asks
-        again."""
+    def _send_minute(self, pending, now: int) -> int:
+        """Send one part of an alarm's history; return the ms after which to look again."""
+        part = self._minutes.due(pending, now)
+        if part is None:
+            return _IDLE_MS
+        if not self._mqtt.takes(False):
+            return _FULL_MS
+        counter = self._send(kinds.UP_HISTORY, self._up_topic, part[1], 1, now)
+        self._minutes.sent(part, counter, now)
+        return 0 if self._minutes.due(pending, now) else _IDLE_MS
+
+    def _send(self, kind: int, topic: str, body: bytes, qos: int, now: int) -> int:
+        """Seal and publish what is no event; return its counter. A full queue loses it (0): the next heartbeat comes,
+        the sender asks again."""
         if not self._mqtt.takes(False):
             self._refuse("queue-full")
-            return
+            return 0
         counter = self._identity.next_counter()
         data = frame.seal_up(self._identity.key, kind, self._identity.epoch, self._identity.node, counter, body)
         self._mqtt.publish(topic, data, qos)
         self._sent.add(counter, now)
+        return counter
 
     # -- down
 
@@ -244,6 +269,7 @@ class Uplink:
         # sent is nonsense.
         if self._sent.newest and receipt.answers > self._sent.newest:
             raise frame.FrameError("counter")
+        self._minutes.answered(receipt.answers)
         server_ms = receipt.server_ms if self._sent.gives_time(receipt.answers, now) else None
         pending = self._journal.pending()
         done = [number for number in receipt.numbers if number in pending]

@@ -30,8 +30,8 @@ class Median3:
 class Trend:
     """What a value was `seconds` ago and before, one a second; so its rise.
 
-    low: the lowest of the last `seconds`. A gap of more than GAP_MS starts it anew: what happened meanwhile is not known
-    to have happened fast. Ticks as everywhere; no allocation.
+    low: the lowest of the last `seconds`. A gap of more than GAP_MS starts it anew: what happened meanwhile is
+    not known to have happened fast. Ticks as everywhere; no allocation.
     """
 
     def __init__(self, seconds: int, ticks_diff) -> None:

@@ -22,8 +22,8 @@ _STEAM_FORGET_MS = 60_000
 class Judge:
     """`channels`: see channel.py; `values`: limits in the order of limits.NAMES.
 
-    fusion: the bits of a fusion that has held, else 0; delayed: a decision waits for steam; prealarm: bits of a prealarm
-    that step() just decided, else 0.
+    fusion: the bits of a fusion that has held, else 0; delayed: a decision waits for steam; prealarm: bits of a
+    prealarm that step() just decided, else 0.
     """
 
     def __init__(self, channels, values, ticks_diff) -> None:
@@ -90,9 +90,9 @@ class Judge:
     def fulfilled(self, bit: int):
         """The channel of this phenomenon whose own criterion has held (and waits for nothing); None without one."""
         for channel in self.channels:
-            if channel.bit == bit and channel.fulfilled:
-                if not self.delayed or channel.quantity != kinds.Q_SMOKE_E4:
-                    return channel
+            waits = self.delayed and channel.quantity == kinds.Q_SMOKE_E4
+            if channel.bit == bit and channel.fulfilled and not waits:
+                return channel
         return None
 
     def below(self, bit: int) -> bool:

@@ -4,14 +4,15 @@ from bongsu_wire import kinds
 
 
 class Commands:
-    """`response`: Response; `siren`: Siren; `reset()`: ends what is over, False if a cause still stands; `safe_mode`:
-    only silence is taken.
+    """`response`: Response; `siren`: Siren; `reset()`: ends what is over, False if a cause still stands;
+    `set_profile(args)`: False if it refuses them; `safe_mode`: only silence is taken.
     """
 
-    def __init__(self, response, siren, reset, safe_mode: bool, ticks_ms, log) -> None:
+    def __init__(self, response, siren, reset, set_profile, safe_mode: bool, ticks_ms, log) -> None:
         self._response = response
         self._siren = siren
         self._reset = reset
+        self._set_profile = set_profile
         self._safe_mode = safe_mode
         self._ticks_ms = ticks_ms
         self._log = log
@@ -25,10 +26,12 @@ class Commands:
     def obey(self, command, header) -> int:
         """Do it; returns kinds.ANSWER_*."""
         act = self._table.get(command.code)
-        if act is None:
+        if act is None and command.code != kinds.CMD_SET_PARAMETER:
             answer = kinds.ANSWER_UNSUPPORTED
         elif self._safe_mode and command.code != kinds.CMD_SILENCE:
             answer = kinds.ANSWER_REFUSED
+        elif command.code == kinds.CMD_SET_PARAMETER:
+            answer = kinds.ANSWER_DONE if self._set_profile(command.args) else kinds.ANSWER_REFUSED
         else:
             answer = kinds.ANSWER_DONE if act() else kinds.ANSWER_REFUSED
         name = kinds.COMMAND_NAMES.get(command.code, command.code)
