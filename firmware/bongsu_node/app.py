@@ -121,9 +121,9 @@ class Node:
 
         c = self.config
         self.tuning = Tuning(c, _STATE, self.log)
+        hardware = board.Hardware(c.pins)
         fitted = fit.Outfit(
-            c.sensors,
-            board.Hardware(c.pins),
+            [(entry, fit.sensor(entry, hardware)) for entry in c.sensors],
             c.limits,
             ticks_diff,
             interval_s=c.reading_s,

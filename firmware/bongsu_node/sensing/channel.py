@@ -78,11 +78,14 @@ class Channel:
         self._missed = 0
         self.fresh = True
         self.value = self._filter.update(raw)
-        self._judge(now, self.value)
+        if self._filter.full:
+            self._judge(now, self.value)
 
     def missed(self, now: int) -> None:
         """The sensor gave nothing at ticks `now`, where it should have."""
         self._missed += self._missed < self._dead
+        if self._missed == self._dead:
+            self._filter.restart()
         self._fixed.missed(now)
         self._rise.missed(now)
 

@@ -57,17 +57,16 @@ class Absent:
 
 
 class Outfit:
-    """probes, judge, history, means, smoke (the first SmokeChannel, None without): made of `entries` (sensors of
-    node.json) on `hw`; `values`: the limits; `start_e4`: the smoke baseline as kept; `told(fault)`: the centre was told
-    of this fault before the restart.
+    """probes, judge, history, means, smoke (the first SmokeChannel, None without): made of `fitted`, pairs of an entry
+    of node.json and its sensor; `values`: the limits; `interval_s` of the readings, 0: none; `start_e4`: the smoke
+    baseline as kept; `told(fault)`: the centre was told of this fault before the restart.
     """
 
-    def __init__(self, entries, hw, values, ticks_diff, *, interval_s: int = 0, start_e4: int = 0, told=None) -> None:
+    def __init__(self, fitted, values, ticks_diff, *, interval_s: int = 0, start_e4: int = 0, told=None) -> None:
         self.smoke = None
         self._values = values
         self._diff = ticks_diff
         self._start_e4 = start_e4
-        fitted = [(entry, _sensor(entry, hw)) for entry in entries]
         given = sorted({q for _, sensor in fitted for q in sensor.quantities})
         self.means = Means(interval_s, given, ticks_diff) if interval_s else None
         self.probes = []
@@ -115,8 +114,10 @@ def _fault(entry) -> int:
     return FAULTS.get(MAIN.get(entry["type"], 0), kinds.FAULT_AIR_SENSOR)
 
 
-def _sensor(entry, hw):
-    """The sensor of an entry; what goes wrong is its own fault, and no other's."""
+def sensor(entry, hw):
+    """The sensor of an entry of node.json, on the chip's parts `hw` (board.Hardware); what goes wrong is its own fault,
+    and no other's.
+    """
     name = entry["type"]
     try:
         if name not in MAIN:
