@@ -340,7 +340,7 @@ watch._tell = lambda now: None
 adc.uv = 700000
 bus.raw[0] = 40
 print(samples(18, 200000))
-samples(3, 204500)
+samples(22, 204500)
 print(samples(400, 210000))
 """
 )
