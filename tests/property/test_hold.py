@@ -19,7 +19,10 @@ PERIOD = 1 << 30
 GAP_MS = 2 * SAMPLE_MS
 ALARM, CLEAR = 3302, 3232
 # The fixed limit alone: no rate of rise.
-VALUES = [0 if name == "heat_rise_dk_min" else v for name, v in zip(limits.NAMES, limits.DEFAULTS, strict=True)]
+VALUES = [
+    0 if name in ("heat_rise_dk_min", "heat_alone_dk_min") else v
+    for name, v in zip(limits.NAMES, limits.DEFAULTS, strict=True)
+]
 
 Step = tuple[int, str]
 Case = tuple[int, list[Step]]
@@ -36,7 +39,7 @@ from bongsu_node.sensing.channel import HeatChannel
 from bongsu_node.sensing.hold import HOLD_MS, Hold
 
 VALUES = list(limits.DEFAULTS)
-VALUES[limits.HEAT_RISE] = 0
+VALUES[limits.HEAT_RISE] = VALUES[limits.HEAT_ALONE] = 0
 
 def ticks_diff(a, b):
     return ((a - b + 0x20000000) & 0x3FFFFFFF) - 0x20000000

@@ -324,7 +324,7 @@ def test_a_fault_never_ends_an_alarm() -> None:
 @settings(max_examples=60, deadline=None)
 @given(period_ms=st.sampled_from([750, 1000, 2000, 5000]), high_s=st.integers(1, 30), phase=st.integers(0, 20))
 def test_a_slow_sensor_needs_5_s_from_its_first_to_its_last_high_value(period_ms: int, high_s: int, phase: int) -> None:
-    rig = Rig((TEMP,), {"heat_rise_dk_min": 0}, periods={TEMP: period_ms})
+    rig = Rig((TEMP,), {"heat_rise_dk_min": 0, "heat_alone_dk_min": 0}, periods={TEMP: period_ms})
     rig.run(60 + phase / 4)
     values = []
     sensor = rig.sensors[TEMP]

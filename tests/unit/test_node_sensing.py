@@ -225,7 +225,7 @@ def test_an_entry_that_cannot_be_made_is_a_fault_of_its_kind_and_no_more() -> No
 
 
 def test_a_hold_freezes_with_its_sensor_and_lets_the_link_connect() -> None:
-    rig = Rig((TEMP,), {"heat_rise_dk_min": 0}).run(2)
+    rig = Rig((TEMP,), {"heat_rise_dk_min": 0, "heat_alone_dk_min": 0}).run(2)
     rig.run(3, temp=3400)
     assert rig.watch.rising
     rig.run(3600, temp=DEAD)

@@ -19,6 +19,11 @@ _DEAD_MS = 2_000  # without a sample: a frozen hold no longer keeps the link fro
 _HEAT_RISE_S = 20
 _HEAT_SMALL_S = 120
 _SMOKE_RISE_S = 30
+# A rate of rise counts only while it has not turned into a fall: what a lighter or a spray left behind dies away for
+# longer than the hold. Beyond the noise of the sensors, over 3 s.
+_TURN_S = 3
+_HEAT_NOISE_DK = 2
+_SMOKE_NOISE_E4 = 20
 
 
 class Channel:
@@ -32,7 +37,7 @@ class Channel:
         self.below = False
         self.fresh = False  # for who looks at several channels together: sets it back
         self.failed = False
-        self.alone = False  # the sensor that would confirm it is dead
+        self.alone = False  # no sensor that would confirm it is at work
         self.period_ms = period_ms
         self._values = values
         self._filter = Median3()
@@ -116,7 +121,7 @@ class HeatChannel(Channel):
     def criterion(self) -> int:
         if self._fixed.done:
             return kinds.CRIT_HEAT_FIXED
-        return kinds.CRIT_HEAT_RISE if self._values[at.HEAT_RISE] else kinds.CRIT_HEAT_ALONE
+        return kinds.CRIT_HEAT_ALONE if self.alone and self._values[at.HEAT_ALONE] else kinds.CRIT_HEAT_RISE
 
     def missed(self, now: int) -> None:
         super().missed(now)
@@ -128,9 +133,12 @@ class HeatChannel(Channel):
         gained = value - trend.low
         self.small = gained >= values[at.HEAT_SMALL]
         self._fixed.sample(now, value >= values[at.HEAT_ALARM])
-        rate = values[at.HEAT_ALONE] if self.alone and values[at.HEAT_ALONE] else values[at.HEAT_RISE]
+        rate, total = values[at.HEAT_RISE], values[at.HEAT_RISE_TOTAL]
+        if self.alone and values[at.HEAT_ALONE]:
+            rate, total = values[at.HEAT_ALONE], 2 * values[at.HEAT_SMALL]
         fast = (value - trend.past(_HEAT_RISE_S)) * 60 >= rate * _HEAT_RISE_S
-        self._rise.sample(now, rate > 0 and fast and gained >= values[at.HEAT_RISE_TOTAL])
+        on = value + _HEAT_NOISE_DK >= trend.past(_TURN_S)
+        self._rise.sample(now, rate > 0 and fast and on and gained >= total)
         self.below = value < values[at.HEAT_CLEAR] and not self.small
 
 
@@ -166,7 +174,9 @@ class SmokeChannel(Channel):
         self.small = level >= values[at.SMOKE_SMALL]
         self._fixed.sample(now, level >= full)
         rise = values[at.SMOKE_RISE]
-        self._rise.sample(now, 0 < rise <= value - trend.past(_SMOKE_RISE_S))
+        before = trend.past(_TURN_S)
+        on = value + _SMOKE_NOISE_E4 + (before >> 3) >= before  # smoke swirls: an eighth of it is no fall
+        self._rise.sample(now, on and 0 < rise <= value - trend.past(_SMOKE_RISE_S))
         self.below = level < values[at.SMOKE_CLEAR] and not self.small
 
 

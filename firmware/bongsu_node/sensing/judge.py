@@ -140,14 +140,12 @@ class Judge:
         return 0 if step < 0 else step if step <= 2 * SAMPLE_MS else 2 * SAMPLE_MS
 
     def _look_who_is_dead(self) -> None:
-        there = works = 0
+        works = 0
         for channel in self._voters:
-            there |= channel.bit
             if not channel.failed:
                 works |= channel.bit
-        dead = there & ~works
         for channel in self._voters:
-            channel.alone = dead & (kinds.SMOKE if channel.bit == kinds.HEAT else kinds.HEAT) != 0
+            channel.alone = works & (kinds.SMOKE if channel.bit == kinds.HEAT else kinds.HEAT) == 0
 
     def _wait_for_steam(self, passed: int) -> None:
         """Whether decisions by smoke are held back in this pass."""
