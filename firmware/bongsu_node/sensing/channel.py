@@ -1,7 +1,7 @@
 """One measured quantity of a phenomenon on its way to a decision: filter, fixed threshold, rate of rise, small change.
 
 Every channel has: bit (kinds.*); quantity (kinds.Q_*); value: newest filtered one, UNKNOWN without; small: a small
-change is there; fulfilled: a criterion of its own has held; criterion, held_ms: which, and how long; below: nothing of
+change is there; votes: it counts for a fusion; fulfilled: a criterion of its own has held; criterion, held_ms: which, and how long; below: nothing of
 it is left, so that an alarm may end; rising: a hold is under way; failed: its sensor is a fault (set by the probe). A
 sensor that dies leaves all of it as it was: a fault never ends an alarm, nor takes back half of one.
 
@@ -19,6 +19,7 @@ _DEAD_MS = 2_000  # without a sample: a frozen hold no longer keeps the link fro
 _HEAT_RISE_S = 20
 _HEAT_SMALL_S = 120
 _SMOKE_RISE_S = 30
+_ALONE_TOTAL_DK = 40  # least rise within 120 s where heat must decide alone: no heating warms a room so fast
 # A rate of rise counts only while it has not turned into a fall: what a lighter or a spray left behind dies away for
 # longer than the hold. Beyond the noise of the sensors, over 3 s.
 _TURN_S = 3
@@ -34,6 +35,7 @@ class Channel:
         self.quantity = quantity
         self.value = UNKNOWN
         self.small = False
+        self.votes = False
         self.below = False
         self.fresh = False  # for who looks at several channels together: sets it back
         self.failed = False
@@ -102,7 +104,7 @@ class Channel:
         """After a reset by hand every criterion must hold anew."""
         self._fixed.sample(0, False)
         self._rise.sample(0, False)
-        self.small = False
+        self.small = self.votes = False
 
     def _judge(self, now: int, value: int) -> None:
         raise NotImplementedError
@@ -131,13 +133,14 @@ class HeatChannel(Channel):
         values, trend = self._values, self._trend
         trend.step(now, value)
         gained = value - trend.low
+        on = value + _HEAT_NOISE_DK >= trend.past(_TURN_S)
         self.small = gained >= values[at.HEAT_SMALL]
+        self.votes = self.small and on
         self._fixed.sample(now, value >= values[at.HEAT_ALARM])
         rate, total = values[at.HEAT_RISE], values[at.HEAT_RISE_TOTAL]
         if self.alone and values[at.HEAT_ALONE]:
-            rate, total = values[at.HEAT_ALONE], 2 * values[at.HEAT_SMALL]
+            rate, total = values[at.HEAT_ALONE], _ALONE_TOTAL_DK
         fast = (value - trend.past(_HEAT_RISE_S)) * 60 >= rate * _HEAT_RISE_S
-        on = value + _HEAT_NOISE_DK >= trend.past(_TURN_S)
         self._rise.sample(now, rate > 0 and fast and on and gained >= total)
         self.below = value < values[at.HEAT_CLEAR] and not self.small
 
@@ -171,7 +174,7 @@ class SmokeChannel(Channel):
         if self.alone and 0 < alone < full:
             full = alone
         self._lowered = level < values[at.SMOKE_ALARM]
-        self.small = level >= values[at.SMOKE_SMALL]
+        self.small = self.votes = level >= values[at.SMOKE_SMALL]
         self._fixed.sample(now, level >= full)
         rise = values[at.SMOKE_RISE]
         before = trend.past(_TURN_S)

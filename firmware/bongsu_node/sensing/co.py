@@ -57,7 +57,7 @@ class CoChannel(Channel):
         self._done = False
 
     def _judge(self, now: int, value: int) -> None:
-        self.small = value >= self._values[at.CO_SMALL]
+        self.small = self.votes = value >= self._values[at.CO_SMALL]
         self.below = value < _CLEAR_DPPM
         step = self._diff(now, self._last)
         self._last = now

@@ -187,14 +187,16 @@ class Judge:
         return any_fresh
 
     def _fuse(self, now: int) -> None:
-        bits = 0
+        bits = votes = 0
         for channel in self._voters:
             if channel.small:
                 bits |= channel.bit
-        two = bits & (bits - 1) != 0
+            if channel.votes:
+                votes |= channel.bit
+        two = votes & (votes - 1) != 0
         self._fusing.sample(now, two)
         if two:
-            self._bits = bits
+            self._bits = votes
         steam = bits == kinds.SMOKE and self._small_delayed
         if bits == 0:
             self._told = False
