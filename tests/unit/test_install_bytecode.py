@@ -2,6 +2,7 @@
 
 import ast
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from bongsu.install import bytecode
 from bongsu.resources import resources
 from tests import mpy
 
-A, B = Path("bongsu_wire/a.py"), Path("bongsu_wire/b.py")
+A, B = Path("bongsu_wire/a.py"), Path("bongsu_node/b.py")
 FIRMWARE = resources().firmware
 
 numbers = st.integers(-(2**33), 2**33).map(str)
@@ -51,7 +52,7 @@ def test_written_out_constants_change_no_result(two: str, more: str, own: str, t
 
 def test_a_name_that_is_bound_twice_stays() -> None:
     source = "LEVEL = 1\nSTEP = 2\ndef up():\n    global LEVEL\n    LEVEL += STEP\n    return LEVEL\n"
-    (reduced,) = bytecode.reduced({A: source}).values()
+    (reduced,) = bytecode.reduced({B: source}).values()
     assert "LEVEL = 1" in reduced and "STEP" not in reduced
 
 
@@ -91,3 +92,44 @@ print(json.dumps([up.hex(), beat.hex(), back.kind, back.age_ms, why]))
     bytecode.compile_packages(FIRMWARE, tmp_path)
     assert not list(tmp_path.rglob("*.py"))
     assert json.loads(mpy.run(program, paths=[tmp_path])) == json.loads(mpy.run(program))
+
+
+def test_the_codec_of_a_board_has_all_that_the_node_names_and_no_more() -> None:
+    texts = {inner: (FIRMWARE / inner).read_text() for inner in bytecode.sources(FIRMWARE)}
+    trees = {bytecode.module_name(i): ast.parse(t) for i, t in bytecode.reduced(texts).items()}
+    defined = {name: set(_bindings(tree)) for name, tree in trees.items()}
+    for name, tree in trees.items():
+        modules = {}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("bongsu"):
+                for alias in node.names:
+                    modules[alias.asname or alias.name] = defined.get(f"{node.module}.{alias.name}")
+                    assert alias.name in defined[node.module or ""] or f"{node.module}.{alias.name}" in trees, name
+        for node in ast.walk(tree):
+            match node:
+                case ast.Attribute(value=ast.Name(id=module), attr=attribute) if modules.get(module) is not None:
+                    assert attribute in (modules[module] or ()), f"{name}: {module}.{attribute}"
+    assert "encode_heartbeat" in defined["bongsu_wire.payload"]
+    assert not {"decode_heartbeat", "encode_receipt", "decode_answer"} & defined["bongsu_wire.payload"]
+    assert "seal_down" not in defined["bongsu_wire.frame"]
+
+
+def _bindings(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        match node:
+            case (
+                ast.FunctionDef(name=name)
+                | ast.AsyncFunctionDef(name=name)
+                | ast.ClassDef(name=name)
+                | ast.Name(id=name, ctx=ast.Store())
+            ):
+                yield name
+            case ast.alias(name=name, asname=other):
+                yield other or name
+
+
+def test_what_is_used_by_what_is_left_out_goes_too() -> None:
+    codec = "_SIZE = (1, 2)\ndef inner():\n    return inner\n"
+    codec += "def outer():\n    return inner() + _SIZE[0]\ndef kept():\n    pass\n"
+    reduced = bytecode.reduced({A: codec, B: "from bongsu_wire import a\na.kept()\n"})
+    assert reduced[A].split() == ["def", "kept():", "pass"]

@@ -3,18 +3,21 @@
 mpy-cross compiles one file at a time, so it cannot know that `kinds.ALARM` is 1: every named number would stay on the
 node, as an entry of its module and as a name, some 40 bytes of an ESP32's heap each, and there are hundreds. So named
 numbers, and the texts that a module keeps to itself (`_NAME = "..."`), are written out where they are used before a
-file is compiled. Nothing else changes, and nothing of it is needed to run the firmware from its sources.
+file is compiled. What the codec has for the host alone (a node opens no heartbeat) is left out. Nothing else changes,
+and nothing of it is needed to run the firmware from its sources.
 """
 
 import ast
 import operator
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from bongsu.errors import BongsuError
 
 PACKAGES = ("bongsu_wire", "bongsu_node")
+_SHARED = "bongsu_wire"  # used by the host as well
 # Whole numbers that need no object of their own on an ESP32: 31 bits. Greater ones are kept once, under their name.
 _SMALL = range(-(2**30), 2**30)
 # -O3: no line numbers, which would take heap on the board.
@@ -61,8 +64,8 @@ def compile_file(source: Path, target: Path, name: str) -> None:
 
 
 def reduced(modules: Mapping[Path, str]) -> dict[Path, str]:
-    """The sources with their constants written out; keys: paths below firmware/. Raises BongsuError for a constant of
-    which not every use can be found.
+    """The sources with their constants written out, and without the definitions of the codec that no node uses; keys:
+    paths below firmware/. Raises BongsuError for a constant of which not every use can be found.
     """
     trees = {inner: ast.parse(text) for inner, text in modules.items()}
     public: dict[str, Constants] = {}
@@ -75,7 +78,42 @@ def reduced(modules: Mapping[Path, str]) -> dict[Path, str]:
     for inner, tree in trees.items():
         for left in _left(tree, public):
             raise BongsuError(f"{inner}: {left} cannot be written out", "import it in one place, under one name")
+    _leave_out_unused([tree for inner, tree in trees.items() if inner.parts[0] == _SHARED], list(trees.values()))
     return {inner: ast.unparse(tree) for inner, tree in trees.items()}
+
+
+def _leave_out_unused(shared: list[ast.Module], everything: list[ast.Module]) -> None:
+    """Take from the modules `shared` what is defined there and named nowhere else, until nothing more is found."""
+    while True:
+        statements = [node for tree in everything for node in tree.body]
+        names = {id(node): set(_named(node)) for node in statements}
+        users = Counter(name for found in names.values() for name in found)
+        spent = {
+            id(node)
+            for tree in shared
+            for node in tree.body
+            if (defined := _defined(node)) and users[defined] == (defined in names[id(node)])
+        }
+        if not spent:
+            return
+        for tree in shared:
+            tree.body = [node for node in tree.body if id(node) not in spent]
+
+
+def _defined(node: ast.stmt) -> str:
+    """Name of what a statement of a module defines; "" if it does anything else."""
+    match node:
+        case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.Assign(targets=[ast.Name(id=name)]):
+            return name
+    return ""
+
+
+def _named(node: ast.AST) -> Iterator[str]:
+    """Every name that a statement uses, of whatever kind."""
+    for inner in ast.walk(node):
+        match inner:
+            case ast.Name(id=name, ctx=ast.Load()) | ast.Attribute(attr=name) | ast.alias(name=name):
+                yield name
 
 
 def _imports(tree: ast.AST) -> Iterator[ast.ImportFrom]:
