@@ -70,7 +70,7 @@ class Node:
             self.link_due_ms = min(_SAFE_LINK_MS << min(self.boots.unclean - _SAFE_AFTER, 8), _SAFE_LINK_MOST_MS)
 
     def _boot_text(self) -> str:
-        cause = kinds.RESET_NAMES.get(self.cause, "unknown")
+        cause = kinds.name(kinds.RESETS, self.cause)
         return "cause=%s fw=%s boots=%d safe=%d" % (cause, version.TEXT, self.boots.count, self.safe_mode)
 
     def _part(self, tag: str, make):

@@ -40,7 +40,7 @@ class Response:
         held_ms = detector.hold.held_ms
         values = self._readings()
         text = " ".join(["%s=%d" % (name, values[name]) for name in ("temp_dk", "smoke_e4") if name in values])
-        criterion = kinds.CRITERION_NAMES[state.criterion]
+        criterion = kinds.name(kinds.CRITERIA, state.criterion)
         phenomenon = kinds.phenomena_text(state.bit)
         head = "event=%d phen=%s criterion=%s held_ms=%d " % (number, phenomenon, criterion, held_ms)
         self._log("W", "alarm", head + text)
@@ -61,7 +61,7 @@ class Response:
     def fault(self, kind: int, code: int) -> None:
         """kinds.FAULT or FAULT_CLEAR of fault `code`."""
         number = self._number()
-        name = kinds.FAULT_NAMES.get(code, code)
+        name = kinds.name(kinds.FAULTS, code)
         self._log("W", "fault" if kind == kinds.FAULT else "fault_clear", "event=%d code=%s" % (number, name))
         self._keep(number, kind, detail=code)
 
@@ -71,7 +71,7 @@ class Response:
         """Somebody tests the way to the centre: a chirp here, a test event there."""
         self._siren.chirp(self._ticks_ms())
         number = self._number()
-        self._log("I", "test", "event=%d criterion=%s" % (number, kinds.CRITERION_NAMES[criterion]))
+        self._log("I", "test", "event=%d criterion=%s" % (number, kinds.name(kinds.CRITERIA, criterion)))
         self._keep(number, kinds.TEST, criterion=criterion)
 
     def silence(self) -> bool:

@@ -283,7 +283,7 @@ class Uplink:
         self._send(kinds.UP_ANSWER, self._up_topic, payload.encode_answer(answer), 1, now)
 
     def _obey(self, command, header) -> int:
-        if command.code not in kinds.COMMAND_NAMES:
+        if not kinds.CMD_TEST <= command.code <= kinds.CMD_UPDATE:
             return kinds.ANSWER_UNSUPPORTED
         try:
             return self._on_command(command, header)
