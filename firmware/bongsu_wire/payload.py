@@ -131,6 +131,11 @@ def decode_event(data: bytes) -> Event:
     return e
 
 
+def event_kind(event_bytes: bytes) -> int:
+    """Kind of an encoded event, which it does not check."""
+    return event_bytes[4] & 0x0F
+
+
 def with_age(event_bytes: bytes, age_ms: int) -> bytes:
     """The same encoded event with another age: what a node sends again later."""
     return event_bytes[:_AGE_AT] + struct.pack("<I", clamp(age_ms, AGE_UNKNOWN)) + event_bytes[_AGE_AT + 4 :]

@@ -28,14 +28,6 @@ def _no_beat() -> None:
     pass
 
 
-def _event_kind(entry: bytes) -> int:
-    """Kind of an encoded event; 0 if it cannot be read."""
-    try:
-        return payload.decode_event(entry).kind
-    except payload.PayloadError:
-        return 0
-
-
 class Uplink:
     """`identity`, `journal`, `mqtt`, `clock`: of counters.py, alarm/journal.py, mqtt.py, clock.py;
     `status()`: the Heartbeat to send now.
@@ -160,7 +152,7 @@ class Uplink:
             if number <= self._hurried:
                 continue
             try:
-                if _event_kind(self._journal.entry(number)) == kinds.ALARM:
+                if payload.event_kind(self._journal.entry(number)) == kinds.ALARM:
                     self._mqtt.retry_now()
                     self._hurried = number
             except Exception:  # an entry that cannot be read is logged when it is its turn to be sent
@@ -169,7 +161,7 @@ class Uplink:
     def _send_event(self, number: int, now: int) -> int:
         """Send one event in a fresh frame; return the ms until it is due again."""
         entry = self._journal.entry(number)
-        urgent = _event_kind(entry) == kinds.ALARM
+        urgent = payload.event_kind(entry) == kinds.ALARM
         if not self._mqtt.takes(urgent):  # asked before a counter is spent: NVS pays for each
             return _FULL_MS
         older = self._tickets.pop(number, None)
