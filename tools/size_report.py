@@ -43,7 +43,7 @@ CHIP = ("machine", "network", "esp32")
 FROZEN = ("asyncio", "binascii", "cryptolib", "errno", "gc", "json", "os", "select", "socket", "ssl", "struct", "time")
 
 # Loaded for the start only, and given back (bongsu_node.app).
-GIVEN_BACK = ("bongsu_node.config",)
+GIVEN_BACK = ("bongsu_node.config", "bongsu_node.start")
 # Under bongsu_node.sensing, every module that is not named here is the driver of a sensor; nodes load those that their
 # settings name.
 SENSING = "bongsu_node.sensing"
@@ -72,10 +72,11 @@ for name in sys.argv[1:]:
 for name in sys.argv[1:]:
     before = allocated()
     __import__(name)
-    if name in %(given_back)r:
-        package, _, module = name.rpartition(".")
-        del sys.modules[name]
-        delattr(sys.modules[package], module)
+    for given_back in %(given_back)r:
+        if given_back in sys.modules:
+            del sys.modules[given_back]
+            package, _, module = given_back.rpartition(".")
+            delattr(sys.modules[package], module)
     heap[name] = allocated() - before
 print(json.dumps(heap))
 """
@@ -89,10 +90,11 @@ import gc, sys
 import binascii, cryptolib, errno, esp32, json, machine, network, os, select, socket, ssl, struct, time
 import asyncio
 %(imports)s
-for name in %(given_back)r:
-    package, _, module = name.rpartition(".")
-    del sys.modules[name]
-    delattr(sys.modules[package], module)
+for given_back in %(given_back)r:
+    if given_back in sys.modules:
+        del sys.modules[given_back]
+        package, _, module = given_back.rpartition(".")
+        delattr(sys.modules[package], module)
 def held():
     gc.collect()
     gc.collect()

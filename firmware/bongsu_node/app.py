@@ -25,13 +25,10 @@ from bongsu_node.upkeep import health
 from bongsu_node.upkeep.button import LONG, SHORT, Button
 from bongsu_node.upkeep.faults import Faults
 from bongsu_wire import kinds, payload
-from bongsu_wire.topics import node_text
 
-_STATE = "/state"
-_JOURNAL = "/journal"
-_ALARM_FILE = _STATE + "/alarm"
+ALARM_FILE = "/state/alarm"
 # Restarts in a row, not by power, that did not last _LASTING_MS: then only what senses, sounds and reports is started.
-_SAFE_AFTER = 4
+SAFE_AFTER = 4
 _LASTING_MS = 600_000
 # In safe mode the link starts late, and later with each restart: should it be what brings the node down, the sensing
 # stands meanwhile.
@@ -42,79 +39,31 @@ _UPKEEP_S = 10
 
 
 class Node:
-    """Everything that one node consists of, made in the order of the data path."""
+    """Everything that one node consists of."""
+
+    # Made by start.py; identity and journal are None if they cannot be had.
+    cause: int
+    boots: board.BootRecord
+    safe_mode: bool
+    part_failed: bool
+    config: Config
+    identity: counters.Identity | None
+    clock: Clock
+    siren: Siren
+    alarms: AlarmState
+    journal: Journal | None
+    response: Response
+    faults: Faults
 
     def __init__(self) -> None:
         self.log = log.make(ticks_ms)
-        self.cause = machine.reset_cause()
-        mac = machine.unique_id()
-        self.part_failed = False
-        nvs = self._part("nvs", _nvs)
-        self.boots = board.BootRecord(nvs, self.cause)
-        self.safe_mode = self.boots.unclean >= _SAFE_AFTER
-        self.log("I", "boot", self._boot_text())
-        self._part("flash", lambda: flashfile.make_folder(_STATE))
-        self.config = self._part("config", lambda: _load_config(node_text(mac))) or Config()
-        for error in self.config.errors:
-            self.log("E", "config", "last_good=%d err=%s" % (self.config.last_good, error.replace(" ", "_")))
-        self.identity = self._part("identity", lambda: self._identity(nvs, mac))
-        self.clock = Clock(
-            ticks_ms, ticks_diff, board.set_rtc, _STATE + "/clock", version.BUILD_S, self.config.provisioned_s
-        )
-        self._make_alarm()
+        _start(self)
         self._make_sensing()
         self.wlan = None
         self.state_failed = False
         self.link_due_ms = 0
         if self.safe_mode:
-            self.link_due_ms = min(_SAFE_LINK_MS << min(self.boots.unclean - _SAFE_AFTER, 8), _SAFE_LINK_MOST_MS)
-
-    def _boot_text(self) -> str:
-        cause = kinds.name(kinds.RESETS, self.cause)
-        return "cause=%s fw=%s boots=%d safe=%d" % (cause, version.TEXT, self.boots.count, self.safe_mode)
-
-    def _part(self, tag: str, make):
-        """make(); None if that fails: a node without this part still senses and sounds, and says FAULT_STORAGE."""
-        try:
-            return make()
-        except Exception as e:
-            self.part_failed = True
-            self.log("E", tag, "state=failed err=%s" % repr(e).replace(" ", "_"))
-            return None
-
-    def _identity(self, nvs, mac: bytes):
-        try:
-            return counters.load(nvs, mac)
-        except counters.Unprovisioned as e:
-            self.log("E", "unprovisioned", "missing=%s" % e.missing)
-            return None
-
-    def _make_alarm(self) -> None:
-        """Alarm state, siren, journal; an alarm of before the restart sounds again from here."""
-        pins = self.config.pins
-        self.siren = Siren(board.output(pins["siren"]), board.output(pins["lamp"]), ticks_diff)
-        self.alarms = AlarmState((kinds.HEAT, kinds.SMOKE), ticks_diff)
-        saved = flashfile.read(_ALARM_FILE)
-        self.alarms.resume(saved, ())
-        if self.alarms.active:
-            self.siren.alarm()
-        self.journal = None
-        if self.identity is not None:
-            self.journal = self._part("journal", self._make_journal)
-        told = self.alarms.resume(saved, self.journal.events() if self.journal else ())
-        self.response = Response(
-            self.alarms, self.siren, self.identity, self.journal, self.save_state, ticks_ms, self.log
-        )
-        self.faults = Faults(told, self.response.fault, self.save_state)
-        self.response.faults = self.faults
-        if self.alarms.active:
-            self.siren.alarm()
-            phenomena = kinds.phenomena_text(self.alarms.active)
-            self.log("W", "resume", "event=%d phen=%s" % (self.alarms.newest_event, phenomena))
-
-    def _make_journal(self):
-        identity = self.identity
-        return Journal(_JOURNAL, identity.epoch, identity.next_event_number, self.clock.uptime_ms, self.log)
+            self.link_due_ms = min(_SAFE_LINK_MS << min(self.boots.unclean - SAFE_AFTER, 8), _SAFE_LINK_MOST_MS)
 
     def _make_sensing(self) -> None:
         """Sensors, detectors, watch."""
@@ -137,7 +86,7 @@ class Node:
     def save_state(self) -> None:
         """Standing alarms and faults to flash."""
         try:
-            flashfile.write(_ALARM_FILE, self.alarms.pack(self.faults.bits))
+            flashfile.write(ALARM_FILE, self.alarms.pack(self.faults.bits))
             self.state_failed = False
         except Exception as e:
             self.state_failed = True
@@ -269,21 +218,15 @@ class Node:
         self.faults.set(kinds.FAULT_TASK, True)
 
 
-def _load_config(node: str):
-    """The settings. What checks them is needed once: its 5 KB of heap are given back."""
+def _start(node: Node) -> None:
+    """Make the parts of the node. What does it, and checks the settings, is needed once: its heap is given back."""
     import bongsu_node
-    from bongsu_node import config
+    from bongsu_node import start
 
-    settings = config.load("/node.json", _STATE + "/node.json", node)
-    del sys.modules["bongsu_node.config"]
-    del bongsu_node.config
-    return settings
-
-
-def _nvs():
-    import esp32
-
-    return esp32.NVS(counters.NAMESPACE)
+    start.make(node)
+    for name in ("start", "config"):
+        del sys.modules["bongsu_node." + name]
+        delattr(bongsu_node, name)
 
 
 def main() -> None:
