@@ -1,14 +1,15 @@
 """One measured quantity of a phenomenon on its way to a decision: filter, fixed threshold, rate of rise, small change.
 
 Every channel has: bit (kinds.*); quantity (kinds.Q_*); value: newest filtered one, UNKNOWN without; small: a small
-change is there; votes: it counts for a fusion; fulfilled: a criterion of its own has held; criterion, held_ms: which, and how long; below: nothing of
-it is left, so that an alarm may end; rising: a hold is under way; failed: its sensor is a fault (set by the probe). A
-sensor that dies leaves all of it as it was: a fault never ends an alarm, nor takes back half of one.
+change is there; votes: it counts for a fusion, being no fall; fulfilled: a criterion of its own has held; criterion,
+held_ms: which, and how long; below: nothing of it is left, so that an alarm may end; rising: a hold is under way;
+failed: its sensor is a fault (set by the probe). A sensor that dies leaves all of it as it was: a fault never ends an
+alarm, nor takes back half of one.
 
 Pure. Integers within +-2^30, no allocation per sample.
 """
 
-from bongsu_node.sensing import limits as at
+from bongsu_node.sensing import at
 from bongsu_node.sensing.baseline import Baseline
 from bongsu_node.sensing.filters import Median3, Trend
 from bongsu_node.sensing.hold import HOLD_MS, SAMPLE_MS, Hold
@@ -181,59 +182,3 @@ class SmokeChannel(Channel):
         on = value + _SMOKE_NOISE_E4 + (before >> 3) >= before  # smoke swirls: an eighth of it is no fall
         self._rise.sample(now, on and 0 < rise <= value - trend.past(_SMOKE_RISE_S))
         self.below = level < values[at.SMOKE_CLEAR] and not self.small
-
-
-class GasChannel(Channel):
-    """Combustible gas by an index of a semiconductor: 100 x resistance in clean air / resistance now."""
-
-    def __init__(self, values, ticks_diff, period_ms: int = SAMPLE_MS) -> None:
-        super().__init__(kinds.GAS, kinds.Q_GAS_INDEX, values, ticks_diff, period_ms)
-
-    @property
-    def criterion(self) -> int:
-        return kinds.CRIT_GAS
-
-    def _judge(self, now: int, value: int) -> None:
-        values = self._values
-        self._fixed.sample(now, 0 < values[at.GAS_ALARM] <= value)
-        self.below = value < values[at.GAS_CLEAR]
-
-
-class HeadChannel(Channel):
-    """A certified detector head decides by itself; its relay must stand for the hold like any other condition. `bit`:
-    what it detects, heat or smoke.
-    """
-
-    def __init__(self, bit: int, values, ticks_diff, period_ms: int = SAMPLE_MS) -> None:
-        super().__init__(bit, kinds.Q_HEAD, values, ticks_diff, period_ms)
-
-    @property
-    def criterion(self) -> int:
-        return kinds.CRIT_HEAD
-
-    def _judge(self, now: int, value: int) -> None:
-        self._fixed.sample(now, value > 0)
-        self.below = value == 0
-
-
-class HumidityChannel(Channel):
-    """Relative humidity, 0.5 %: no phenomenon of its own; steamy: smoke may be steam now."""
-
-    def __init__(self, values, ticks_diff, period_ms: int = SAMPLE_MS) -> None:
-        super().__init__(0, kinds.Q_HUMIDITY_HALF, values, ticks_diff, period_ms)
-        self._trend = Trend(_HEAT_SMALL_S, ticks_diff)
-        self._steamy = False
-
-    @property
-    def steamy(self) -> bool:
-        """Smoke may be steam. A dead sensor cannot say so."""
-        return self._steamy and self.alive
-
-    def missed(self, now: int) -> None:
-        super().missed(now)
-        self._trend.missed(now)
-
-    def _judge(self, now: int, value: int) -> None:
-        values, trend = self._values, self._trend
-        trend.step(now, value)
-        self._steamy = value >= values[at.STEAM_RH] or value - trend.low >= values[at.STEAM_RISE]

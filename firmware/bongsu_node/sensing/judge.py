@@ -10,7 +10,7 @@
   (Channel.alone), and a dead humidity sensor delays nothing.
 """
 
-from bongsu_node.sensing import limits as at
+from bongsu_node.sensing import at
 from bongsu_node.sensing.hold import HOLD_MS, SAMPLE_MS, Hold
 from bongsu_wire import kinds
 

@@ -11,7 +11,7 @@ The standard tries each with a tolerance of 10 % of the gas, and a sensor of thi
 10 % below, and alarms in the middle of its two times.
 """
 
-from bongsu_node.sensing import limits as at
+from bongsu_node.sensing import at
 from bongsu_node.sensing.channel import Channel
 from bongsu_node.sensing.hold import SAMPLE_MS
 from bongsu_wire import kinds
