@@ -24,8 +24,8 @@ DATA = Path(__file__).resolve().parents[1] / "host" / "bongsu" / "sim" / "data"
 _AMBIENT_C = 20.0
 _RUN_MOST_S = 120
 
-# Specific extinction of smoke, m2/kg: flaming 8,700, which CFAST itself uses at its smoke detectors (the quotient of its
-# outputs says so); pyrolysis 4,400, the usual value. Optical density is base 10, CFAST gives mg/m3.
+# Specific extinction of smoke, m2/kg: flaming 8,700, which CFAST itself uses at its smoke detectors (the quotient of
+# its outputs says so); pyrolysis 4,400, the usual value. Optical density is base 10, CFAST gives mg/m3.
 _OD_PER_FLAMING_MG = 8700e-6 / math.log(10)
 _OD_PER_SMOULDERING_MG = 4400e-6 / math.log(10)
 
