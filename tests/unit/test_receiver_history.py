@@ -263,6 +263,9 @@ def test_a_prealarm_has_no_minute_and_is_shown_but_never_dispatched(tmp_path: Pa
             events = acts.show_incident(conn, 1)["events"]
             kept = conn.execute(select(schema.event.c.kind).order_by(schema.event.c.id)).scalars().all()
         assert [e["kind"] for e in events] == ["alarm", "prealarm"] and kept == ["prealarm", "alarm", "prealarm"]
+        shown = json.loads(bongsu("--data", d.data, "node", "show", d.nodes[0].id, "--json").out)["events"]
+        assert [(e["kind"], e["incident"]) for e in shown] == [("prealarm", 1), ("alarm", 1), ("prealarm", None)]
+        assert "small_change" in bongsu("--data", d.data, "node", "show", d.nodes[0].id).out
 
 
 def test_the_minute_of_a_reused_number_stays_with_the_event_that_stays(tmp_path: Path) -> None:
