@@ -200,24 +200,24 @@ class Bus:
         # A short circuit anywhere is one everywhere.
         if "bus" in self._faults.values():
             self.busy_us += _TIMEOUT_US
-            raise OSError(errno.ETIMEDOUT)
+            raise OSError(errno.ETIMEDOUT, "bus held")
         # Nine clocks a byte, and a start and a stop.
         self.busy_us += (9 * size + 2) * self._bit_us
         if address not in self._chips or address in self._unplugged or self._faults.get(address) == "nak":
-            raise OSError(errno.ENODEV)
+            raise OSError(errno.ENODEV, "no answer")
 
     def _write(self, address, data):
         try:
             self._chips[address].write(data)
         except Nak:
-            raise OSError(errno.ENODEV)  # noqa: B904 - as the firmware sees it, without a story
+            raise OSError(errno.ENODEV, "not acknowledged")  # noqa: B904 - the model is no part of the story
 
     def _read(self, address, buffer):
         size = len(buffer)
         try:
             data = self._chips[address].read(size)
         except Nak:
-            raise OSError(errno.ENODEV)  # noqa: B904
+            raise OSError(errno.ENODEV, "not acknowledged")  # noqa: B904
         if len(data) != size:
             raise ValueError("the model gave %d bytes for %d" % (len(data), size))
         for n in range(size):
