@@ -20,7 +20,7 @@ def test_common(check: str, on: str) -> None:
 
 def example() -> bosch.Trim:
     p = chip.P
-    return bosch.Trim(*chip.T[1:], *p[1:6], 4 * p[6], *p[7:], 0)
+    return bosch.Trim(chip.T[1:], (*p[1:6], 4 * p[6], *p[7:], 0))
 
 
 def test_worked_example() -> None:
@@ -68,7 +68,7 @@ BYTE = st.integers(-128, 127)
 )
 def test_temperature_and_pressure_stay_small(t: tuple, p123: tuple, p: tuple, raw_t: int, raw_p: int) -> None:
     """Of any trimming that passes, with any raw value: nothing leaves +-2^30."""
-    trim = bosch.Trim(*t, *p123, *p)
+    trim = bosch.Trim(t, (*p123, *p))
     for name, value in vars(trim).items():
         setattr(trim, name, SmallInt(value))
     try:

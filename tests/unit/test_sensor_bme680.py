@@ -59,7 +59,7 @@ def s8(scale: int = 1) -> st.SearchStrategy[int]:
 )
 def test_everything_stays_small(t: tuple, p123: tuple, p: tuple, h: tuple, raw: tuple) -> None:
     """Of any trimming that passes, with any raw value: nothing leaves +-2^30."""
-    trim = bosch.Trim(*t, *p123, *p)
+    trim = bosch.Trim(t, (*p123, *p))
     for name, value in vars(trim).items():
         setattr(trim, name, SmallInt(value))
     driver = Bme680(None, 0x76, None)

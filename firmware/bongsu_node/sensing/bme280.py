@@ -1,6 +1,6 @@
 """Bosch BME280: temperature, humidity and pressure on I2C.
 
-Own driver: micropython-bme280 (PyPI) allocates and computes in floats each sample, bme280-upy is GPL.
+Own driver: micropython-bme280 (PyPI, 2019) has no build file and cannot be installed, bme280-upy is GPL.
 
 Forced mode, 1x oversampling (data sheet revision 1.23, 3.3.3): each measurement is asked for, so every value is fresh;
 and each is collected together with the configuration that it was made with, so that a power dip, which puts ctrl_meas
@@ -46,7 +46,7 @@ class Bme280(I2cSensor):
         super().__init__(i2c, address, ticks_diff, raws=2)
         self._byte = bytearray(1)
         self._raw = bytearray(13)  # 0xF2 .. 0xFE
-        self._trim = None
+        self._trim: bosch.Trim = None
         self._h1 = self._h2 = self._h3 = self._h4 = self._h5 = self._h6 = 0
 
     def _step(self, now: int) -> bool:
@@ -84,10 +84,9 @@ class Bme280(I2cSensor):
         b = bytearray(7)
         self._read_register(_TRIM_A, a)
         self._read_register(_TRIM_B, b)
-        p = [bosch.s16(a, at) for at in range(8, 24, 2)]
-        self._trim = bosch.Trim(
-            bosch.u16(a, 0), bosch.s16(a, 2), bosch.s16(a, 4), bosch.u16(a, 6), *p[:4], 4 * p[4], *p[5:], 0
-        )
+        p = [bosch.u16(a, 6)] + [bosch.s16(a, at) for at in range(8, 24, 2)] + [0]
+        p[5] *= 4
+        self._trim = bosch.Trim((bosch.u16(a, 0), bosch.s16(a, 2), bosch.s16(a, 4)), p)
         self._h1 = a[25]
         self._h2 = bosch.s16(b, 0)
         self._h3 = b[2]

@@ -63,7 +63,7 @@ class Bme680(I2cSensor):
         self._byte = bytearray(1)
         self._raw = bytearray(15)
         self._ctrl = bytearray(6)
-        self._trim = None
+        self._trim: bosch.Trim = None
         self._h1 = self._h2 = self._h3 = self._h4 = self._h5 = self._h6 = self._h7 = 0
         self._offsets = []  # of the gas ADC by range
         self._scales = []
@@ -127,9 +127,8 @@ class Bme680(I2cSensor):
         self._read_register(_TRIM_A, a)
         self._read_register(_TRIM_B, b)
         s8, s16, u16 = bosch.s8, bosch.s16, bosch.u16
-        temperature = (u16(b, 8), s16(a, 1), 16 * s8(a, 3))
-        pressure = (u16(a, 5), s16(a, 7), 32 * s8(a, 9), s16(a, 11), s16(a, 13), s8(a, 16), 128 * s8(a, 15))
-        self._trim = bosch.Trim(*temperature, *pressure, s16(a, 19), s16(a, 21), a[23])
+        low = (u16(a, 5), s16(a, 7), 32 * s8(a, 9), s16(a, 11), s16(a, 13), s8(a, 16), 128 * s8(a, 15))
+        self._trim = bosch.Trim((u16(b, 8), s16(a, 1), 16 * s8(a, 3)), low + (s16(a, 19), s16(a, 21), a[23]))
         self._h1 = b[2] << 4 | b[1] & 15
         self._h2 = b[0] << 4 | b[1] >> 4
         self._h3 = s8(b, 3)

@@ -32,9 +32,14 @@ def s8(data, at: int) -> int:
 
 
 class Trim:
-    """Trimming of one chip: t1..t3, p1..p10. Raises SensorError "range" if it is none: an erased or unread memory."""
+    """Trimming of one chip. `t`: t1..t3; `p`: p1..p5, p6q, p7..p10.
 
-    def __init__(self, t1, t2, t3, p1, p2, p3, p4, p5, p6q, p7, p8, p9, p10) -> None:
+    Raises SensorError "range" if it is none: an erased or unread memory.
+    """
+
+    def __init__(self, t, p) -> None:
+        t1, t2, t3 = t
+        p1, p2, p3, p4, p5, p6q, p7, p8, p9, p10 = p
         # Every chip: t1 and t2 around 27,000, p1 around 36,000, p2 around -10,600, p3 around 3,000.
         if t1 in (0, 0xFFFF) or t2 <= 0 or not 16_384 <= p1 < 0xFFFF or abs(p2) > 16_384 or abs(p3) > 16_384:
             raise SensorError("range")

@@ -1,8 +1,8 @@
 """Sensirion SCD40/41: carbon dioxide, temperature and humidity on I2C.
 
-Own driver: neither PyPI nor micropython-lib has one; those elsewhere sleep 500 ms and allocates each sample.
+Own driver: neither PyPI nor micropython-lib has one; those elsewhere sleep 500 ms to stop and allocate each sample.
 
-Periodic measurement (data sheet, version 1.4, 3.5): a value every 5 s, fetched when the chip says that it is ready. A
+Periodic measurement (data sheet, version 1.3, 3.5): a value every 5 s, fetched when the chip says that it is ready. A
 chip that lost its supply is idle again and is never ready, which shows as "silent".
 """
 
@@ -32,7 +32,7 @@ _START, _STOPPED, _IDENTITY, _TEST, _ASK, _READY, _COLLECT, _FIRST, _BOOTING = 0
 class Scd4x(I2cSensor):
     """`i2c`: a machine.I2C or alike.
 
-    warming: self-test, then the first value after power-on, which the data sheet advises to throw away (3.11); 20 s.
+    warming: self-test, then the first value, thrown away as the data sheet advises after waking up (3.10.4); 22 s.
     """
 
     quantities = (kinds.Q_CO2_PPM, kinds.Q_TEMP_DK, kinds.Q_HUMIDITY_HALF)

@@ -1,6 +1,6 @@
 """Sensirion SGP40: raw ticks of volatile organic compounds on I2C, and an index made of them.
 
-Own driver: micropython-sgp40 (PyPI, MIT) sleeps 30 ms (250 s in its self-test), allocates, and has no index.
+Own driver: micropython-sgp40 (PyPI, MIT) sleeps 30 ms a sample, allocates, and has no index.
 
 One measurement a second keeps the plate hot (data sheet, version 1.2, 3.1); humidity and temperature of the air go in
 with each command (table 9). A measurement takes 30 ms, but is fetched only when the next one is due: the chip keeps it
@@ -18,7 +18,7 @@ _READ_SERIAL = b"\x36\x82"  # 3.4
 _SELF_TEST = b"\x28\x0e"
 _PASSED = 0xD4
 _SERIAL_MS = 1
-_TEST_MS = 320
+_TEST_MS = 320  # table 8
 # Table 1: reliable detection 60 s after switching on.
 _WARM_MS = 60_000
 # A failure may have been a power dip that let the plate grow cold, so each is followed by another warm-up. It is no

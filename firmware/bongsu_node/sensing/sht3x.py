@@ -1,6 +1,6 @@
-"""Sensirion SHT30/31/35: temperature and humidity on I2C, and SHT85 with the same commands.
+"""Sensirion SHT30/31/35: temperature and humidity on I2C.
 
-Own driver: micropython-sht30 (PyPI) sleeps in the call and allocates each sample.
+Own driver: micropython-sht30 (PyPI, 2019) has no build file and cannot be installed.
 
 Single shots, high repeatability, no clock stretching (data sheet, December 2022, table 9): a measurement exists only
 if it was asked for, so that every value is fresh, and there is no configuration that a power dip could lose.

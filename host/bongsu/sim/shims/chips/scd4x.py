@@ -1,4 +1,4 @@
-"""SCD40/41 (data sheet, version 1.4): a value every 5 s; while it measures it obeys few commands."""
+"""SCD40/41 (data sheet, version 1.3): a value every 5 s; while it measures it obeys few commands."""
 
 from .bus import Nak
 from .sensirion import Sensirion, ticks16, words
