@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from bongsu.sim.shims.chips import bme280 as chip
 from bongsu_node.sensing import SensorError, bosch
 from bongsu_node.sensing.bme280 import Bme280
+from bongsu_node.sensing.detector import UNKNOWN
 from tests import sensor_parts as parts
 from tests.sensor_bench import SPECS, Bench, words_of
 from tests.sensor_parts import SmallInt
@@ -141,3 +142,17 @@ def test_a_measurement_that_never_ends_is_silent() -> None:
     first = said.index("silent")
     assert first * 250 < 10_000
     assert len(words_of(said[first:])) == len(said[first:])
+
+
+def test_raw_humidity_that_stands_still_is_stuck() -> None:
+    bench = Bench(SPECS["bme280"], 5)
+    bench.start()
+    bench.check_values = lambda: None
+    raw_t, raw_p, raw_h = bench.chip._raws()
+    bench.chip._raws = lambda: (raw_t + bench.clock.now_ms // 250 % 16, raw_p, raw_h)
+    begun = bench.clock.now_ms
+    while not (words := words_of([bench.poll()])):
+        if bench.sensor.values[0] != UNKNOWN:
+            bench.clock.advance(300_250)
+    assert words == ["stuck"]
+    assert 47 < (bench.clock.now_ms - begun) / 3_600_000 < 49

@@ -137,3 +137,17 @@ def test_a_measurement_that_never_ends_is_silent() -> None:
     bench.chip.settle = lambda: None
     said = bench.run(12_000)
     assert said.index("silent") * 250 < 10_000
+
+
+def test_raw_humidity_that_stands_still_is_stuck() -> None:
+    bench = Bench(SPECS["bme680"], 5)
+    bench.start()
+    bench.check_values = lambda: None
+    raw_t, raw_p, raw_h = bench.chip._raws()
+    bench.chip._raws = lambda: (raw_t + bench.clock.now_ms // 250 % 16, raw_p, raw_h)
+    begun = bench.clock.now_ms
+    while not (words := words_of([bench.poll()])):
+        if bench.sensor.values[0] != UNKNOWN:
+            bench.clock.advance(300_250)
+    assert words == ["stuck"]
+    assert 47 < (bench.clock.now_ms - begun) / 3_600_000 < 49

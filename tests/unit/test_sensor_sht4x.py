@@ -8,7 +8,7 @@ from bongsu.sim.shims.chips import sensirion
 from bongsu_node.sensing import SensorError
 from bongsu_node.sensing.crc8 import check, crc8
 from tests import sensor_parts as parts
-from tests.sensor_bench import SPECS, Bench, words_of
+from tests.sensor_bench import SPECS, Bench
 
 
 @pytest.mark.parametrize("on", parts.INTERPRETERS)
@@ -55,18 +55,3 @@ def test_every_wrong_bit_is_found(first: bytes, second: bytes, bit: int) -> None
     sent[bit >> 3] ^= 1 << (bit & 7)
     with pytest.raises(SensorError, match="crc"):
         check(sent)
-
-
-def test_a_poll_that_comes_too_early_waits() -> None:
-    """The chip acknowledges nothing before the measurement is over: that is no fault."""
-    bench = Bench(SPECS["sht4x"])
-    said = [bench.poll(1) for _ in range(400)]
-    assert not words_of(said)
-    assert 20 < said.count(True) < 45
-
-
-def test_noise_on_the_air_reaches_the_values_in_place() -> None:
-    bench = Bench(SPECS["sht4x"])
-    values = bench.sensor.values
-    bench.start()
-    assert values == [2932, 100]
