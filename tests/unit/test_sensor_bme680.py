@@ -147,6 +147,7 @@ def test_raw_humidity_that_stands_still_is_stuck() -> None:
     bench.chip._raws = lambda: (raw_t + bench.clock.now_ms // 250 % 16, raw_p, raw_h)
     begun = bench.clock.now_ms
     while not (words := words_of([bench.poll()])):
+        bench.chip.set(gas_kohm=100.0 + bench.clock.now_ms // 250 % 16)
         if bench.sensor.values[0] != UNKNOWN:
             bench.clock.advance(300_250)
     assert words == ["stuck"]

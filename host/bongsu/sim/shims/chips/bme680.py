@@ -1,6 +1,7 @@
 """BME680 (data sheet revision 1.9): temperature, humidity, pressure, and a hot plate whose resistance falls in gas."""
 
 from .bosch import Registers, pressure_pa, put16, turned
+from .bus import Nak
 
 # Trimming of an ordinary chip; P[10] is the only one of its kind.
 T = (None, 26_125, 26_370, 3)
@@ -8,6 +9,7 @@ P = (None, 36_673, -10_515, 88, 7_310, -129, 30, 46, -3_177, -2_379, 30)
 H = (None, 676, 1_029, 0, 45, 20, 120, -100)
 G = (None, -30, -5_969, 18)
 HEAT_RANGE, HEAT_VALUE, SWITCH_ERROR = 1, 47, -3
+_RESET_MS = 2  # table 1: start-up time
 # 3.4.1, in %.
 K1 = (0, 0, 0, 0, 0, -1, 0, -0.8, 0, 0, -0.2, -0.5, 0, -1, 0, 0)
 K2 = (0, 0, 0, 0, 0.1, 0.7, 0, -0.8, -0.1, 0, 0, 0, 0, 0, 0, 0)
@@ -45,6 +47,7 @@ def plate_c(set_point, air_c):
 class Bme680(Registers):
     defaults = {"temp_c": 20.0, "rh_pct": 50.0, "pressure_hpa": 1013.0, "gas_kohm": 100.0}
     read_only = (0xD0, 0x1D)
+    _ready_ms = 0
     _air = None
     _kept = None
     chip_id = 0x61
@@ -73,6 +76,7 @@ class Bme680(Registers):
     def written(self, register, value):
         if register == 0xE0 and value == 0xB6:
             self.power_on()
+            self._ready_ms = self.ms() + _RESET_MS
         elif register == 0x74 and value & 3 == 1:
             wait = self.registers[0x64]
             heat_ms = (wait & 63) * (1, 4, 16, 64)[wait >> 6] if self.registers[0x71] & 0x10 else 0
@@ -80,6 +84,8 @@ class Bme680(Registers):
             self.registers[0x1D] = 0x20
 
     def settle(self):
+        if self.ms() < self._ready_ms:
+            raise Nak
         if self._done_ms is not None and self.ms() >= self._done_ms:
             self._done_ms = None
             self._convert()
