@@ -68,7 +68,7 @@ def view(conn: Connection, incident_id: int) -> View:
     row = desk.show_incident(conn, incident_id)
     events, deliveries = row["events"], row["deliveries"]
     for event in events[-EVENTS_SHOWN:]:
-        event["values"] = texts.readings_shown(event.pop("readings"))
+        event["values"] = texts.readings_shown(event.pop("readings"), event["criterion"])
     for delivery in deliveries[-DELIVERIES_SHOWN:]:
         delivery["last_error"] = masked_text(delivery["last_error"] or "")
     return {
