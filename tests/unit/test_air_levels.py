@@ -95,6 +95,9 @@ def test_an_average_needs_three_quarters_of_its_time() -> None:
     known = {7200: Average(1600, 1.0), 86_400: Average(1600, 0.1)}
     verdict = judge(limits, known, standing=0, tables=TABLES)
     assert verdict is not None and verdict.level == "hazardous"
+    # ... but that the air is good is not known yet, ...
+    fine = {7200: Average(1000, 1.0), 86_400: Average(1000, 0.1)}
+    assert judge(limits, fine, standing=0, tables=TABLES) is None
     # ... and that what stands by the day's average is over, nobody can say.
     assert judge(limits, {7200: Average(10, 1.0)}, standing=2, tables=TABLES) is None
 

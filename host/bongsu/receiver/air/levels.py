@@ -175,10 +175,13 @@ def judge(
     """The level of one quantity: the worst limit passed. `averages` by averaging time in s; `standing`: the rank that
     stands now (0: none); `advice`: only by limits of which advisories come. None: not enough is known.
 
-    A limit whose average is not known says nothing, but what stands by it stays.
+    A limit whose average is not known says nothing, but what stands by it stays; and air is good only if the first of
+    its limits is known (a yearly mean apart, which takes nine months).
     """
+    first = min((limit.rank for limit in limits if limit.advise), default=0)
     worst: Verdict | None = None
     kept: Verdict | None = None
+    unknown = False
     for limit in limits:
         average = averages.get(limit.averaging_s)
         if advice and not limit.advise:
@@ -186,13 +189,14 @@ def judge(
         if average is None or average.share < tables.share:
             if limit.rank <= standing:
                 return None  # whether what stands is over cannot be told
+            unknown = unknown or (limit.advise and limit.rank == first)
             continue
         if limit.passed(average.mean, standing, tables.hysteresis):
             if worst is None or limit.rank >= worst.rank:
                 worst = Verdict(limit.rank, average, limit)
         elif kept is None:
             kept = Verdict(0, average, limit)
-    return worst or kept
+    return worst or (None if unknown else kept)
 
 
 class Holder:

@@ -75,7 +75,8 @@ def _level(averages: dict[str, shelf.Averages], table: levels.LevelTable, code: 
         return none
     decided = level_of_unit(averages, table, code, standing=0)
     if decided is None:
-        shares = [a.share for some in averages.values() for a in some.get(code, {}).values()]
+        longest_s = max(limit.averaging_s for limit in limits if limit.advise)
+        shares = [some[code][longest_s].share for some in averages.values() if longest_s in some.get(code, {})]
         return none | {"share": round(max(shares, default=0.0), 3)}
     verdict = decided[1]
     quantity = BY_CODE[code]
