@@ -19,7 +19,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from bongsu.install.bundle import Bundle
-from bongsu_wire import frame, kinds, payload, topics
+from bongsu_wire import frame, kinds, measured, payload, topics
 from bongsu_wire.ccm import CcmKey
 
 _REPEAT_S = 5.0
@@ -153,6 +153,13 @@ class HostNode:
             uptime_s=60, active=self._active, echo_server_ms=server_ms, echo_age_ms=age_ms, journal_depth=depth
         )
         data = self._seal(kinds.UP_HEARTBEAT, payload.encode_heartbeat(beat))[0]
+        self._client.publish(topics.up_beats(self.node), data, qos=0)
+        return data
+
+    def reading(self, values: dict[int, int], *, age_ms: int = 0, interval_s: int = 60) -> bytes:
+        """Send what it measured ({kinds.Q_*: wire value}); returns its frame. Nothing answers it."""
+        plain = measured.encode_reading(measured.Reading(age_ms, interval_s, values))
+        data = self._seal(kinds.UP_READING, plain)[0]
         self._client.publish(topics.up_beats(self.node), data, qos=0)
         return data
 
