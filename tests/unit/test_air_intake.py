@@ -261,3 +261,19 @@ def test_nothing_of_a_reading_tells_others_anything(tmp_path: Path) -> None:
         with d.store.read() as conn:
             after = conn.execute(select(schema.change.c.id, schema.change.c.topic)).all()
         assert [row for row in after if row not in before and row.topic != "receiver"] == []
+
+
+def test_levels_are_looked_at_while_readings_never_stop(tmp_path: Path) -> None:
+    """As in a city: something always waits to be written; neither of the two starves the other."""
+    with desk(tmp_path, units=3) as d:
+        air = d.writer.books.air
+        air._nodes, acts = 1, []
+        with (
+            mock.patch.object(air, "_write", side_effect=lambda *_: acts.append("write")),
+            mock.patch.object(air._judge, "act", side_effect=lambda *_: acts.append("judge")),
+        ):
+            for i in range(3):
+                reading(d, i)
+                air._judge.measured(d.nodes[i].id)
+            d.pass_time(30_000)
+        assert abs(acts.count("write") - acts.count("judge")) < 8 and len(acts) > 20

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bongsu.receiver.turn import Turn
 
 LOOK_EVERY_MS = 300_000
-_SUBJECTS_A_SLICE = 4
+_SUBJECTS_A_SLICE = 2
 _STALE_LOOK_MS = 60_000
 _STALE_AT_ONCE = 20
 _KEPT_MAX = 200_000

@@ -115,6 +115,7 @@ class Intake:
         self._nodes = _NODES_FIRST
         self._zones: dict[str, ZoneInfo] = {}
         self._put_off_ms = 0
+        self._wrote_last = False
 
     def take(self, node: "NodeEntry", epoch: int, counter: int, reading: measured.Reading, received_ms: int) -> None:
         """A new reading of a node. Raises NotTaken."""
@@ -157,17 +158,17 @@ class Intake:
             self._put_off_ms = now_ms + PAUSE_MIN_MS
             return
         begun_s = perf_counter()
-        if self._at_ms is not None and now_ms >= self._at_ms:
+        writes = self._at_ms is not None and now_ms >= self._at_ms
+        if writes and not (self._wrote_last and self._judge.due_ms() <= now_ms):  # in a city both are always due
             self._write(conn, begun_s)
-            pause_ms = self._pause_ms(begun_s)
-            self._at_ms = now_ms + (pause_ms if self._waiting else WRITE_EVERY_MS)
-            self._judge.not_before(now_ms + pause_ms)
+            self._wrote_last = True
         else:
             self._judge.act(conn, turn)
-            pause_ms = self._pause_ms(begun_s)
-            self._judge.not_before(now_ms + pause_ms)
-            if self._at_ms is not None:
-                self._at_ms = max(self._at_ms, now_ms + pause_ms)
+            self._wrote_last = False
+        again_ms = now_ms + self._pause_ms(begun_s)
+        self._judge.not_before(again_ms)
+        if self._at_ms is not None:
+            self._at_ms = max(self._at_ms, again_ms)
 
     def _pause_ms(self, begun_s: float) -> int:
         return max(PAUSE_MIN_MS, round((perf_counter() - begun_s) * 1000 * REST_SHARE))

@@ -6,6 +6,7 @@ a node's readings in one row takes a few bytes a reading (tools/bench_air.py say
 
 import struct
 import zlib
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
@@ -32,6 +33,16 @@ class Sample(NamedTuple):
     tag: int
     interval_s: int
     values: tuple[tuple[int, int], ...]
+
+
+class Group(NamedTuple):
+    """Readings of one interval and the same quantities, as columns, by time."""
+
+    interval_s: int
+    codes: list[int]
+    ends: list[int]
+    tags: list[int]
+    columns: list[list[int]]
 
 
 class Stats(NamedTuple):
@@ -78,8 +89,8 @@ def encode_samples(hour: int, samples: Sequence[Sample]) -> bytes:
     return _FORMAT + _deflate(bytes(out))
 
 
-def decode_samples(hour: int, data: bytes) -> list[Sample]:
-    """What encode_samples was given, by time. Raises PackError."""
+def decode_groups(hour: int, data: bytes) -> list[Group]:
+    """What encode_samples was given, as columns. Raises PackError."""
     raw, at = _inflate(data), 0
     base, found = hour * HOUR_S, []
     try:
@@ -90,11 +101,19 @@ def decode_samples(hour: int, data: bytes) -> list[Sample]:
             columns = [_values(raw[a : a + width], count) for a in range(at, at + width * (2 + len(codes)), width)]
             at += width * (2 + len(codes))
             ends, tags, *measured = columns
-            for i in range(count):
-                values = tuple((code, column[i]) for code, column in zip(codes, measured, strict=True))
-                found.append(Sample(base + ends[i], tags[i], interval_s, values))
+            found.append(Group(interval_s, codes, [base + end for end in ends], tags, measured))
     except struct.error as err:
         raise PackError(str(err)) from None
+    return found
+
+
+def decode_samples(hour: int, data: bytes) -> list[Sample]:
+    """What encode_samples was given, by time. Raises PackError."""
+    found = []
+    for interval_s, codes, ends, tags, columns in decode_groups(hour, data):
+        rows = zip(*columns, strict=True) if columns else ((),) * len(ends)
+        for end_s, tag, row in zip(ends, tags, rows, strict=True):
+            found.append(Sample(end_s, tag, interval_s, tuple(zip(codes, row, strict=True))))
     return sorted(found)
 
 
@@ -125,8 +144,8 @@ def encode_table(table: Table) -> bytes:
     return _FORMAT + _deflate(b"".join(_planes(struct.pack(f"<{len(c)}{kind}", *c), kind) for kind, c in columns))
 
 
-def decode_table(data: bytes) -> Table:
-    """What encode_table was given. Raises PackError."""
+def decode_table(data: bytes, first: int = 0, last: int = 1 << 40) -> Table:
+    """What encode_table was given, from `first` to `last`. Raises PackError."""
     raw = _inflate(data)
     sizes = [(kind, struct.calcsize(f"<{kind}")) for kind in "IBIIQHH"]
     count, rest = divmod(len(raw), sum(size for _, size in sizes))
@@ -136,11 +155,11 @@ def decode_table(data: bytes) -> Table:
     for kind, size in sizes:
         columns.append(struct.unpack(f"<{count}{kind}", _whole(raw[at : at + size * count], size)))
         at += size * count
-    steps, codes, *fields = columns
-    return {
-        (when, code): Stats(*row)
-        for when, code, row in zip(accumulate(steps), codes, zip(*fields, strict=True), strict=True)
-    }
+    steps, *fields = columns
+    whens = list(accumulate(steps))
+    wanted = slice(bisect_left(whens, first), bisect_right(whens, last))
+    rows = zip(whens[wanted], *(column[wanted] for column in fields), strict=True)
+    return {(when, code): Stats(*row) for when, code, *row in rows}
 
 
 def _mask(sample: Sample) -> int:

@@ -3,10 +3,11 @@ in another order, gives the same.
 """
 
 import datetime as dt
+from bisect import bisect_right
 from collections.abc import Iterable
 from zoneinfo import ZoneInfo
 
-from bongsu.receiver.air.pack import HOUR_S, Sample, Stats, Table
+from bongsu.receiver.air.pack import HOUR_S, Group, Sample, Stats, Table
 
 DAY_S = 86_400
 # So many days of a node lie in one row of the store.
@@ -31,6 +32,19 @@ def sum_up(samples: Iterable[Sample]) -> dict[int, Stats]:
             if value > s[4]:
                 s[4] = value
     return {code: Stats(*s) for code, s in found.items()}
+
+
+def sum_groups(groups: Iterable[Group], from_s: int, to_s: int) -> dict[int, list[Stats]]:
+    """By quantity, the sums of the groups' readings that end in (from_s, to_s]."""
+    found: dict[int, list[Stats]] = {}
+    for group in groups:
+        part = slice(bisect_right(group.ends, from_s), bisect_right(group.ends, to_s))
+        for code, column in zip(group.codes, group.columns, strict=True):
+            if values := column[part]:
+                weight, n = group.interval_s, len(values)
+                sums = Stats(n, n * weight, sum(values) * weight, min(values), max(values))
+                found.setdefault(code, []).append(sums)
+    return found
 
 
 def together(parts: Iterable[Stats]) -> Stats | None:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select, tuple_
 from bongsu.receiver import rows
 from bongsu.receiver.air import pack, rollup
 from bongsu.receiver.air.levels import YEAR_S, Average
-from bongsu.receiver.air.pack import HOUR_S, Sample, Stats, Table
+from bongsu.receiver.air.pack import HOUR_S, Group, Sample, Stats, Table
 from bongsu.receiver.store import schema
 
 RAW, HOURS, DAYS = 0, 1, 2
@@ -110,7 +110,7 @@ def hours(conn: Connection, node_id: str, first: int, last: int) -> Iterator[tup
     )
     found: Table = {}
     for _, data in slots:  # a node that moved to another zone may have an hour in two of its days: the later one counts
-        found |= {key: s for key, s in pack.decode_table(data).items() if first <= key[0] <= last}
+        found |= pack.decode_table(data, first, last)
     for (hour, code), stats in sorted(found.items()):
         yield hour, code, stats
 
@@ -165,6 +165,7 @@ class _Window:
 
     def __init__(self, node: int, now_s: int, spans_s: set[int]) -> None:
         self._node, self._now_s, self._spans_s = node, now_s, spans_s
+        self._raw: dict[int, list[Group]] = {}
         self.end_s: int | None = None
 
     def newest_keys(self) -> list[Key]:
@@ -176,53 +177,49 @@ class _Window:
 
     def other_keys(self, recent: Mapping[Key, bytes]) -> list[Key]:
         """What else is needed, now that the newest are there."""
-        ends = [
-            s.end_s
-            for hour in self._last_hours()
-            if (self._node, RAW, hour) in recent
-            for s in pack.decode_samples(hour, recent[self._node, RAW, hour])
-            if s.end_s <= self._now_s
-        ]
+        for hour in self._last_hours():
+            if (self._node, RAW, hour) in recent:
+                self._raw[hour] = pack.decode_groups(hour, recent[self._node, RAW, hour])
+        ends = [end for groups in self._raw.values() for g in groups for end in g.ends if end <= self._now_s]
         if not ends or self._now_s - max(ends) > STALE_S:
             return []
         self.end_s = max(ends)
         oldest = [self.end_s - span for span in self._spans_s]
         keys = {(self._node, RAW, pack.hour_of(from_s + 1)) for from_s in oldest}
         if self._spans_s:
-            first, last = min(oldest) // rollup.DAY_S - 1, self.end_s // rollup.DAY_S + 1
+            # Its site's days begin 14 h before UTC's at most, and 12 h after them.
+            first, last = (min(oldest) - 12 * HOUR_S) // rollup.DAY_S, (self.end_s + 14 * HOUR_S) // rollup.DAY_S
             keys |= {(self._node, HOURS, day) for day in range(first, last + 1)}
-        return sorted(keys)
+        return sorted(key for key in keys if key not in recent)
 
     def averages(self, found: Mapping[Key, bytes]) -> Averages:
         """The means, from this node's packs."""
         assert self.end_s is not None
+        first = self.end_s - max(self._spans_s, default=0)
         sums: Table = {}
-        raw: dict[int, list[Sample]] = {}
         for (_, level, slot), data in found.items():
             if level == HOURS:
-                sums |= pack.decode_table(data)
-            else:
-                raw[slot] = pack.decode_samples(slot, data)
+                sums.update(pack.decode_table(data, first // HOUR_S, self.end_s // HOUR_S))
+            elif slot not in self._raw:
+                self._raw[slot] = pack.decode_groups(slot, data)
         made: Averages = {}
         for span in self._spans_s:
-            for code, stats in _sum(raw, sums, self.end_s - span, self.end_s).items():
+            for code, stats in self._sum(sums, self.end_s - span, self.end_s).items():
                 made.setdefault(code, {})[span] = _average(stats, span)
         return made
 
-
-def _sum(raw: Mapping[int, list[Sample]], sums: Table, from_s: int, to_s: int) -> dict[int, Stats]:
-    """Sums of (from_s, to_s]."""
-    inner = range(-(-from_s // HOUR_S), to_s // HOUR_S)  # whole hours
-    edges = {pack.hour_of(from_s + 1), pack.hour_of(to_s)} - set(inner)
-    parts: dict[int, list[Stats]] = {}
-    for (hour, code), stats in sums.items():
-        if hour in inner:
-            parts.setdefault(code, []).append(stats)
-    some = [s for hour in edges for s in raw.get(hour, ()) if from_s < s.end_s <= to_s]
-    for code, stats in rollup.sum_up(some).items():
-        parts.setdefault(code, []).append(stats)
-    whole = {code: rollup.together(p) for code, p in parts.items()}
-    return {code: s for code, s in whole.items() if s is not None}
+    def _sum(self, sums: Table, from_s: int, to_s: int) -> dict[int, Stats]:
+        """Sums of (from_s, to_s]."""
+        inner = range(-(-from_s // HOUR_S), to_s // HOUR_S)  # whole hours
+        parts: dict[int, list[Stats]] = {}
+        for (hour, code), stats in sums.items():
+            if hour in inner:
+                parts.setdefault(code, []).append(stats)
+        for hour in {pack.hour_of(from_s + 1), pack.hour_of(to_s)} - set(inner):
+            for code, some in rollup.sum_groups(self._raw.get(hour, ()), from_s, to_s).items():
+                parts.setdefault(code, []).extend(some)
+        whole = {code: rollup.together(p) for code, p in parts.items()}
+        return {code: s for code, s in whole.items() if s is not None}
 
 
 def newest(conn: Connection, node_id: str, now_s: int) -> Sample | None:
