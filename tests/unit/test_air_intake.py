@@ -157,7 +157,7 @@ def test_nothing_is_written_in_the_turn_of_an_alarm(tmp_path: Path) -> None:
         d.event(0, 21, phenomena=kinds.SMOKE)  # they go on: now a slice
         written = len({row.node for row in d.rows(schema.air_pack)})
         assert 0 < written < 30
-        d.pass_time(10_000)
+        d.pass_time(90_000)  # a slice takes as many nodes as this machine is fast
         assert len({row.node for row in d.rows(schema.air_pack)}) == 30
 
 
