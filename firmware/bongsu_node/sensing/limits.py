@@ -3,8 +3,8 @@
 The profiles themselves (market_kitchen, market_dry, home, storage) are data of the host; a node holds the numbers of
 its own. The defaults, which stand in for settings that cannot be used, are those of market_dry: a test binds them.
 
-heat_rise_dk_min, smoke_rise_e4, smoke_long_e4, gas_alarm_index: 0 switches that criterion off; *_alone_*: the limit where no sensor
-that would confirm it is at work, because it is dead or was never fitted; 0 = no other than usual.
+heat_rise_dk_min, smoke_rise_e4, smoke_long_e4, gas_alarm_index: 0 switches that criterion off; *_alone_*: the limit
+where no sensor that would confirm it is at work, because it is dead or was never fitted; 0 = no other than usual.
 
 A node needs this file when its settings are checked or changed, and forgets it in between: see at.py.
 """

@@ -16,7 +16,6 @@ from bongsu_node.sensing.i2c_sensor import I2cSensor, address_of
 from bongsu_node.sensing.stuck import LIMIT_MIN
 from bongsu_wire import kinds
 
-ADDRESS = 0x48
 _ADDRESSES = (0x48, 0x49, 0x4A, 0x4B, 0x4C, 0x4D, 0x4E, 0x4F)  # three address pins
 _TEMPERATURE = 0
 _CONFIGURATION = 1
@@ -38,20 +37,10 @@ class Lm75(I2cSensor):
 
     quantities = (kinds.Q_TEMP_DK,)
 
-    def __init__(self, i2c, address: int = ADDRESS, ticks_diff=None, stuck_min: int = LIMIT_MIN) -> None:
+    def __init__(self, i2c, address: int, ticks_diff, stuck_min: int = LIMIT_MIN) -> None:
         super().__init__(i2c, address, ticks_diff, stuck_min=stuck_min)
         self._raw = bytearray(2)
         self._conf = bytearray(1)
-
-    def read(self) -> int:
-        """Temperature in 0.1 K. Raises SensorError: "nak" or "bus", "range". For callers that do not poll yet."""
-        self._read_register(_TEMPERATURE, self._raw)
-        value = (self._raw[0] << 8 | self._raw[1]) & 0xFFF0
-        if value & 0x8000:
-            value -= 0x10000
-        if value < _LOWEST:
-            raise SensorError("range")
-        return (value * 10 + _ZERO_C + 128) >> 8
 
     def _step(self, now: int) -> bool:
         if self._state == _CHECK:
@@ -65,9 +54,15 @@ class Lm75(I2cSensor):
         self._read_register(_HYSTERESIS, self._raw)
         if self._conf[0] & _SHUTDOWN or self._raw[0] != _MARK[0]:
             raise SensorError("reset")
-        value = self.read()
-        self._moves(now, 0, self._raw[0] << 8 | self._raw[1])
-        self.values[0] = value
+        self._read_register(_TEMPERATURE, self._raw)
+        raw = self._raw[0] << 8 | self._raw[1]
+        self._moves(now, 0, raw)
+        raw &= 0xFFF0
+        if raw & 0x8000:
+            raw -= 0x10000
+        if raw < _LOWEST:
+            raise SensorError("range")
+        self.values[0] = (raw * 10 + _ZERO_C + 128) >> 8
         return True
 
     def _wake(self, now: int) -> None:
