@@ -93,13 +93,13 @@ class Recorder:
 
 
 class Run:
-    """One run over `rows` (16-bit numbers, see the module) under `head`.
+    """A node's detection under `head`; see the module.
 
     decisions: so far; ms: since the first row; outfit, watch, alarms: the node's; digest: see the head.
     """
 
-    def __init__(self, head: "Any", rows: "Any") -> None:
-        self.rows = rows
+    def __init__(self, head: "Any") -> None:
+        self.rows = array("H")
         self.cell = 0
         self.ms = 0
         self.passed_ms = 0
@@ -128,13 +128,14 @@ class Run:
             _no_log,
         )
 
-    def go(self, look: "Callable[[Run], object] | None" = None) -> "Any":
-        """Every row; returns the decisions. `look(run)`: called after each pass."""
+    def go(self, rows: "Any", look: "Callable[[Run], object] | None" = None) -> "Any":
+        """Take the next rows (16-bit numbers); returns the decisions so far. `look(run)`: called after each pass."""
+        self.rows = rows
         baseline = self.outfit.smoke.baseline if self.outfit.smoke else None
         step = self.watch.step
-        for cell in range(self.cell, len(self.rows) - self._width + 1, self._width):
+        for cell in range(0, len(rows) - self._width + 1, self._width):
             self.cell = cell
-            self.passed_ms = self.rows[cell]
+            self.passed_ms = rows[cell]
             self.ms += self.passed_ms
             self._now = (self._now + self.passed_ms) & TICKS_MASK
             step(self._now)
@@ -199,8 +200,8 @@ def main(path: str) -> None:
     with open(path, "rb") as file:
         head = json.loads(file.readline())
         data = file.read()
-    run = Run(head, array("H", data))
-    for decision in run.go():
+    run = Run(head)
+    for decision in run.go(array("H", data)):
         print(json.dumps(decision))
     print("end", run.digest)
 

@@ -110,7 +110,7 @@ def _style(matplotlib: Any) -> dict[str, Any]:
 def _run(recording: Recording, limits: Sequence[int]) -> tuple[list[Decision], _Mind]:
     """Decisions, and what the node had in mind."""
     head, rows = request(recording.track, limits, recording.name)
-    run = on_node.Run(head, rows)
+    run = on_node.Run(head)
     mind = _Mind()
     start_s = recording.track.start_s
     heat = next((c for c in run.outfit.judge.channels if c.quantity == SENSORS["temp_c"][1]), None)
@@ -123,7 +123,7 @@ def _run(recording: Recording, limits: Sequence[int]) -> tuple[list[Decision], _
         mind.baseline.append(float(smoke.baseline.level_e4) if smoke else 0.0)
         mind.heat_low.append(float(heat._trend.low) if heat else 0.0)
 
-    found = run.go(look)
+    found = run.go(rows, look)
     return [decision(row, start_s) for row in found], mind
 
 

@@ -92,8 +92,8 @@ def replay(recording: Recording, limits: Sequence[int], interpreter: str = "cpyt
     BongsuError if nothing in it can be judged, or MicroPython fails.
     """
     head, rows = request(recording.track, limits, recording.name)
-    run = on_node.Run(head, rows).go if interpreter == "cpython" else lambda: _on_micropython([(head, rows)])[0]
-    decisions = tuple(decision(row, recording.track.start_s) for row in run())
+    found = on_node.Run(head).go(rows) if interpreter == "cpython" else _on_micropython(head, rows)
+    decisions = tuple(decision(row, recording.track.start_s) for row in found)
     return Replayed(recording, tuple(limits), decisions)
 
 
@@ -139,26 +139,19 @@ def decision(row: Sequence[Any], start_s: float) -> Decision:
     return Decision(start_s + ms / 1000, kinds.EVENT_NAMES[kind], phenomena, names[code], held, values)
 
 
-def _on_micropython(requests: Iterable[tuple[Mapping[str, Any], "array[int]"]]) -> list[list[Any]]:
-    """on_node as a program of its own under MicroPython, once for each request."""
-    found = []
+def mpy_environment() -> dict[str, str]:
+    """The environment in which MicroPython imports the firmware, and on_node."""
     environment = micropython.environment()
-    environment["MICROPYPATH"] = f"{resources().firmware}:{environment['MICROPYPATH']}"
-    with tempfile.TemporaryDirectory(prefix="bongsu-replay-") as folder:
-        path = Path(folder) / "rows"
-        for head, rows in requests:
-            with path.open("wb") as file:
-                file.write(json.dumps(head).encode() + b"\n")
-                rows.tofile(file)  # in the byte order of this machine, as it is read
-            found.append(_lines(path, environment))
-    return found
+    paths = [str(Path(on_node.__file__).parent), str(resources().firmware), environment["MICROPYPATH"]]
+    return environment | {"MICROPYPATH": ":".join(paths)}
 
 
-def _lines(path: Path, environment: Mapping[str, str]) -> list[Any]:
+def run_mpy(*args: str) -> list[str]:
+    """Run MicroPython with `args`; the lines it printed, without the last one, "end ...". Raises BongsuError."""
     try:
         done = subprocess.run(
-            micropython.command("-X", "heapsize=64m", str(Path(on_node.__file__)), str(path)),
-            env=environment,
+            micropython.command("-X", "heapsize=64m", *args),
+            env=mpy_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -168,10 +161,17 @@ def _lines(path: Path, environment: Mapping[str, str]) -> list[Any]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise BongsuError(
-            f"MicroPython took more than {_TIMEOUT_S:g} s", "Replay it with --interpreter cpython."
-        ) from None
+        step = "Replay it with --interpreter cpython."
+        raise BongsuError(f"MicroPython took more than {_TIMEOUT_S:g} s", step) from None
     lines = done.stdout.splitlines()
-    if not lines or not lines[-1].startswith("end "):
+    if not lines or not lines[-1].startswith("end"):
         raise BongsuError(f"the detection failed under MicroPython: {done.stdout.strip()[-800:]}")
-    return [json.loads(line) for line in lines[:-1]]
+    return lines[:-1]
+
+
+def _on_micropython(head: Mapping[str, Any], rows: "array[int]") -> list[Any]:
+    """on_node as a program of its own under MicroPython."""
+    with tempfile.TemporaryDirectory(prefix="bongsu-replay-") as folder:
+        path = Path(folder) / "rows"
+        path.write_bytes(json.dumps(head).encode() + b"\n" + rows.tobytes())
+        return [json.loads(line) for line in run_mpy(on_node.__file__, str(path))]
