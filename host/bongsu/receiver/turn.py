@@ -327,6 +327,7 @@ class Turn:
         done = telling.by_beat(
             books.casebook, self._page, (node.subject, class_), signal, snapshot, facts, by_beat,
             exercise_id=books.exercises.of(node.site_id, node.unit_id), texted=books.settings.texted,
+            beside=books.directory.beside(node),
         )  # fmt: skip
         self._say_incident(done)
 

@@ -257,7 +257,7 @@ incident = Table(
     Column("snapshot", JSON, nullable=False),  # unit, contacts, node as they were
     Column("closed_by", String(100)),
     Column("verified_ms", BigInteger),
-    Column("verified_by", String(100)),  # "phenomenon", "node", "operator:<name>"
+    Column("verified_by", String(100)),  # incidents.Incident has the values
     Column("held_until_ms", BigInteger),  # its dispatch waits for verification, or for the answer in an exercise
     Column("exercise_id", Integer),  # the exercise that its unit was part of when it was opened
     CheckConstraint("round >= 1", name="round"),
