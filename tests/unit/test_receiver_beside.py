@@ -1,11 +1,12 @@
 """A fire alarm is verified by one in the unit next to it: by an explicit list, for both, while both stand."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bongsu.receiver import exercises, registry
+from bongsu.receiver import exercises, incidents, policy, registry
 from bongsu.receiver.registry import RegistryError
 from bongsu.receiver.store import schema
 from bongsu.receiver.writer import Wake
@@ -102,6 +103,13 @@ def test_a_drill_next_door_confirms_nothing(tmp_path: Path) -> None:
         assert set(verified(d).values()) == {None}
         d.event(0, 2)
         assert set(verified(d).values()) == {None}
+
+
+def test_an_alarm_of_before_a_backup_confirms_nothing() -> None:
+    """Nobody knows whether it stands still."""
+    made = incidents.opened(BOTH[0], incidents.FIRE, source="n", names=("heat",), now_ms=1, snapshot={})
+    assert policy.confirms_beside(made)
+    assert not policy.confirms_beside(replace(made, snapshot={**made.snapshot, incidents.AS_OF_BACKUP: 1}))
 
 
 def test_a_node_without_a_unit_has_no_neighbours(tmp_path: Path) -> None:

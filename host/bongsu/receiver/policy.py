@@ -40,8 +40,8 @@ def confirms_beside(incident: Incident) -> bool:
     """Does a fire alarm here confirm one in the unit next to it, and the other way round? It must stand now, and be no
     drill: whoever tries heads with smoke must not make his neighbour's burnt toast a verified fire.
     """
-    stands = incident.class_ == incidents.FIRE and incident.closed_ms is None and incident.restored_ms is None
-    return stands and bool(incident.active) and not may_be_drill(incident)
+    stands = incident.class_ == incidents.FIRE and incident.closed_ms is None and bool(incident.active)
+    return stands and incidents.AS_OF_BACKUP not in incident.snapshot and not may_be_drill(incident)
 
 
 def neighbour(incident: Incident) -> str:
