@@ -14,6 +14,7 @@ from sqlalchemy import select, update
 
 from bongsu.receiver.store import schema
 from tests.console_parts import ARGS, CHROMIUM, PASSWORD, add_people, address_of, alarm, change, needs_browser, until
+from tests.history_parts import parts
 from tests.receiver_parts import DEADLINE_S, Hall, hall
 
 pytestmark = needs_browser
@@ -109,6 +110,30 @@ def test_an_alarm_is_on_the_screen_within_a_second_of_its_commit(browser: Browse
         since = shown.locator("time[data-since]")
         first = since.inner_text()
         until(lambda: since.inner_text() != first)
+
+
+def test_the_minute_before_an_alarm_is_drawn_as_it_comes(browser: Browser, centre: Hall) -> None:
+    node = centre.nodes[4]
+    one = alarm(centre, 4)
+    (number,) = node.receipts
+    with screen(browser, centre) as page:
+        card(page, one).focus()
+        page.keyboard.press("Enter")
+        detail = page.locator(f'[data-detail="{one}"]')
+        expect(detail).to_be_visible()
+        expect(detail.locator(".minute")).to_have_count(0)
+        first, *rest = parts(number)
+        assert node.wait_answered(node.history(first), DEADLINE_S)
+        expect(detail.locator(".minute")).to_contain_text("33 of 60 rows have not come")
+        for part in rest:
+            assert node.wait_answered(node.history(part), DEADLINE_S)
+        expect(detail.locator(".minute")).not_to_contain_text("have not come")
+        expect(detail.locator(".curve")).to_have_count(3)  # of CO there was nothing
+        temperature = detail.locator('[data-quantity="temp_c"]')
+        expect(temperature).to_contain_text("temperature °C 49.5 (20 – 49.5, 59 s)")
+        line = temperature.locator("path.line")
+        assert line.get_attribute("d").count("L") == 59
+        assert line.evaluate("(e) => getComputedStyle(e).fill") == "none"  # the style sheet reaches it
 
 
 def test_acknowledge_and_close_by_keyboard_and_the_sound_ends(browser: Browser, centre: Hall) -> None:

@@ -27,7 +27,15 @@ READS = {
     "audit export", "backup verify", "backup keygen", "retention show", "doctor", "export", "demo", "sim",
 }  # fmt: skip
 # ... those that wait for a receiver, or make another installation (tested elsewhere), ...
-ELSEWHERE = {"receiver run", "restore", "node order", "receiver retire", "exercise answer", "incident verify"}
+ELSEWHERE = {
+    "receiver run",
+    "restore",
+    "node order",
+    "node set",
+    "receiver retire",
+    "exercise answer",
+    "incident verify",
+}
 # ... and those that write, in an order in which they work ({...}: paths of the test).
 WRITES = (
     "site add hannae --name 한내시장",

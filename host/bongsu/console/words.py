@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from bongsu.channels.texts import LANGS, Words, load_messages
+from bongsu.receiver import histories
 from bongsu.receiver.store import schema
 
 
@@ -24,6 +25,7 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     roles: dict[str, Words]
     kinds: dict[str, Words]
     readings: dict[str, Words]
+    quantities: dict[str, Words]
     faults: dict[str, Words]
     trouble: dict[str, Words]
 
@@ -56,6 +58,7 @@ def _check_whole(groups: dict[str, dict[str, Words]]) -> None:
         ("dispositions", schema.DISPOSITIONS),
         ("roles", schema.OPERATOR_ROLES),
         ("kinds", schema.EVENT_KINDS),
+        ("quantities", tuple(name for name, _ in histories.SHOWN.values())),
     ):
         if missing := set(needed) - set(groups[group]):
             raise ValueError(f"words: [{group}] lacks {sorted(missing)}")

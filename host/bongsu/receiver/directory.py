@@ -95,6 +95,8 @@ class Directory:
         self.nodes: dict[str, NodeEntry] = {}
         self._sites: dict[str, Fields] = {}
         self._units: dict[tuple[str, str], Fields] = {}
+        self._next_to: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._next_to_by: dict[tuple[str, str], set[str]] = {}
         self._people: dict[tuple[str, str], list[Fields]] = {}
         self._responders: list[Fields] = []
         self._covered: dict[str, set[str]] = {}
@@ -118,6 +120,7 @@ class Directory:
         d.damaged.update(Damage(KEY_DAMAGED, node_id) for node_id, _ in spoiled)
         for r in conn.execute(select(schema.unit)):
             d._units[r.site_id, r.id] = {name: getattr(r, name) for name in _UNIT_KEPT}
+            d._put_next_to(r.site_id, r.id, r.next_to)
         d._load_people(conn)
         d._load_few(conn, master)
         return d
@@ -153,9 +156,11 @@ class Directory:
         for key in units:
             self._units.pop(key, None)
             self._people.pop(key, None)
+            self._put_next_to(*key, "")
         c = schema.unit.c
         for r in conn.execute(select(schema.unit).where(tuple_(c.site_id, c.id).in_(units))):
             self._units[r.site_id, r.id] = {name: getattr(r, name) for name in _UNIT_KEPT}
+            self._put_next_to(r.site_id, r.id, r.next_to)
         link = schema.unit_contact.c
         self._load_people(conn, tuple_(link.site_id, link.unit_id).in_(units))
 
@@ -180,6 +185,22 @@ class Directory:
         for r in conn.execute(query.where(*which).order_by(link.rank)):
             one = {"id": r.id, "name": r.name, "phone": r.phone, "lang": r.lang, "role": r.role, "rank": r.rank}
             self._people.setdefault((r.site_id, r.unit_id), []).append(one)
+
+    def _put_next_to(self, site_id: str, unit_id: str, listed: str) -> None:
+        for other in self._next_to.pop((site_id, unit_id), ()):
+            self._next_to_by[site_id, other].discard(unit_id)
+        if others := tuple(listed.split()):
+            self._next_to[site_id, unit_id] = others
+            for other in others:
+                self._next_to_by.setdefault((site_id, other), set()).add(unit_id)
+
+    def beside(self, node: NodeEntry) -> tuple[str, ...]:
+        """Subjects of the units next to a node's, whichever of the two lists says so."""
+        if node.site_id is None or node.unit_id is None:
+            return ()
+        key = node.site_id, node.unit_id
+        units = {*self._next_to.get(key, ()), *self._next_to_by.get(key, ())} - {node.unit_id}
+        return tuple(f"unit:{node.site_id}/{unit}" for unit in sorted(units))
 
     def _load_duty(self, conn: Connection) -> None:
         """The duty rosters (they carry their people's names and numbers), by site; None: of all sites."""

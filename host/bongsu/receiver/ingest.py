@@ -7,7 +7,7 @@ counted; nothing that arrives here may raise anything but Refused.
 from dataclasses import dataclass
 
 from bongsu.receiver.directory import Directory, KeyEntry, NodeEntry
-from bongsu_wire import frame, kinds, payload, topics
+from bongsu_wire import frame, kinds, measured, payload, topics
 
 # What a frame may be refused for, beside the frame's own reasons (bongsu_wire.frame.FrameError).
 TOPIC, NODE_MISMATCH, UNKNOWN_NODE, UNKNOWN_EPOCH, DIRECTION, PAYLOAD, REPLAY = (
@@ -20,7 +20,7 @@ TOPIC, NODE_MISMATCH, UNKNOWN_NODE, UNKNOWN_EPOCH, DIRECTION, PAYLOAD, REPLAY = 
     "replay",
 )
 
-Content = payload.Event | payload.Heartbeat | payload.Answer
+Content = payload.Event | payload.Heartbeat | payload.Answer | measured.History
 
 
 class Refused(Exception):
@@ -89,4 +89,6 @@ def _decode(kind: int, plain: bytes) -> Content:
         return payload.decode_event(plain)
     if kind == kinds.UP_HEARTBEAT:
         return payload.decode_heartbeat(plain)
+    if kind == kinds.UP_HISTORY:
+        return measured.decode_history(plain)
     return payload.decode_answer(plain)

@@ -154,13 +154,17 @@ def list_nodes(conn: Connection, node_id: str | None = None, *, site_id: str | N
 
 
 def show_node(conn: Connection, node_id: str) -> Row:
-    """One node with its keys' states and the fields of its last heartbeat."""
-    get_node(conn, node_id)
+    """One node with its keys' states, the fields of its last heartbeat, and what its detector was told: its `profile`
+    (None: it was never provisioned with one), and the numbers that differ from it (`detector`).
+    """
+    row = get_node(conn, node_id)
     key = schema.node_key.c
     keys = select(key.epoch, key.state, key.created_ms, key.activated_ms, key.valid_until_ms)
     heartbeat = select(schema.node_live.c.heartbeat).where(schema.node_live.c.node_id == node_id)
     return {
         **list_nodes(conn, node_id)[0],
+        "profile": row["profile"] or None,
+        "detector": row["detector"] or {},
         "keys": rows_of(conn.execute(keys.where(key.node_id == node_id).order_by(key.epoch))),
         "heartbeat": conn.execute(heartbeat).scalar_one_or_none(),
     }

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from bongsu.receiver import audit
+from bongsu.receiver import audit, histories
 from bongsu.receiver.config import RetentionConfig
 from bongsu.receiver.store import changes, schema
 
@@ -108,6 +108,7 @@ class Sweep:
         yield from self._incidents()
         yield from self._loose_events()
         yield from self._past()
+        yield from self._orphans()
         yield from self._audit()
         yield from self._commands()
         yield from self._small()
@@ -199,7 +200,22 @@ class Sweep:
             values = {"node_id": row.node_id, "epoch": row.epoch, "number": row.number, "digest": digest(row.content)}
             self._keep_digest(values)
         self._conn.execute(delete(schema.event).where(schema.event.c.id == row.id))
+        if row.kind == "alarm":
+            self._history_of(row)
         return True
+
+    def _history_of(self, row: Any) -> None:
+        """The minute before an alarm goes with its event, unless another event has the same number."""
+        c, h = schema.event.c, schema.event_history.c
+        same = (c.node_id == row.node_id, c.epoch == row.epoch, c.number == row.number)
+        if self._conn.execute(select(c.id).where(*same).limit(1)).first() is None:
+            mine = (h.node_id == row.node_id) & (h.epoch == row.epoch) & (h.number == row.number)
+            self._remove(schema.event_history, mine)
+
+    def _orphans(self) -> Iterator[None]:
+        """Minutes before alarms that never came."""
+        self._remove(schema.event_history, histories.orphans(self._limits.now - histories.ORPHANS_KEPT_MS))
+        yield
 
     def _keep_digest(self, values: dict[str, Any]) -> None:
         """Another receiver that tidies up at the same moment may have kept it already."""

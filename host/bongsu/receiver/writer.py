@@ -23,6 +23,7 @@ from bongsu.errors import BongsuError
 from bongsu.receiver.books import Books, Settings
 from bongsu.receiver.clock import Clock
 from bongsu.receiver.directory import Directory
+from bongsu.receiver.histories import may_be_history
 from bongsu.receiver.inbox import GROUP_MAX, Inbox
 from bongsu.receiver.jobs import Done, Job
 from bongsu.receiver.keys import MasterKey
@@ -389,10 +390,10 @@ class Writer:
 
     def _hold(self, arrived: list[Arrived]) -> None:
         """Keep events that nobody was told of until the store is back: the broker brings them again, but in its own
-        time.
+        time. Minutes before alarms, which nodes send until they have their receipt, must not take their place.
         """
         for message in arrived:
-            if message.qos and len(self._held) < _HELD_MAX:
+            if message.qos and len(self._held) < _HELD_MAX and not may_be_history(message.data):
                 self._held[message.topic, message.data] = message
 
     def _store_failed(self, err: Exception, arrived: list[Arrived]) -> bool:

@@ -90,6 +90,7 @@ unit = Table(
     Column("hours", String(200), nullable=False, server_default=""),  # opening hours, as fields.py writes them
     Column("lat", Float),  # degrees, WGS 84
     Column("lon", Float),
+    Column("next_to", String(400), nullable=False, server_default=""),  # units of the site beside it: "a-06 a-08"
 )
 
 contact = Table(
@@ -171,6 +172,8 @@ node = Table(
     Column("label", String(100), nullable=False),
     Column("state", String(12), nullable=False),
     Column("created_ms", BigInteger, nullable=False),
+    Column("profile", String(32), nullable=False, server_default=""),  # of its detector; "": never chosen
+    Column("detector", JSON),  # numbers of the detector that differ from the profile's, by name
     ForeignKeyConstraint(["site_id", "unit_id"], ["unit.site_id", "unit.id"]),
     CheckConstraint("(site_id IS NULL) = (unit_id IS NULL)", name="assigned_whole"),
     CheckConstraint("length(id) = 12", name="id"),
@@ -254,7 +257,7 @@ incident = Table(
     Column("snapshot", JSON, nullable=False),  # unit, contacts, node as they were
     Column("closed_by", String(100)),
     Column("verified_ms", BigInteger),
-    Column("verified_by", String(100)),  # "phenomenon", "node", "operator:<name>"
+    Column("verified_by", String(100)),  # incidents.Incident has the values
     Column("held_until_ms", BigInteger),  # its dispatch waits for verification, or for the answer in an exercise
     Column("exercise_id", Integer),  # the exercise that its unit was part of when it was opened
     CheckConstraint("round >= 1", name="round"),
@@ -314,6 +317,22 @@ event_past = Table(
     Column("number", BigInteger, primary_key=True),
     Column("digest", LargeBinary, primary_key=True),  # the first 16 bytes of SHA-256 over the event's content
 )
+
+# The minute before an alarm, in the parts in which the node sends it. A part may be here before its event is.
+event_history = Table(
+    "event_history",
+    metadata,
+    Column("node_id", String(12), ForeignKey("node.id"), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("number", BigInteger, primary_key=True),  # the alarm's event number
+    Column("first", Integer, primary_key=True),  # the row with which the part begins
+    Column("received_ms", BigInteger, nullable=False),
+    Column("content", LargeBinary, nullable=False),  # as sent: bongsu_wire.measured.History
+    CheckConstraint("epoch BETWEEN 1 AND 255", name="epoch"),
+    CheckConstraint("number BETWEEN 1 AND 4294967295", name="number"),
+    CheckConstraint("first BETWEEN 0 AND 254", name="first"),
+)
+Index("ix_event_history_received_ms", event_history.c.received_ms)
 
 delivery = Table(
     "delivery",
