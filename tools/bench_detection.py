@@ -9,7 +9,7 @@ Everything runs through the node's own code (bongsu.detect), its profiles, and t
 - Nuisances (bongsu.sim.nuisance) at a market's rates over --days shop-days, each shop under its own profile. A window
   starts with a baseline at its first minute's mean, as a node has after days in that air. Windows, and ends of windows,
   in which no criterion can be high are not run (bongsu.detect.screen); alarms and prealarms are the same.
-- A quiet year (bongsu.sim.quiet) per profile, then a slow smouldering fire in its last week. One minute in 60 is looked
+- A quiet year (bongsu.sim.quiet) per profile, then a slow smouldering fire in its last week. One minute in 30 is looked
   at, 4 samples a second, and stands for the others in the baseline; --full: each. The fire's week: each.
 - Bytes allocated and time per pass of all phenomena under MicroPython.
 Dispatches: an alarm while none stands, as policy on_alarm has it. Progress on stderr; two processes; exit code 1 if a
@@ -57,7 +57,7 @@ TARGETS: tuple[tuple[str, str, float], ...] = (
 PARTS = ("nist", "models", "nuisance", "quiet", "pass")
 NIST_COLUMNS = ("temp_c", "smoke_od_per_m")
 BATCH_DAYS = 25
-THINNED = 60
+THINNED = 30
 # After the slow smouldering fire has begun it is looked at for its 3 hours, and one more.
 FIRE_MINUTES = 240
 PROCESSES = 2

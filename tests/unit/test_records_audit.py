@@ -24,7 +24,8 @@ READS = {
     "init", "site list", "site show", "unit list", "unit show", "contact list", "node list", "node show",
     "responder list", "responder show", "duty list", "duty now", "receiver list", "receiver unit", "broker config",
     "incident list", "incident show", "incident export", "operator list", "exercise list", "audit list", "audit verify",
-    "audit export", "backup verify", "backup keygen", "retention show", "doctor", "export", "demo", "sim",
+    "audit export", "backup verify", "backup keygen", "retention show", "doctor", "export", "demo", "sim", "detect replay",
+    "detect plot",
 }  # fmt: skip
 # ... those that wait for a receiver, or make another installation (tested elsewhere), ...
 ELSEWHERE = {

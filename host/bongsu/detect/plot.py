@@ -7,7 +7,7 @@ from typing import Any
 
 from bongsu.detect import on_node
 from bongsu.detect.recordings import Recording
-from bongsu.detect.replay import SENSORS, Decision, decision, judged, request
+from bongsu.detect.replay import SENSORS, ZERO_C_DK, Decision, decision, judged, request
 from bongsu.errors import BongsuError, UsageFault
 from bongsu.sim.track import NODE_UNITS
 from bongsu_node.sensing import limits as at
@@ -129,8 +129,8 @@ def _run(recording: Recording, limits: Sequence[int]) -> tuple[list[Decision], _
 
 def _shown(column: str, value: float) -> float:
     """A number of the node in the column's unit."""
-    _, scale, offset = NODE_UNITS[column]
-    return (value - offset) / scale
+    _, scale, _ = NODE_UNITS[column]
+    return (value - (ZERO_C_DK if column == "temp_c" else 0)) / scale
 
 
 def _panel(panel: Any, column: str, recording: Recording, limits: Sequence[int], mind: _Mind) -> None:

@@ -18,6 +18,7 @@ from bongsu.sim.track import Track
 from bongsu_wire import kinds
 
 STEP_MS = 250
+ZERO_C_DK = 2732  # 0 degC, as the node's drivers and limits round it
 INTERPRETERS = ("cpython", "micropython")
 _TIMEOUT_S = 600.0
 # What stands for a column's sensor: its type in node.json and its quantity. Nothing is decided by pm25_ug.
@@ -30,7 +31,7 @@ SENSORS: Mapping[str, tuple[str, int]] = {
 }
 # A node's whole numbers back to the recording's units: quantity name -> (name in results, units per one, offset, text).
 _SHOWN = {
-    "temp_dk": ("temp_c", 10.0, 2731.5, "{:.1f} degC"),
+    "temp_dk": ("temp_c", 10.0, ZERO_C_DK, "{:.1f} degC"),
     "smoke_e4": ("smoke_od_per_m", 10_000.0, 0.0, "smoke {:.4f}/m"),
     "humidity_half": ("rh_pct", 2.0, 0.0, "{:.1f} % RH"),
     "co_dppm": ("co_ppm", 10.0, 0.0, "CO {:.1f} ppm"),

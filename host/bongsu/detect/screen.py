@@ -230,7 +230,9 @@ class _Walk:
 
 def _filtered_sum(before: Sequence[Sample], samples: Sequence[Sample]) -> int:
     """Sum of the smoke that the filter (median of three) gives for `samples`, after those `before`."""
-    smoke = [sample[1] for sample in chain(before[-_FILTER:] or list(samples[:1]) * _FILTER, samples)]
+    past = list(before[-_FILTER:]) or list(samples[:1])
+    # The first value ever counts as if it had always been there.
+    smoke = [sample[1] for sample in chain(past[:1] * (_FILTER - len(past)), past, samples)]
     three = smoke, smoke[1:], smoke[2:]
     # The middle one of three is their sum without the highest and the lowest.
     total: int = sum(smoke[2:]) + sum(smoke[1:-1]) + sum(smoke[:-2]) - sum(map(max, *three)) - sum(map(min, *three))
