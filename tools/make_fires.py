@@ -38,8 +38,8 @@ SHUTTER_DOWN = ((2.6, 0.0, 0.05), (2.6, 2.35, 2.4))
 
 @dataclass(frozen=True)
 class Fuel:
-    """What burns. `formula`: atoms of C, H, O, N; `heat_kj_kg`: heat of combustion; `radiative`: share radiated; yields in
-    kg/kg.
+    """What burns. `formula`: atoms of C, H, O, N; `heat_kj_kg`: heat of combustion; `radiative`: share radiated; yields
+    in kg/kg.
     """
 
     formula: tuple[float, float, float, float]
@@ -51,8 +51,8 @@ class Fuel:
 
 @dataclass(frozen=True)
 class StallFire:
-    """A fire on the floor or table of the stall. `kw_at`: heat release in kW at a time in s; `soot_at`: smoke yield where
-    it changes; `flames_s`: when it begins to flame (smoke before is pyrolysis aerosol).
+    """A fire on the floor or table of the stall. `kw_at`: heat release in kW at a time in s; `soot_at`: smoke yield
+    where it changes; `flames_s`: when it begins to flame (smoke before is pyrolysis aerosol).
     """
 
     name: str
@@ -69,8 +69,8 @@ class StallFire:
 
 # Flexible polyurethane foam GM21: soot 0.131, CO 0.010, heat 26.2 MJ/kg (SFPE handbook, table of yields, Tewarson).
 FOAM = Fuel((1.0, 1.8, 0.3, 0.05), 26_200, 0.35, 0.131, 0.010)
-# Cotton, cardboard and wood that smoulder: heat 10 MJ/kg of what turns to gas, smoke 0.10, CO 0.12: middle of the ranges
-# that are usual for smouldering (smoke 0.03-0.17, CO 0.04-0.2).
+# Cotton, cardboard and wood that smoulder: heat 10 MJ/kg of what turns to gas, smoke 0.10, CO 0.12: middle of the
+# ranges that are usual for smouldering (smoke 0.03-0.17, CO 0.04-0.2).
 CELLULOSE = Fuel((3.4, 6.2, 2.5, 0.0), 10_000, 0.10, 0.10, 0.12)
 # Vegetable oil: heat 37 MJ/kg; soot as of heptane (0.037), CO 0.010.
 FRYING_OIL = Fuel((57.0, 104.0, 6.0, 0.0), 37_000, 0.35, 0.037, 0.010)
@@ -105,8 +105,8 @@ _FACES = ", ".join(f"{part}_MATL_ID = 'BOARD', {part}_THICKNESS = 0.015" for par
 
 
 def cfast_input(fire: StallFire) -> str:
-    """The model's input: a stall of 3 x 4 x 2.7 m, before it an aisle of 20 x 4 x 5 m that is open at one end; a head under
-    the middle of the stall's ceiling and one under the aisle's, 4 cm below it.
+    """The model's input: a stall of 3 x 4 x 2.7 m, before it an aisle of 20 x 4 x 5 m that is open at one end; a head
+    under the middle of the stall's ceiling and one under the aisle's, 4 cm below it.
     """
     fuel = fire.fuel
     carbon, hydrogen, oxygen, nitrogen = fuel.formula
@@ -120,8 +120,8 @@ def cfast_input(fire: StallFire) -> str:
         f"&MATL ID = 'BOARD', MATERIAL = 'Gypsum board', {_WALL} /",
         f"&COMP ID = 'STALL', WIDTH = 3, DEPTH = 4, HEIGHT = 2.7, {_FACES}, ORIGIN = 0, 0, 0, GRID = 50, 50, 50 /",
         f"&COMP ID = 'AISLE', WIDTH = 20, DEPTH = 4, HEIGHT = 5, {_FACES}, ORIGIN = -8, -4, 0, GRID = 50, 50, 50 /",
-        "&VENT TYPE = 'WALL', ID = 'END', COMP_IDS = 'AISLE', 'OUTSIDE', TOP = 4, BOTTOM = 0, WIDTH = 3, FACE = 'LEFT', "
-        "OFFSET = 0.5 /",
+        "&VENT TYPE = 'WALL', ID = 'END', COMP_IDS = 'AISLE', 'OUTSIDE', TOP = 4, BOTTOM = 0, WIDTH = 3, "
+        "FACE = 'LEFT', OFFSET = 0.5 /",
     ]
     for number, (width, bottom, top) in enumerate(fire.front):
         lines.append(
@@ -201,8 +201,8 @@ def _saturation_pa(temp_c: float) -> float:
 
 @dataclass(frozen=True)
 class TestFire:
-    """`end_s`: the time of its end of test, `m_end`: its m-value there in dB/m; smoke begins at `starts_s` and grows with
-    the power `grows`. `kw_end`: heat release at the end, which grows with the power `kw_grows`.
+    """`end_s`: the time of its end of test, `m_end`: its m-value there in dB/m; smoke begins at `starts_s` and grows
+    with the power `grows`. `kw_end`: heat release at the end, which grows with the power `kw_grows`.
     """
 
     name: str
@@ -241,12 +241,12 @@ def test_fire(fire: TestFire) -> Track:
 
 
 def _grown(t_s: float, start_s: float, end_s: float, power: float) -> float:
-    return max(0.0, (t_s - start_s) / (end_s - start_s)) ** power
+    return math.pow(max(0.0, (t_s - start_s) / (end_s - start_s)), power)
 
 
 def _ceiling_jet_k(kw: float) -> float:
     """Alpert's steady ceiling jet at a radius beyond 0.18 of the height: 5.38 (Q / r)^(2/3) / H."""
-    return 5.38 * (kw / _RADIUS_M) ** (2 / 3) / _HEIGHT_M
+    return 5.38 * math.pow(kw / _RADIUS_M, 2 / 3) / _HEIGHT_M
 
 
 def _delayed(times: list[float], values: list[float]) -> list[float]:

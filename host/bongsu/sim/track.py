@@ -16,7 +16,7 @@ Point = tuple[float, float, float]
 # in EN 54-7), % relative humidity, ppm, 100 = clean air (100 x resistance in clean air / now), ug/m3.
 COLUMNS = ("temp_c", "smoke_od_per_m", "rh_pct", "co_ppm", "gas_index", "pm25_ug")
 
-# Name, units per unit of the column, and offset of a column in a node's whole numbers (bongsu_wire.kinds.QUANTITY_NAMES).
+# A column in a node's whole numbers: name (bongsu_wire.kinds.QUANTITY_NAMES), units per unit of the column, offset.
 NODE_UNITS: Mapping[str, tuple[str, float, float]] = MappingProxyType(
     {
         "temp_c": ("temp_dk", 10.0, 2731.5),
@@ -60,8 +60,8 @@ class Track:
         return cls(t_s, {"temp_c": temp_c, "smoke_od_per_m": smoke})
 
     def points(self) -> list[Point]:
-        """As points (t_s, temperature degC, optical density 1/m), what a virtual board takes. Raises ValueError if one of
-        the two was not measured.
+        """As points (t_s, temperature degC, optical density 1/m), what a virtual board takes. Raises ValueError if one
+        of the two was not measured.
         """
         missing = [name for name in COLUMNS[:2] if name not in self.columns]
         if missing:
@@ -102,8 +102,8 @@ class Track:
     def samples(
         self, names: Sequence[str], step_s: float, start_s: float | None = None, end_s: float | None = None
     ) -> Iterator[tuple[float | None, ...]]:
-        """Values of the columns `names` each `step_s` from `start_s` (the first point) to `end_s` (the last point, itself
-        included), walking forward: a year's worth of samples costs what its points cost and no search.
+        """Values of the columns `names` each `step_s` from `start_s` (the first point) to `end_s` (the last point,
+        itself included), walking forward: millions of samples without a search for each.
         """
         first, count = self._grid(step_s, start_s, end_s)
         return zip(*(self._walk(name, step_s, first, count) for name in names), strict=True)
@@ -152,7 +152,7 @@ class Track:
                     yield values[0]
             else:
                 t0, t1, v0, v1 = times[after - 1], times[after], values[after - 1], values[after]
-                # Samples of this line: those before t1; one at t1 belongs to the next line, where a step has its later value.
+                # Samples of this line: those before t1; one at t1 is the next line's, where a step has its later value.
                 end = min(count, ceil((t1 - first) / step_s - 1e-9))
                 if end > k:
                     slope = (v1 - v0) / (t1 - t0)
