@@ -39,6 +39,7 @@ _MARKS = {
     "fault_clear": ("#6a3d9a", ":"),
 }
 _NO_DATE = {".png": None, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+_PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8}  # under text that lines would cross
 _EVERY_MS = 1_000  # between two points of what the node had in mind
 _LABEL_EM = 0.014  # of the axis' width: two labels closer than this would touch
 _TALLEST = 4.0  # times the limit: a fire goes far beyond it, and the limit must stay visible
@@ -83,7 +84,8 @@ def draw(recording: Recording, limits: Sequence[int], path: Path, *, profile: st
         for panel, column in zip(panels, columns, strict=True):
             _panel(panel, column, recording, limits, mind)
             _mark(panel, recording, decisions)
-        panels[-1].set_xlabel("time, s")
+        beside = "; grey: commercial alarms in the same place" if recording.alarms_s else ""
+        panels[-1].set_xlabel(f"time, s{beside}")
         _name_marks(panels[0], recording, decisions)
         title = f"{recording.name}: {recording.source}"
         figure.suptitle(f"{title} (profile {profile})" if profile else title, fontsize=11)
@@ -172,11 +174,13 @@ def _label(panel: Any, y: float, text: str, color: str) -> None:
         text,
         (0.004, y),
         xycoords=("axes fraction", "data"),
-        xytext=(0, 2),
+        xytext=(0, 3),
         textcoords="offset points",
         fontsize=7,
         color=color,
         annotation_clip=True,
+        zorder=8,
+        bbox=_PAPER,
     )
 
 
@@ -232,7 +236,8 @@ def _gas(panel: Any, limits: Sequence[int], mind: _Mind) -> float:
 
 
 def _say(panel: Any, text: str) -> None:
-    panel.set_title(text, loc="right", fontsize=7, color="#555555", pad=3)
+    title = panel.set_title(text, loc="right", fontsize=7, color="#555555", pad=3)
+    title.set(zorder=9, bbox=_PAPER)
 
 
 def _mark(panel: Any, recording: Recording, decisions: Sequence[Decision]) -> None:

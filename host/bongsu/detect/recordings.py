@@ -20,6 +20,8 @@ _METER_DEAD_OD, _SMOKE_SEEN_OD = 0.01, 0.06
 # The laboratory's carbon monoxide analyser reads up to 0.01 vol-% in clean air; one that reads more is none.
 _CO_ZERO_MOST_PCT = 0.02
 _PPM_PER_PCT = 10_000.0
+# Before there is any smoke its readings come and go by up to 211 ppm (SDC05-B); a node decides by 20 and more.
+_CO_NOISE_PPM = 250.0
 _FIRE_NAME = re.compile(r"SDC\d+")
 _ACTIVATIONS = "Activation_Times.csv"
 
@@ -141,11 +143,20 @@ def _station(
     if co_pct and co_pct[0] > _CO_ZERO_MOST_PCT:
         notes.append(f"GAS{station}_1 reads {co_pct[0]:.3f} vol-% before the fire: not used as carbon monoxide")
     elif co_pct:
-        made["co_ppm"] = tuple(max(0.0, (value - co_pct[0]) * _PPM_PER_PCT) for value in co_pct)
-        notes.append(
-            f"CO: GAS{station}_1 in vol-%, its first reading, {co_pct[0] * _PPM_PER_PCT:.0f} ppm, is taken off"
-        )
+        co_ppm = tuple(_quiet_co((value - co_pct[0]) * _PPM_PER_PCT) for value in co_pct)
+        if any(co_ppm):
+            made["co_ppm"] = co_ppm
+            taken = f"its first reading, {co_pct[0] * _PPM_PER_PCT:.0f} ppm, is taken off"
+            notes.append(
+                f"CO: GAS{station}_1 in vol-%; {taken}, and what is below {_CO_NOISE_PPM:g} ppm then is noise: 0"
+            )
+        else:
+            notes.append(f"CO: GAS{station}_1 never leaves its noise ({_CO_NOISE_PPM:g} ppm): not used")
     return made, tuple(notes)
+
+
+def _quiet_co(ppm: float) -> float:
+    return ppm if ppm >= _CO_NOISE_PPM else 0.0
 
 
 def _column(columns: Mapping[str, Sequence[str | None]], name: str) -> list[float] | None:
