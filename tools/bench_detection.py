@@ -41,11 +41,14 @@ from bongsu.sim.track import Track
 from bongsu_node.sensing import limits as at
 from bongsu_wire import kinds
 
+# market_kitchen trades lead for peace, so its share is shown and not judged; a miss is one under any profile.
+CALM = "market_kitchen"
+AHEAD = f"NIST: share of places ahead, worst profile but {CALM}"
 # The targets: what, the most (or least) that it may be, and where it is taken from. A figure that is missing was not
 # asked for (--only).
 TARGETS: tuple[tuple[str, str, float], ...] = (
     ("NIST: places missed, any profile", "<=", 0),
-    ("NIST: share of places ahead, best profile", ">=", 0.80),
+    (AHEAD, ">=", 0.80),
     ("nuisance: dispatches", "<=", 0),
     ("nuisance: prealarms per shop-day", "<=", 0.1),
     ("quiet year: alarms", "<=", 0),
@@ -373,7 +376,7 @@ def figures(found: dict[str, list[Result]]) -> dict[str, float]:
     if found["nist"]:
         rows = nist_rows(found["nist"])
         made["NIST: places missed, any profile"] = sum(row["missed"] for row in rows)
-        made["NIST: share of places ahead, best profile"] = max(row["ahead %"] for row in rows) / 100
+        made[AHEAD] = min(row["ahead %"] for row in rows if row["profile"] != CALM) / 100
     if found["nuisance"]:
         counts = nuisance_counts(found["nuisance"])
         total: Counter[str] = Counter()
@@ -462,7 +465,7 @@ def show(found: dict[str, list[Result]], args: argparse.Namespace) -> None:
         print(markdown(rows, columns) if args.markdown else table(rows, columns))
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run what was asked for; 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--days", type=int, default=1000, help="shop-days of nuisances (default 1,000)")
@@ -472,7 +475,7 @@ def main() -> int:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true")
     form.add_argument("--markdown", action="store_true")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.days < 1:
         parser.error("--days: at least 1")
     found = gather(args)
