@@ -24,8 +24,8 @@ DATA = Path(__file__).resolve().parents[1] / "host" / "bongsu" / "sim" / "data"
 _AMBIENT_C = 20.0
 _RUN_MOST_S = 120
 
-# Specific extinction of smoke, m2/kg: flaming 8,700 (Mulholland and Croarkin 2000), pyrolysis 4,400 (Seader and Einhorn
-# 1977), the two values that the SFPE handbook gives. Optical density is base 10, CFAST gives mg/m3.
+# Specific extinction of smoke, m2/kg: flaming 8,700, which CFAST itself uses at its smoke detectors (the quotient of
+# its outputs says so); pyrolysis 4,400, the usual value. Optical density is base 10, CFAST gives mg/m3.
 _OD_PER_FLAMING_MG = 8700e-6 / math.log(10)
 _OD_PER_SMOULDERING_MG = 4400e-6 / math.log(10)
 
@@ -67,7 +67,7 @@ class StallFire:
     front: tuple[tuple[float, float, float], ...] = OPEN_FRONT
 
 
-# Flexible polyurethane foam GM21: soot 0.131, CO 0.010, heat 26.2 MJ/kg (SFPE handbook, table of yields, Tewarson).
+# Flexible polyurethane foam: soot 0.131, CO 0.010, heat 26.2 MJ/kg, as commonly tabulated for foam GM21.
 FOAM = Fuel((1.0, 1.8, 0.3, 0.05), 26_200, 0.35, 0.131, 0.010)
 # Cotton, cardboard and wood that smoulder: heat 10 MJ/kg of what turns to gas, smoke 0.10, CO 0.12: middle of the
 # ranges that are usual for smouldering (smoke 0.03-0.17, CO 0.04-0.2).

@@ -16,6 +16,7 @@ from bongsu_node.alarm.response import Response
 from bongsu_node.alarm.siren import Siren
 from bongsu_node.alarm.state import AlarmState
 from bongsu_node.clock import Clock
+from bongsu_node.sensing.channel import SmokeChannel
 from bongsu_node.sensing.tuning import Tuning
 from bongsu_node.sensing.watch import Watch
 from bongsu_node.settings import Config
@@ -24,13 +25,10 @@ from bongsu_node.upkeep import health
 from bongsu_node.upkeep.button import LONG, SHORT, Button
 from bongsu_node.upkeep.faults import Faults
 from bongsu_wire import kinds, payload
-from bongsu_wire.topics import node_text
 
-_STATE = "/state"
-_JOURNAL = "/journal"
-_ALARM_FILE = _STATE + "/alarm"
+ALARM_FILE = "/state/alarm"
 # Restarts in a row, not by power, that did not last _LASTING_MS: then only what senses, sounds and reports is started.
-_SAFE_AFTER = 4
+SAFE_AFTER = 4
 _LASTING_MS = 600_000
 # In safe mode the link starts late, and later with each restart: should it be what brings the node down, the sensing
 # stands meanwhile.
@@ -38,112 +36,44 @@ _SAFE_LINK_MS = 20_000
 _SAFE_LINK_MOST_MS = 1_800_000
 _PANEL_MS = 50
 _UPKEEP_S = 10
+_FORGOTTEN = ("bongsu_node.start", "bongsu_node.config", "bongsu_node.sensing.fit", "bongsu_node.sensing.limits")
 
 
 class Node:
-    """Everything that one node consists of, made in the order of the data path."""
+    """Everything that one node consists of."""
+
+    # Made by start.py; identity and journal are None if they cannot be had.
+    cause: int
+    boots: board.BootRecord
+    safe_mode: bool
+    part_failed: bool
+    config: Config
+    identity: counters.Identity | None
+    clock: Clock
+    siren: Siren
+    alarms: AlarmState
+    journal: Journal | None
+    response: Response
+    faults: Faults
+    tuning: Tuning
+    watch: Watch
+    smoke: SmokeChannel | None  # the one whose baseline is kept
 
     def __init__(self) -> None:
         self.log = log.make(ticks_ms)
-        self.cause = machine.reset_cause()
-        mac = machine.unique_id()
-        self.part_failed = False
-        nvs = self._part("nvs", _nvs)
-        self.boots = board.BootRecord(nvs, self.cause)
-        self.safe_mode = self.boots.unclean >= _SAFE_AFTER
-        self.log("I", "boot", self._boot_text())
-        self._part("flash", lambda: flashfile.make_folder(_STATE))
-        self.config = self._part("config", lambda: _load_config(node_text(mac))) or Config()
-        for error in self.config.errors:
-            self.log("E", "config", "last_good=%d err=%s" % (self.config.last_good, error.replace(" ", "_")))
-        self.identity = self._part("identity", lambda: self._identity(nvs, mac))
-        self.clock = Clock(
-            ticks_ms, ticks_diff, board.set_rtc, _STATE + "/clock", version.BUILD_S, self.config.provisioned_s
-        )
-        self._make_alarm()
-        self._make_sensing()
+        _start(self)
         self.wlan = None
         self.state_failed = False
         self.link_due_ms = 0
         if self.safe_mode:
-            self.link_due_ms = min(_SAFE_LINK_MS << min(self.boots.unclean - _SAFE_AFTER, 8), _SAFE_LINK_MOST_MS)
-
-    def _boot_text(self) -> str:
-        cause = kinds.RESET_NAMES.get(self.cause, "unknown")
-        return "cause=%s fw=%s boots=%d safe=%d" % (cause, version.TEXT, self.boots.count, self.safe_mode)
-
-    def _part(self, tag: str, make):
-        """make(); None if that fails: a node without this part still senses and sounds, and says FAULT_STORAGE."""
-        try:
-            return make()
-        except Exception as e:
-            self.part_failed = True
-            self.log("E", tag, "state=failed err=%s" % repr(e).replace(" ", "_"))
-            return None
-
-    def _identity(self, nvs, mac: bytes):
-        try:
-            return counters.load(nvs, mac)
-        except counters.Unprovisioned as e:
-            self.log("E", "unprovisioned", "missing=%s" % e.missing)
-            return None
-
-    def _make_alarm(self) -> None:
-        """Alarm state, siren, journal; an alarm of before the restart sounds again from here."""
-        pins = self.config.pins
-        self.siren = Siren(board.output(pins["siren"]), board.output(pins["lamp"]), ticks_diff)
-        self.alarms = AlarmState((kinds.HEAT, kinds.SMOKE, kinds.CO, kinds.GAS), ticks_diff)
-        saved = flashfile.read(_ALARM_FILE)
-        self.alarms.resume(saved, ())
-        if self.alarms.active:
-            self.siren.alarm()
-        self.journal = None
-        if self.identity is not None:
-            self.journal = self._part("journal", self._make_journal)
-        told = self.alarms.resume(saved, self.journal.events() if self.journal else ())
-        self.response = Response(
-            self.alarms, self.siren, self.identity, self.journal, self.save_state, ticks_ms, self.log
-        )
-        self.faults = Faults(told, self.response.fault, self.save_state)
-        self.response.faults = self.faults
-        if self.alarms.active:
-            self.siren.alarm()
-            phenomena = kinds.phenomena_text(self.alarms.active)
-            self.log("W", "resume", "event=%d phen=%s" % (self.alarms.newest_event, phenomena))
-
-    def _make_journal(self):
-        identity = self.identity
-        return Journal(_JOURNAL, identity.epoch, identity.next_event_number, self.clock.uptime_ms, self.log)
-
-    def _make_sensing(self) -> None:
-        """Sensors, channels, judge, watch."""
-        from bongsu_node.sensing import fit
-
-        c = self.config
-        self.tuning = Tuning(c, _STATE, self.log)
-        fitted = fit.Outfit(
-            c.sensors,
-            board.Hardware(c.pins),
-            c.limits,
-            ticks_diff,
-            interval_s=c.reading_s,
-            start_e4=self.tuning.kept_e4,
-            told=self.faults.has,
-        )
-        del sys.modules["bongsu_node.sensing.fit"]
-        self.smoke = fitted.smoke
-        self.watch = Watch(
-            fitted.probes, fitted.judge, self.alarms, self.response, fitted.history, fitted.means, self.log
-        )
-        self.tuning.judge = fitted.judge
-        self.response.readings = self.readings
+            self.link_due_ms = min(_SAFE_LINK_MS << min(self.boots.unclean - SAFE_AFTER, 8), _SAFE_LINK_MOST_MS)
 
     # -- what the parts ask of the node
 
     def save_state(self) -> None:
         """Standing alarms and faults to flash."""
         try:
-            flashfile.write(_ALARM_FILE, self.alarms.pack(self.faults.bits))
+            flashfile.write(ALARM_FILE, self.alarms.pack(self.faults.bits))
             self.state_failed = False
         except Exception as e:
             self.state_failed = True
@@ -278,21 +208,16 @@ class Node:
         self.faults.set(kinds.FAULT_TASK, True)
 
 
-def _load_config(node: str):
-    """The settings. What checks them is needed once: its 5 KB of heap are given back."""
-    import bongsu_node
-    from bongsu_node import config
+def _start(node: Node) -> None:
+    """Make the parts of the node. What does it, and checks the settings, is needed once: its heap is given back."""
+    from bongsu_node import start
 
-    settings = config.load("/node.json", _STATE + "/node.json", node)
-    del sys.modules["bongsu_node.config"]
-    del bongsu_node.config
-    return settings
-
-
-def _nvs():
-    import esp32
-
-    return esp32.NVS(counters.NAMESPACE)
+    start.make(node)
+    for name in _FORGOTTEN:
+        if name in sys.modules:
+            del sys.modules[name]
+            package, module = name.rsplit(".", 1)
+            delattr(sys.modules[package], module)
 
 
 def main() -> None:

@@ -2,8 +2,6 @@
 
 from array import array
 
-from bongsu_node.sensing import limits
-
 DEFAULT_PINS = {"i2c_sda": 21, "i2c_scl": 22, "smoke_adc": 34, "siren": 25, "lamp": 26, "button": 27}
 # The heads of the boards that this firmware knows: 0.4 V in clean air, 1 mV per 1e-4/m.
 DEFAULT_SMOKE_HEAD = {"mv_clean": 400, "uv_per_e4": 1000}
@@ -27,6 +25,8 @@ class Config:
     """
 
     def __init__(self) -> None:
+        from bongsu_node.sensing import limits  # forgotten after the start
+
         self.node = ""
         self.site = ""
         self.unit = ""

@@ -1,9 +1,23 @@
 """Code tables of the wire format. A number, once released, never changes its meaning.
 
 Everything here is data: the frame kinds (who carries what), the event kinds (DESIGN section 1, "signal kinds"),
-phenomena as bits, criteria (which rule fired), fault codes, command codes and answers. Names are looked up by code with
-``NAMES.get(code)``; an unknown code is for the caller to refuse.
+phenomena as bits, criteria (which rule fired), fault codes, command codes and answers; an unknown code is for the
+caller to refuse. Names stand in the order of their codes from 0 ("-": a code without one), in one text, since
+dictionaries of them would take 2 KB of a node's heap for its few log lines: a node calls name(), the host has the
+..._NAMES.
 """
+
+
+def name(names: str, code: int) -> str:
+    """The name of `code` in one of the texts below; the number as text if it has none."""
+    words = names.split()
+    word = words[code] if 0 <= code < len(words) else "-"
+    return str(code) if word == "-" else word
+
+
+def _table(names: str) -> dict[int, str]:
+    return {code: word for code, word in enumerate(names.split()) if word != "-"}
+
 
 # Frame kinds, 5 bits. Uplink and downlink kinds are disjoint; the direction bit in the header says the same once more.
 UP_EVENT = 1
@@ -23,15 +37,8 @@ FAULT_CLEAR = 5
 TAMPER = 6
 TEST = 7
 
-EVENT_NAMES = {
-    ALARM: "alarm",
-    PREALARM: "prealarm",
-    RESTORE: "restore",
-    FAULT: "fault",
-    FAULT_CLEAR: "fault_clear",
-    TAMPER: "tamper",
-    TEST: "test",
-}
+EVENTS = "- alarm prealarm restore fault fault_clear tamper test"
+EVENT_NAMES = _table(EVENTS)
 
 # Phenomena, bits of one byte.
 HEAT = 0x01
@@ -40,7 +47,8 @@ CO = 0x04
 GAS = 0x08
 AIR = 0x10
 
-PHENOMENON_NAMES = {HEAT: "heat", SMOKE: "smoke", CO: "co", GAS: "gas", AIR: "air"}
+PHENOMENA = "heat smoke co gas air"
+PHENOMENON_NAMES = {1 << bit: word for bit, word in enumerate(PHENOMENA.split())}
 PHENOMENA_KNOWN = HEAT | SMOKE | CO | GAS | AIR
 
 # Criteria: which rule made the decision. 0 = none (faults, tests).
@@ -57,22 +65,13 @@ CRIT_HEAD = 9  # a certified detector head says so by its relay
 CRIT_SMALL = 10  # one small change held: of prealarms
 CRIT_HEAT_ALONE = 11  # degraded rules: the sensor that would have confirmed it is dead
 CRIT_SMOKE_ALONE = 12
+CRIT_LAST = CRIT_SMOKE_ALONE
 
-CRITERION_NAMES = {
-    CRIT_NONE: "none",
-    CRIT_HEAT_FIXED: "heat_fixed",
-    CRIT_SMOKE_FIXED: "smoke_fixed",
-    CRIT_HEAT_RISE: "heat_rise",
-    CRIT_SMOKE_RISE: "smoke_rise",
-    CRIT_FUSION: "fusion",
-    CRIT_CO: "co",
-    CRIT_GAS: "gas",
-    CRIT_BUTTON: "button",
-    CRIT_HEAD: "detector_head",
-    CRIT_SMALL: "small_change",
-    CRIT_HEAT_ALONE: "heat_alone",
-    CRIT_SMOKE_ALONE: "smoke_alone",
-}
+CRITERIA = (
+    "none heat_fixed smoke_fixed heat_rise smoke_rise fusion co gas button detector_head small_change "
+    "heat_alone smoke_alone"
+)
+CRITERION_NAMES = _table(CRITERIA)
 
 # Fault codes; a fault's bit in the heartbeat is 1 << (code - 1).
 FAULT_HEAT_SENSOR = 1
@@ -91,23 +90,11 @@ FAULT_GAS_SENSOR = 13
 FAULT_HUMIDITY_SENSOR = 14
 FAULT_AIR_SENSOR = 15
 
-FAULT_NAMES = {
-    FAULT_HEAT_SENSOR: "heat_sensor",
-    FAULT_SMOKE_SENSOR: "smoke_sensor",
-    FAULT_DRIFT: "drift_limit",
-    FAULT_BATTERY: "battery_low",
-    FAULT_TAMPER: "tamper",
-    FAULT_CLOCK: "clock",
-    FAULT_CERTIFICATE: "certificate",
-    FAULT_STORAGE: "storage",
-    FAULT_TASK: "task_crash",
-    FAULT_UNPROVISIONED: "unprovisioned",
-    FAULT_SAFE_MODE: "safe_mode",
-    FAULT_CO_SENSOR: "co_sensor",
-    FAULT_GAS_SENSOR: "gas_sensor",
-    FAULT_HUMIDITY_SENSOR: "humidity_sensor",
-    FAULT_AIR_SENSOR: "air_sensor",
-}
+FAULTS = (
+    "- heat_sensor smoke_sensor drift_limit battery_low tamper clock certificate storage task_crash "
+    "unprovisioned safe_mode co_sensor gas_sensor humidity_sensor air_sensor"
+)
+FAULT_NAMES = _table(FAULTS)
 
 # Heartbeat flags, bits of one byte.
 FLAG_SIREN = 0x01
@@ -117,7 +104,8 @@ FLAG_CENTRE_KNOWS = 0x08
 FLAG_ON_BATTERY = 0x10
 
 # Reset causes as the heartbeat reports them.
-RESET_NAMES = {0: "unknown", 1: "power_on", 2: "hard", 3: "watchdog", 4: "deep_sleep", 5: "soft"}
+RESETS = "unknown power_on hard watchdog deep_sleep soft"
+RESET_NAMES = _table(RESETS)
 
 # Commands (downlink) and the node's answers.
 CMD_TEST = 1
@@ -129,28 +117,16 @@ CMD_EVACUATE = 6
 CMD_ROTATE_KEY = 7
 CMD_UPDATE = 8
 
-COMMAND_NAMES = {
-    CMD_TEST: "test",
-    CMD_RESET: "reset",
-    CMD_SILENCE: "silence",
-    CMD_IDENTIFY: "identify",
-    CMD_SET_PARAMETER: "set_parameter",
-    CMD_EVACUATE: "evacuate",
-    CMD_ROTATE_KEY: "rotate_key",
-    CMD_UPDATE: "update",
-}
+COMMANDS = "- test reset silence identify set_parameter evacuate rotate_key update"
+COMMAND_NAMES = _table(COMMANDS)
 
 ANSWER_DONE = 0
 ANSWER_UNSUPPORTED = 1
 ANSWER_REFUSED = 2
 ANSWER_FAILED = 3
 
-ANSWER_NAMES = {
-    ANSWER_DONE: "done",
-    ANSWER_UNSUPPORTED: "unsupported",
-    ANSWER_REFUSED: "refused",
-    ANSWER_FAILED: "failed",
-}
+ANSWERS = "done unsupported refused failed"
+ANSWER_NAMES = _table(ANSWERS)
 
 
 # Quantities that sensors give, each a whole number of 16 bits (0xFFFF = none): in readings and in an alarm's history.
@@ -168,24 +144,14 @@ Q_GAS_HOHM = 11  # raw resistance of a gas sensor, 100 ohm
 Q_HEAD = 12  # a detector head's relay: 0 normal, 1 alarm
 Q_PM1_DUG = 13
 
-QUANTITY_NAMES = {
-    Q_TEMP_DK: "temp_dk",
-    Q_SMOKE_E4: "smoke_e4",
-    Q_HUMIDITY_HALF: "humidity_half",
-    Q_CO_DPPM: "co_dppm",
-    Q_GAS_INDEX: "gas_index",
-    Q_PM25_DUG: "pm25_dug",
-    Q_PM10_DUG: "pm10_dug",
-    Q_CO2_PPM: "co2_ppm",
-    Q_VOC_INDEX: "voc_index",
-    Q_PRESSURE_DHPA: "pressure_dhpa",
-    Q_GAS_HOHM: "gas_hohm",
-    Q_HEAD: "head",
-    Q_PM1_DUG: "pm1_dug",
-}
+QUANTITIES = (
+    "- temp_dk smoke_e4 humidity_half co_dppm gas_index pm25_dug pm10_dug co2_ppm voc_index pressure_dhpa "
+    "gas_hohm head pm1_dug"
+)
+QUANTITY_NAMES = _table(QUANTITIES)
 
 
 def phenomena_text(bits: int) -> str:
     """Names of the phenomena in `bits`, joined by "+" in bit order; "none" for 0. Unknown bits are left out."""
-    names = [name for bit, name in sorted(PHENOMENON_NAMES.items()) if bits & bit]
+    names = [word for bit, word in enumerate(PHENOMENA.split()) if bits >> bit & 1]
     return "+".join(names) if names else "none"

@@ -84,6 +84,10 @@ class Event:
         self.count = count
 
 
+def _known(e: Event) -> bool:
+    return kinds.ALARM <= e.kind <= kinds.TEST and 0 <= e.criterion <= kinds.CRIT_LAST
+
+
 def encode_event(e: Event) -> bytes:
     """Return the 27 bytes of an event.
 
@@ -91,11 +95,7 @@ def encode_event(e: Event) -> bytes:
     """
     if not 1 <= e.number <= 0xFFFFFFFF or not 1 <= e.count <= 255:
         raise ValueError("event number or count out of range")
-    if (
-        e.kind not in kinds.EVENT_NAMES
-        or e.criterion not in kinds.CRITERION_NAMES
-        or e.phenomena & ~kinds.PHENOMENA_KNOWN
-    ):
+    if not _known(e) or e.phenomena & ~kinds.PHENOMENA_KNOWN:
         raise ValueError("unknown event kind, criterion or phenomenon")
     return struct.pack(
         _EVENT,
@@ -124,11 +124,16 @@ def decode_event(data: bytes) -> Event:
     if f[1] >> 4 != PAYLOAD_VERSION:
         raise PayloadError("event version")
     e = Event(f[0], f[1] & 0x0F, *f[2:])
-    if not e.number or not e.count or e.kind not in kinds.EVENT_NAMES or e.criterion not in kinds.CRITERION_NAMES:
+    if not e.number or not e.count or not _known(e):
         raise PayloadError("event code")
     if e.phenomena & ~kinds.PHENOMENA_KNOWN:
         raise PayloadError("event phenomena")
     return e
+
+
+def event_kind(event_bytes: bytes) -> int:
+    """Kind of an encoded event, which it does not check."""
+    return event_bytes[4] & 0x0F
 
 
 def with_age(event_bytes: bytes, age_ms: int) -> bytes:
@@ -148,7 +153,7 @@ class Heartbeat:
 
     uptime_s; flags: kinds.FLAG_*; active: phenomena in alarm; active_event: number of the newest active alarm (0 none);
     readings as in Event; heap_free_kb: MicroPython heap; idf_free_kb: IDF heap (0xFFFF unknown); journal_depth: events
-    that await a receipt; boot_count; reset_cause: kinds.RESET_NAMES; task_restarts; faults: bit (code - 1) per active
+    that await a receipt; boot_count; reset_cause: of kinds.RESETS; task_restarts; faults: bit (code - 1) per active
     fault; fw: firmware version major << 8 | minor.
     """
 

@@ -1,4 +1,4 @@
-"""The unmodified firmware on the virtual board, without a network: hold, alarm, journal, watchdog, power cuts."""
+"""The firmware, as bytecode as on a real board, without a network: hold, alarm, journal, watchdog, power cuts."""
 
 import math
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def boards(tmp_path: Path) -> Iterator[Any]:
     def make(**options: Any) -> VirtualBoard:
         board = VirtualBoard(tmp_path / str(len(made)), node_id=NODE, speed=math.inf, **options)
         made.append(board)
-        board.flash(resources().firmware)
+        board.flash(resources().firmware, mpy=True)
         board.provision(bundle())
         board.set_wifi(False)
         return board

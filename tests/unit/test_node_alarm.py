@@ -10,7 +10,6 @@ from bongsu_node.alarm.journal import Journal
 from bongsu_node.alarm.response import Response
 from bongsu_node.alarm.siren import Siren
 from bongsu_node.alarm.state import SILENCE_MS, AlarmState
-from bongsu_node.sensing.detector import Detector
 from bongsu_node.upkeep.faults import Faults
 from bongsu_wire import kinds, payload
 
@@ -27,7 +26,7 @@ def state() -> AlarmState:
 
 def raised(alarms: AlarmState, bit: int, event: int, criterion: int = kinds.CRIT_HEAT_FIXED) -> None:
     p = alarms.of(bit)
-    assert p.step(0, True, False) == kinds.ALARM
+    p.begin(0)
     p.event, p.criterion = event, criterion
 
 
@@ -46,7 +45,7 @@ def test_phenomena_are_independent() -> None:
 
 def quiet_samples(alarms: AlarmState, start: int, samples: int) -> list[int]:
     p = alarms.of(kinds.HEAT)
-    return [n for n in range(samples) if p.step((start + n * 250) % PERIOD, False, True) == kinds.RESTORE]
+    return [n for n in range(samples) if p.step((start + n * 250) % PERIOD, False, True)]
 
 
 @pytest.mark.parametrize("start", [0, PERIOD - 30_000])
@@ -56,7 +55,7 @@ def test_restore_takes_60_s_below_the_hysteresis(start: int) -> None:
     assert quiet_samples(alarms, start, 240) == []
     p = alarms.of(kinds.HEAT)
     # Between hysteresis and threshold: neither an alarm nor quiet.
-    assert p.step((start + 240 * 250) % PERIOD, False, False) == 0
+    assert p.step((start + 240 * 250) % PERIOD, False, False) is False
     assert quiet_samples(alarms, start + 241 * 250, 300) == [240]
     assert alarms.active == 0
 
@@ -65,14 +64,14 @@ def test_a_rise_before_the_restore_is_the_same_alarm() -> None:
     alarms = state()
     raised(alarms, kinds.HEAT, 1)
     assert quiet_samples(alarms, 0, 100) == []
-    assert alarms.of(kinds.HEAT).step(25_000, True, False) == 0
+    assert alarms.of(kinds.HEAT).step(25_000, True, False) is False
 
 
 def test_a_silent_sensor_is_no_quiet() -> None:
     alarms = state()
     raised(alarms, kinds.HEAT, 1)
     p = alarms.of(kinds.HEAT)
-    assert p.step(0, False, True) == 0
+    assert p.step(0, False, True) is False
     for n in range(1, 1000):
         p.missed(n * 250)
     assert quiet_samples(alarms, 250_000, 238) == []  # the 250 s count as 0.5 s
@@ -117,7 +116,7 @@ def test_the_state_comes_back_after_a_restart() -> None:
     assert (again.active, again.newest_event) == (kinds.SMOKE, 0x01020304)
     assert again.of(kinds.SMOKE).criterion == kinds.CRIT_SMOKE_FIXED
     # Still hot: the same alarm, no new event.
-    assert again.of(kinds.SMOKE).step(0, True, False) == 0
+    assert again.of(kinds.SMOKE).step(0, True, False) is False
 
 
 def test_power_cut_between_journal_and_state() -> None:
@@ -230,7 +229,6 @@ class Desk:
         self.response.wake = lambda: self.order.append("link")
         self.response.readings = lambda: {"temp_dk": 3400, "smoke_e4": 5, "rssi_dbm": -60}
         self.response.faults = Faults(0, self.response.fault, self.save)
-        self.detector = Detector(kinds.HEAT, kinds.CRIT_HEAT_FIXED, 3302, 3232, ticks_diff)
 
     def log(self, level: str, tag: str, text: str = "") -> None:
         self.lines.append(f"{level} {tag} {text}")
@@ -241,11 +239,9 @@ class Desk:
         self.order.append("state")
 
     def alarm(self) -> None:
-        for n in range(21):
-            self.detector.sample(n * 250, 3400)
         p = self.alarms.of(kinds.HEAT)
-        p.active = True
-        self.response.alarm(p, self.detector)
+        p.begin(0)
+        self.response.alarm((p,), kinds.HEAT, kinds.CRIT_HEAT_FIXED, 5000)
 
 
 def test_siren_then_journal_then_state_then_link(tmp_path: Path) -> None:
@@ -356,8 +352,51 @@ def test_a_new_alarm_overrides_the_silence(tmp_path: Path) -> None:
     desk.alarm()
     assert desk.response.silence()
     assert desk.alarms.silenced(1)
-    desk.response.alarm(desk.alarms.of(kinds.SMOKE), desk.detector)
+    desk.response.alarm((desk.alarms.of(kinds.SMOKE),), kinds.SMOKE, kinds.CRIT_SMOKE_FIXED, 5000)
     assert not desk.alarms.silenced(1)
+
+
+def test_a_fusion_is_one_event_of_both_phenomena_and_each_restores_by_itself(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    states = desk.alarms.phenomena
+    for one in states:
+        one.begin(0)
+    desk.response.alarm(states, kinds.HEAT | kinds.SMOKE, kinds.CRIT_FUSION, 5250)
+    desk.alarms.of(kinds.HEAT).end()
+    desk.response.restored(desk.alarms.of(kinds.HEAT))
+    assert desk.journal is not None
+    told = [(e.kind, e.phenomena, e.criterion) for e in desk.journal.events()]
+    assert told == [
+        (kinds.ALARM, kinds.HEAT | kinds.SMOKE, kinds.CRIT_FUSION),
+        (kinds.RESTORE, kinds.HEAT, kinds.CRIT_FUSION),
+    ]
+    again = state()
+    again.resume(None, desk.journal.events())
+    assert again.active == kinds.SMOKE and again.of(kinds.SMOKE).event == 1
+
+
+def test_a_prealarm_sounds_nothing_and_changes_no_state(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.response.prealarm(kinds.SMOKE)
+    assert desk.order == ["journal", "link"] and desk.alarms.active == 0
+    assert desk.journal is not None
+    assert [(e.kind, e.criterion) for e in desk.journal.events()] == [(kinds.PREALARM, kinds.CRIT_SMALL)]
+
+
+def test_the_minute_before_an_alarm_is_remembered_and_cannot_stop_it(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    remembered: list[int] = []
+    desk.response.remember = remembered.append
+    desk.alarm()
+    assert remembered == [1]
+
+    def fail(number: int) -> None:
+        raise MemoryError
+
+    desk.response.remember = fail
+    desk.order.clear()
+    desk.response.alarm((desk.alarms.of(kinds.SMOKE),), kinds.SMOKE, kinds.CRIT_SMOKE_FIXED, 5000)
+    assert desk.order == ["siren", "journal", "state", "link"]
 
 
 def test_test_event_and_its_chirp(tmp_path: Path) -> None:

@@ -266,11 +266,11 @@ _NVS = "class _Nvs:\n    def __getattr__(self, name):\n        {0}\ndef _nvs():\
         pytest.param(
             "flashfile.py", f"class os:\n    def __getattr__(self, name):\n        {_RAISE}\nos = os()\n", id="os"
         ),
-        pytest.param("app.py", _NVS.format(_RAISE, _RAISE), id="NVS cannot be opened"),
-        pytest.param("app.py", _NVS.format("raise OSError(-4357)", "return _Nvs()"), id="NVS refuses"),
-        pytest.param("app.py", _NVS.format(_RAISE, "return _Nvs()"), id="NVS raises"),
-        pytest.param("app.py", f"def _load_config(node):\n    {_RAISE}\n", id="settings"),
-        pytest.param("app.py", f"def Journal(*_):\n    {_RAISE}\n", id="journal"),
+        pytest.param("start.py", _NVS.format(_RAISE, _RAISE), id="NVS cannot be opened"),
+        pytest.param("start.py", _NVS.format("raise OSError(-4357)", "return _Nvs()"), id="NVS refuses"),
+        pytest.param("start.py", _NVS.format(_RAISE, "return _Nvs()"), id="NVS raises"),
+        pytest.param("start.py", f"def _load_config(node):\n    {_RAISE}\n", id="settings"),
+        pytest.param("start.py", f"def Journal(*_):\n    {_RAISE}\n", id="journal"),
         pytest.param("counters.py", f"def load(nvs, mac):\n    {_RAISE}\n", id="identity"),
         pytest.param("counters.py", "def _take(*_):\n    raise Exhausted\nIdentity._take = _take\n", id="no numbers"),
         pytest.param("board.py", f"def set_rtc(unix_s):\n    {_RAISE}\n", id="clock of the chip"),

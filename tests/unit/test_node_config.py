@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bongsu_node import config
+from bongsu_node.sensing import limits
 
 NODE = "a0b1c2d3e4f5"
 GOOD: dict[str, Any] = {
@@ -28,11 +29,19 @@ GOOD: dict[str, Any] = {
     },
     "board": "esp32-devkitc",
     "pins": {"i2c_sda": 21, "i2c_scl": 22, "smoke_adc": 34, "siren": 25, "lamp": 26, "button": 27},
+    "profile": "home",
     "detector": {"heat_alarm_dk": 3352, "heat_clear_dk": 3300, "smoke_alarm_e4": 700, "smoke_clear_e4": 500},
     "smoke_head": {"mv_clean": 500, "uv_per_e4": 900},
     "heartbeat_s": 30,
     "provisioned_s": 1_790_000_000,
 }
+
+
+DEFAULTS = dict(zip(limits.NAMES, limits.DEFAULTS, strict=True))
+
+
+def limits_of(c: config.Config) -> dict[str, int]:
+    return dict(zip(limits.NAMES, c.limits, strict=True))
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
@@ -54,7 +63,8 @@ def test_a_good_document() -> None:
     assert (c.node, c.site, c.unit, c.heartbeat_s, c.provisioned_s) == (NODE, "hannae", "a-07", 30, 1_790_000_000)
     assert c.wifi == [{"ssid": "market", "psk": "secret12"}, {"ssid": "open", "psk": None}]
     assert c.broker == GOOD["broker"]
-    assert c.detector == GOOD["detector"] and c.smoke_head == GOOD["smoke_head"] and c.pins == GOOD["pins"]
+    assert limits_of(c) == DEFAULTS | GOOD["detector"] and c.profile == "home" and c.pins == GOOD["pins"]
+    assert c.sensors == [{"type": "lm75"}, {"type": "smoke_head", "pin": 34, "mv_clean": 500, "uv_per_e4": 900}]
 
 
 def test_one_address_of_the_broker_is_enough() -> None:
@@ -73,7 +83,7 @@ def test_what_may_be_left_out(absent: str) -> None:
     c = config.parse(changed(absent, ...), NODE)
     assert c.errors == [] and c.broker is not None
     if absent == "detector":
-        assert c.detector == config.DEFAULT_DETECTOR
+        assert limits_of(c) == DEFAULTS
 
 
 @pytest.mark.parametrize(
@@ -115,6 +125,12 @@ def test_what_may_be_left_out(absent: str) -> None:
         ("detector.heat_clear_dk", 3352, "detector.heat_clear_dk: must be below heat_alarm_dk"),
         ("detector.smoke_clear_e4", 701, "detector.smoke_clear_e4: must be below smoke_alarm_e4"),
         ("detector.smoke_alarm_e4", 0.06, "detector.smoke_alarm_e4: must be a whole number"),
+        ("detector.smoke_limit", 500, "detector.smoke_limit: is no limit of this firmware"),
+        ("detector.smoke_drift_e4", 421, "detector.smoke_drift_e4: must be at most 0.6 x smoke_alarm_e4"),
+        ("profile", "", "profile: must be a text of 1 to 16"),
+        ("sensors", [], "sensors: must be a list of 1 to 8 sensors"),
+        ("sensors", [{"address": 72}], "sensors[0].type: must be a text"),
+        ("reading_s", 3601, "reading_s: must be a whole number from 0 to 3600"),
         ("smoke_head.uv_per_e4", 0, "smoke_head.uv_per_e4: must be a whole number from 10"),
         ("heartbeat_s", 3600, "heartbeat_s: must be a whole number from 5 to 180"),
         ("provisioned_s", -5, "provisioned_s: must be a whole number"),
@@ -125,7 +141,7 @@ def test_every_error_names_its_field(path: str, value: Any, error: str) -> None:
     assert [e for e in c.errors if e.startswith(error)], c.errors
     assert all("pw" not in e and "secret" not in e for e in c.errors)
     # Whatever is wrong, the node can sense and sound.
-    assert c.detector["heat_clear_dk"] < c.detector["heat_alarm_dk"]
+    assert limits.problem(c.limits) == "" and c.sensors
     assert c.pins.keys() == config.DEFAULT_PINS.keys() and len(set(c.pins.values())) == 6
     if path.startswith(("broker", "wifi", "node")):
         assert c.broker is None
@@ -167,14 +183,14 @@ def test_the_last_good_document_stands_in(tmp_path: Path) -> None:
 def test_without_a_last_good_one_the_right_sections_are_used(tmp_path: Path) -> None:
     c = Flash(tmp_path).load(json.dumps(changed("broker.port", 0)))
     assert c.broker is None and not c.last_good
-    assert c.detector == GOOD["detector"]
+    assert limits_of(c) == DEFAULTS | GOOD["detector"]
 
 
 def test_a_missing_or_unreadable_document_leaves_the_defaults(tmp_path: Path) -> None:
     for content, error in ((None, "missing"), ("{", "is not JSON"), ("\x00", "is not JSON")):
         c = Flash(tmp_path).load(content)
         assert c.errors[0].startswith("node.json: " + error)
-        assert c.detector == config.DEFAULT_DETECTOR and c.broker is None
+        assert limits_of(c) == DEFAULTS and c.broker is None
 
 
 def test_a_damaged_copy_is_not_used(tmp_path: Path) -> None:

@@ -51,14 +51,19 @@ class Desk:
         self.calls.append("reset")
         return False
 
+    def set_profile(self, args: bytes) -> bool:
+        self.calls.append(("profile", args))
+        return args == b"good"
+
 
 def commands(desk: Desk, safe_mode: bool = False) -> tuple[Commands, list[str]]:
     lines: list[str] = []
-    return Commands(desk, desk, desk.reset, safe_mode, lambda: 77, lambda level, tag, text: lines.append(text)), lines
+    log = lambda level, tag, text: lines.append(text)  # noqa: E731
+    return Commands(desk, desk, desk.reset, desk.set_profile, safe_mode, lambda: 77, log), lines
 
 
-def obey(c: Commands, code: int) -> int:
-    return c.obey(payload.Command(code, 1), SimpleNamespace(sender=3))
+def obey(c: Commands, code: int, args: bytes = b"") -> int:
+    return c.obey(payload.Command(code, 1, args), SimpleNamespace(sender=3))
 
 
 def test_commands_do_what_they_say() -> None:
@@ -72,11 +77,11 @@ def test_commands_do_what_they_say() -> None:
     assert obey(c, kinds.CMD_SILENCE) == kinds.ANSWER_REFUSED
     assert desk.calls == [("test", kinds.CRIT_NONE), ("identify", 77), "silence", "reset", "silence"]
     assert lines[0] == "name=test sender=3 answer=done"
+    assert obey(c, kinds.CMD_SET_PARAMETER, b"good") == kinds.ANSWER_DONE
+    assert obey(c, kinds.CMD_SET_PARAMETER, b"bad") == kinds.ANSWER_REFUSED
 
 
-@pytest.mark.parametrize(
-    "code", [kinds.CMD_SET_PARAMETER, kinds.CMD_EVACUATE, kinds.CMD_ROTATE_KEY, kinds.CMD_UPDATE, 99]
-)
+@pytest.mark.parametrize("code", [kinds.CMD_EVACUATE, kinds.CMD_ROTATE_KEY, kinds.CMD_UPDATE, 99])
 def test_what_it_cannot_do_it_says(code: int) -> None:
     desk = Desk()
     assert obey(commands(desk)[0], code) == kinds.ANSWER_UNSUPPORTED
@@ -86,8 +91,8 @@ def test_what_it_cannot_do_it_says(code: int) -> None:
 def test_safe_mode_takes_only_silence() -> None:
     desk = Desk()
     c, _ = commands(desk, safe_mode=True)
-    answers = [obey(c, code) for code in (kinds.CMD_TEST, kinds.CMD_IDENTIFY, kinds.CMD_RESET, kinds.CMD_SILENCE)]
-    assert answers == [kinds.ANSWER_REFUSED] * 3 + [kinds.ANSWER_DONE]
+    answers = [obey(c, code) for code in (1, 2, 4, 5, kinds.CMD_SILENCE)]
+    assert answers == [kinds.ANSWER_REFUSED] * 4 + [kinds.ANSWER_DONE]
 
 
 def test_tls_waits_for_memory_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

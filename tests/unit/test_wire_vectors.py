@@ -239,3 +239,98 @@ def test_names_of_phenomena() -> None:
     assert kinds.phenomena_text(kinds.SMOKE | kinds.HEAT) == "heat+smoke"
     assert kinds.phenomena_text(0) == "none"
     assert kinds.phenomena_text(0x80) == "none"
+
+
+# The codes by name, one by one: the texts of kinds.py must not slip against the numbers.
+NAMES = {
+    "EVENT": {
+        "alarm": kinds.ALARM,
+        "prealarm": kinds.PREALARM,
+        "restore": kinds.RESTORE,
+        "fault": kinds.FAULT,
+        "fault_clear": kinds.FAULT_CLEAR,
+        "tamper": kinds.TAMPER,
+        "test": kinds.TEST,
+    },
+    "PHENOMENON": {"heat": kinds.HEAT, "smoke": kinds.SMOKE, "co": kinds.CO, "gas": kinds.GAS, "air": kinds.AIR},
+    "CRITERION": {
+        "none": kinds.CRIT_NONE,
+        "heat_fixed": kinds.CRIT_HEAT_FIXED,
+        "smoke_fixed": kinds.CRIT_SMOKE_FIXED,
+        "heat_rise": kinds.CRIT_HEAT_RISE,
+        "smoke_rise": kinds.CRIT_SMOKE_RISE,
+        "fusion": kinds.CRIT_FUSION,
+        "co": kinds.CRIT_CO,
+        "gas": kinds.CRIT_GAS,
+        "button": kinds.CRIT_BUTTON,
+        "detector_head": kinds.CRIT_HEAD,
+        "small_change": kinds.CRIT_SMALL,
+        "heat_alone": kinds.CRIT_HEAT_ALONE,
+        "smoke_alone": kinds.CRIT_SMOKE_ALONE,
+    },
+    "FAULT": {
+        "heat_sensor": kinds.FAULT_HEAT_SENSOR,
+        "smoke_sensor": kinds.FAULT_SMOKE_SENSOR,
+        "drift_limit": kinds.FAULT_DRIFT,
+        "battery_low": kinds.FAULT_BATTERY,
+        "tamper": kinds.FAULT_TAMPER,
+        "clock": kinds.FAULT_CLOCK,
+        "certificate": kinds.FAULT_CERTIFICATE,
+        "storage": kinds.FAULT_STORAGE,
+        "task_crash": kinds.FAULT_TASK,
+        "unprovisioned": kinds.FAULT_UNPROVISIONED,
+        "safe_mode": kinds.FAULT_SAFE_MODE,
+        "co_sensor": kinds.FAULT_CO_SENSOR,
+        "gas_sensor": kinds.FAULT_GAS_SENSOR,
+        "humidity_sensor": kinds.FAULT_HUMIDITY_SENSOR,
+        "air_sensor": kinds.FAULT_AIR_SENSOR,
+    },
+    "COMMAND": {
+        "test": kinds.CMD_TEST,
+        "reset": kinds.CMD_RESET,
+        "silence": kinds.CMD_SILENCE,
+        "identify": kinds.CMD_IDENTIFY,
+        "set_parameter": kinds.CMD_SET_PARAMETER,
+        "evacuate": kinds.CMD_EVACUATE,
+        "rotate_key": kinds.CMD_ROTATE_KEY,
+        "update": kinds.CMD_UPDATE,
+    },
+    "ANSWER": {
+        "done": kinds.ANSWER_DONE,
+        "unsupported": kinds.ANSWER_UNSUPPORTED,
+        "refused": kinds.ANSWER_REFUSED,
+        "failed": kinds.ANSWER_FAILED,
+    },
+    "QUANTITY": {
+        "temp_dk": kinds.Q_TEMP_DK,
+        "smoke_e4": kinds.Q_SMOKE_E4,
+        "humidity_half": kinds.Q_HUMIDITY_HALF,
+        "co_dppm": kinds.Q_CO_DPPM,
+        "gas_index": kinds.Q_GAS_INDEX,
+        "pm25_dug": kinds.Q_PM25_DUG,
+        "pm10_dug": kinds.Q_PM10_DUG,
+        "co2_ppm": kinds.Q_CO2_PPM,
+        "voc_index": kinds.Q_VOC_INDEX,
+        "pressure_dhpa": kinds.Q_PRESSURE_DHPA,
+        "gas_hohm": kinds.Q_GAS_HOHM,
+        "head": kinds.Q_HEAD,
+        "pm1_dug": kinds.Q_PM1_DUG,
+    },
+}
+
+
+@pytest.mark.parametrize("what", NAMES)
+def test_each_code_has_its_name(what: str) -> None:
+    table = getattr(kinds, f"{what}_NAMES")
+    assert {name: code for code, name in table.items()} == NAMES[what]
+    plural = {"PHENOMENON": "PHENOMENA", "CRITERION": "CRITERIA", "QUANTITY": "QUANTITIES"}.get(what, f"{what}S")
+    if what != "PHENOMENON":
+        for code in range(-2, 260):
+            assert kinds.name(getattr(kinds, plural), code) == table.get(code, str(code))
+
+
+def test_what_is_known_ends_with_the_tables() -> None:
+    assert set(kinds.EVENT_NAMES) == set(range(kinds.ALARM, kinds.TEST + 1))
+    assert set(kinds.CRITERION_NAMES) == set(range(kinds.CRIT_LAST + 1))
+    assert set(kinds.COMMAND_NAMES) == set(range(kinds.CMD_TEST, kinds.CMD_UPDATE + 1))
+    assert sum(kinds.PHENOMENON_NAMES) == kinds.PHENOMENA_KNOWN

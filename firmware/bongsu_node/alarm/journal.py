@@ -26,14 +26,24 @@ _NO_EPOCH = 0  # of an event that waits for its first number; key epochs begin a
 
 
 class _Entry:
-    """epoch: the key epoch of its number; at_ms: uptime at the event, None if of an earlier boot; stored: on flash."""
+    """data: the encoded event, decoded when asked for: a full journal would hold 6 KB more; epoch: the key epoch of its
+    number; at_ms: uptime at the event, None if of an earlier boot; stored: on flash.
+    """
 
     def __init__(self, data: bytes, epoch: int, at_ms) -> None:
         self.data = data
         self.epoch = epoch
         self.at_ms = at_ms
         self.stored = False
-        self.event = payload.decode_event(data)
+
+    @property
+    def event(self) -> payload.Event:
+        """Raises PayloadError."""
+        return payload.decode_event(self.data)
+
+    def is_kind(self, kind: int) -> bool:
+        """Whether it is an event of `kind`."""
+        return payload.event_kind(self.data) == kind
 
 
 class Journal:
@@ -105,7 +115,7 @@ class Journal:
 
     def holds_alarm(self) -> bool:
         """True while the centre has not receipted every alarm."""
-        return any([entry.event.kind == kinds.ALARM for entry in self._all()])
+        return any([entry.is_kind(kinds.ALARM) for entry in self._all()])
 
     def retry(self):
         """Write again what could not be written, number what waits; returns the events that have their number now."""
@@ -168,13 +178,14 @@ class Journal:
             if content is None or len(content) != _FILE_LEN or content[0] != _VERSION:
                 raise payload.PayloadError("file")
             entry = _Entry(content[2:], content[1], None)
+            number = entry.event.number
         except payload.PayloadError:
             self.damaged += 1
             self._log("E", "journal", "damaged=%s" % path)
             return False
         entry.stored = True
         if entry.epoch == self._epoch:
-            self._entries[entry.event.number] = entry
+            self._entries[number] = entry
         else:  # provisioned anew: under the new key its old number may come up again for another event
             self._waiting.append(entry)
         return True
@@ -215,7 +226,7 @@ class Journal:
         try:
             while self._waiting:
                 old = self._waiting[0]
-                event = payload.decode_event(old.data)
+                event = old.event
                 event.number = self._next_number()
                 entry = self._entries[event.number] = _Entry(payload.encode_event(event), self._epoch, old.at_ms)
                 self._waiting.pop(0)
@@ -230,7 +241,7 @@ class Journal:
     # -- full
 
     def _is(self, number: int, kind: int) -> bool:
-        return self._entries[number].event.kind == kind
+        return self._entries[number].is_kind(kind)
 
     def _shrink(self) -> None:
         while len(self._entries) > self._capacity:
@@ -267,15 +278,14 @@ class Journal:
         """
         groups = {}
         for n in sorted(self._entries):
-            event = self._entries[n].event
-            if event.kind == kinds.ALARM:
-                groups.setdefault(event.phenomena, []).append(n)
+            if self._is(n, kinds.ALARM):
+                groups.setdefault(self._entries[n].event.phenomena, []).append(n)
         largest = max(groups.values(), key=len) if groups else []
         if len(largest) < 2:
             return False
         newest = self._entries[largest[-1]]
         count = sum([self._entries[n].event.count for n in largest])
-        merged = payload.decode_event(newest.data)
+        merged = newest.event
         try:
             merged.number = self._next_number()
         except Exception as e:  # then one more is held

@@ -67,20 +67,20 @@ class Response:
     def sensor_fault(self, stands: bool, probe) -> None:
         """A sensor has failed for long enough (or another of its kind still does), or all of its kind work again."""
         if probe.faulty:
-            name = kinds.FAULT_NAMES.get(probe.fault, probe.fault)
+            name = kinds.name(kinds.FAULTS, probe.fault)
             self._log("E", "sensor", "name=%s why=%s" % (name, probe.why))
         self.faults.set(probe.fault, stands)
 
     def _decision_text(self, number: int, bits: int, criterion: int, held_ms: int) -> str:
         values = self._readings()
         shown = " ".join(["%s=%d" % (name, values[name]) for name in NAMES if name in values])
-        names = kinds.phenomena_text(bits), kinds.CRITERION_NAMES[criterion]
+        names = kinds.phenomena_text(bits), kinds.name(kinds.CRITERIA, criterion)
         return "event=%d phen=%s criterion=%s held_ms=%d %s" % (number, names[0], names[1], held_ms, shown)
 
     def fault(self, kind: int, code: int) -> None:
         """kinds.FAULT or FAULT_CLEAR of fault `code`."""
         number = self._number()
-        name = kinds.FAULT_NAMES.get(code, code)
+        name = kinds.name(kinds.FAULTS, code)
         self._log("W", "fault" if kind == kinds.FAULT else "fault_clear", "event=%d code=%s" % (number, name))
         self._keep(number, kind, detail=code)
 
@@ -90,7 +90,7 @@ class Response:
         """Somebody tests the way to the centre: a chirp here, a test event there."""
         self._siren.chirp(self._ticks_ms())
         number = self._number()
-        self._log("I", "test", "event=%d criterion=%s" % (number, kinds.CRITERION_NAMES[criterion]))
+        self._log("I", "test", "event=%d criterion=%s" % (number, kinds.name(kinds.CRITERIA, criterion)))
         self._keep(number, kinds.TEST, criterion=criterion)
 
     def silence(self) -> bool:

@@ -59,8 +59,7 @@ class WifiSupervisor:
         self._log = log
         self._link_works = link_works
         self._on_change = on_change
-        self._times = dict(TIMES_MS)
-        self._times.update(times_ms or {})
+        self._times = dict(TIMES_MS, **times_ms) if times_ms else TIMES_MS
         self._ticks_ms = ticks_ms
         self._backoff = Backoff(self._times["backoff_first"], self._times["backoff_cap"])
         self._state = _COLD

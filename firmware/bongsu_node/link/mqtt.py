@@ -113,8 +113,7 @@ class MqttClient:
         self._may_connect = may_connect
         self._log = log
         self._down_topic = down_topic
-        self._times = dict(TIMES_MS)
-        self._times.update(times_ms or {})
+        self._times = dict(TIMES_MS, **times_ms) if times_ms else TIMES_MS
         self._backoff = Backoff(self._times["backoff_first"], self._times["backoff_cap"])
         self._queue = SendQueue(capacity)
         self._work = asyncio.Event()
@@ -227,6 +226,7 @@ class MqttClient:
             if not self._ca_der:
                 raise DialError("no-ca")
             self._context = tls_context(self._ca_der)
+            self._ca_der = None  # the context has it
         return self._context
 
     async def _guard(self, c: _Connection, part, name: str) -> None:

@@ -29,14 +29,6 @@ def _no_beat() -> None:
     pass
 
 
-def _event_kind(entry: bytes) -> int:
-    """Kind of an encoded event; 0 if it cannot be read."""
-    try:
-        return payload.decode_event(entry).kind
-    except payload.PayloadError:
-        return 0
-
-
 class Uplink:
     """`identity`, `journal`, `mqtt`, `clock`: of counters.py, alarm/journal.py, mqtt.py, clock.py;
     `status()`: the Heartbeat to send now.
@@ -173,7 +165,7 @@ class Uplink:
             if number <= self._hurried:
                 continue
             try:
-                if _event_kind(self._journal.entry(number)) == kinds.ALARM:
+                if payload.event_kind(self._journal.entry(number)) == kinds.ALARM:
                     self._mqtt.retry_now()
                     self._hurried = number
             except Exception:  # an entry that cannot be read is logged when it is its turn to be sent
@@ -182,7 +174,7 @@ class Uplink:
     def _send_event(self, number: int, now: int) -> int:
         """Send one event in a fresh frame; return the ms until it is due again."""
         entry = self._journal.entry(number)
-        urgent = _event_kind(entry) == kinds.ALARM
+        urgent = payload.event_kind(entry) == kinds.ALARM
         if not self._mqtt.takes(urgent):  # asked before a counter is spent: NVS pays for each
             return _FULL_MS
         older = self._tickets.pop(number, None)
@@ -309,7 +301,7 @@ class Uplink:
         self._send(kinds.UP_ANSWER, self._up_topic, payload.encode_answer(answer), 1, now)
 
     def _obey(self, command, header) -> int:
-        if command.code not in kinds.COMMAND_NAMES:
+        if not kinds.CMD_TEST <= command.code <= kinds.CMD_UPDATE:
             return kinds.ANSWER_UNSUPPORTED
         try:
             return self._on_command(command, header)

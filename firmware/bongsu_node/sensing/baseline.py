@@ -6,7 +6,7 @@ stands still while the signal is up, and ends at smoke_drift_e4, at most 0.6 x A
 the head must be cleaned. Downwards it follows faster: a cleaned head is as sensitive as a new one within hours.
 """
 
-from bongsu_node.sensing import limits as at
+from bongsu_node.sensing import at
 
 _MINUTE_MS = 60_000
 _FINE = 256  # the baseline is kept in 1/256 of 1e-4/m

@@ -1,14 +1,15 @@
 """One measured quantity of a phenomenon on its way to a decision: filter, fixed threshold, rate of rise, small change.
 
 Every channel has: bit (kinds.*); quantity (kinds.Q_*); value: newest filtered one, UNKNOWN without; small: a small
-change is there; fulfilled: a criterion of its own has held; criterion, held_ms: which, and how long; below: nothing of
-it is left, so that an alarm may end; rising: a hold is under way; failed: its sensor is a fault (set by the probe). A
-sensor that dies leaves all of it as it was: a fault never ends an alarm, nor takes back half of one.
+change is there; votes: it counts for a fusion, being no fall; fulfilled: a criterion of its own has held; criterion,
+held_ms: which, and how long; below: nothing of it is left, so that an alarm may end; rising: a hold is under way;
+failed: its sensor is a fault (set by the probe). A sensor that dies leaves all of it as it was: a fault never ends an
+alarm, nor takes back half of one.
 
 Pure. Integers within +-2^30, no allocation per sample.
 """
 
-from bongsu_node.sensing import limits as at
+from bongsu_node.sensing import at
 from bongsu_node.sensing.baseline import Baseline
 from bongsu_node.sensing.filters import Median3, Trend
 from bongsu_node.sensing.hold import HOLD_MS, SAMPLE_MS, Hold
@@ -19,6 +20,12 @@ _DEAD_MS = 2_000  # without a sample: a frozen hold no longer keeps the link fro
 _HEAT_RISE_S = 20
 _HEAT_SMALL_S = 120
 _SMOKE_RISE_S = 30
+_ALONE_TOTAL_DK = 40  # least rise within 120 s where heat must decide alone: no heating warms a room so fast
+# A rate of rise counts only while it has not turned into a fall: what a lighter or a spray left behind dies away for
+# longer than the hold. Beyond the noise of the sensors, over 3 s.
+_TURN_S = 3
+_HEAT_NOISE_DK = 2
+_SMOKE_NOISE_E4 = 20
 
 
 class Channel:
@@ -29,10 +36,11 @@ class Channel:
         self.quantity = quantity
         self.value = UNKNOWN
         self.small = False
+        self.votes = False
         self.below = False
         self.fresh = False  # for who looks at several channels together: sets it back
         self.failed = False
-        self.alone = False  # the sensor that would confirm it is dead
+        self.alone = False  # no sensor that would confirm it is at work
         self.period_ms = period_ms
         self._values = values
         self._filter = Median3()
@@ -78,11 +86,14 @@ class Channel:
         self._missed = 0
         self.fresh = True
         self.value = self._filter.update(raw)
-        self._judge(now, self.value)
+        if self._filter.full:
+            self._judge(now, self.value)
 
     def missed(self, now: int) -> None:
         """The sensor gave nothing at ticks `now`, where it should have."""
         self._missed += self._missed < self._dead
+        if self._missed == self._dead:
+            self._filter.restart()
         self._fixed.missed(now)
         self._rise.missed(now)
 
@@ -94,7 +105,7 @@ class Channel:
         """After a reset by hand every criterion must hold anew."""
         self._fixed.sample(0, False)
         self._rise.sample(0, False)
-        self.small = False
+        self.small = self.votes = False
 
     def _judge(self, now: int, value: int) -> None:
         raise NotImplementedError
@@ -113,7 +124,7 @@ class HeatChannel(Channel):
     def criterion(self) -> int:
         if self._fixed.done:
             return kinds.CRIT_HEAT_FIXED
-        return kinds.CRIT_HEAT_RISE if self._values[at.HEAT_RISE] else kinds.CRIT_HEAT_ALONE
+        return kinds.CRIT_HEAT_ALONE if self.alone and self._values[at.HEAT_ALONE] else kinds.CRIT_HEAT_RISE
 
     def missed(self, now: int) -> None:
         super().missed(now)
@@ -123,11 +134,15 @@ class HeatChannel(Channel):
         values, trend = self._values, self._trend
         trend.step(now, value)
         gained = value - trend.low
+        on = value + _HEAT_NOISE_DK >= trend.past(_TURN_S)
         self.small = gained >= values[at.HEAT_SMALL]
+        self.votes = self.small and on
         self._fixed.sample(now, value >= values[at.HEAT_ALARM])
-        rate = values[at.HEAT_ALONE] if self.alone and values[at.HEAT_ALONE] else values[at.HEAT_RISE]
+        rate, total = values[at.HEAT_RISE], values[at.HEAT_RISE_TOTAL]
+        if self.alone and values[at.HEAT_ALONE]:
+            rate, total = values[at.HEAT_ALONE], _ALONE_TOTAL_DK
         fast = (value - trend.past(_HEAT_RISE_S)) * 60 >= rate * _HEAT_RISE_S
-        self._rise.sample(now, rate > 0 and fast and gained >= values[at.HEAT_RISE_TOTAL])
+        self._rise.sample(now, rate > 0 and fast and on and gained >= total)
         self.below = value < values[at.HEAT_CLEAR] and not self.small
 
 
@@ -160,64 +175,10 @@ class SmokeChannel(Channel):
         if self.alone and 0 < alone < full:
             full = alone
         self._lowered = level < values[at.SMOKE_ALARM]
-        self.small = level >= values[at.SMOKE_SMALL]
+        self.small = self.votes = level >= values[at.SMOKE_SMALL]
         self._fixed.sample(now, level >= full)
         rise = values[at.SMOKE_RISE]
-        self._rise.sample(now, 0 < rise <= value - trend.past(_SMOKE_RISE_S))
+        before = trend.past(_TURN_S)
+        on = value + _SMOKE_NOISE_E4 + (before >> 3) >= before  # smoke swirls: an eighth of it is no fall
+        self._rise.sample(now, on and 0 < rise <= value - trend.past(_SMOKE_RISE_S))
         self.below = level < values[at.SMOKE_CLEAR] and not self.small
-
-
-class GasChannel(Channel):
-    """Combustible gas by an index of a semiconductor: 100 x resistance in clean air / resistance now."""
-
-    def __init__(self, values, ticks_diff, period_ms: int = SAMPLE_MS) -> None:
-        super().__init__(kinds.GAS, kinds.Q_GAS_INDEX, values, ticks_diff, period_ms)
-
-    @property
-    def criterion(self) -> int:
-        return kinds.CRIT_GAS
-
-    def _judge(self, now: int, value: int) -> None:
-        values = self._values
-        self._fixed.sample(now, 0 < values[at.GAS_ALARM] <= value)
-        self.below = value < values[at.GAS_CLEAR]
-
-
-class HeadChannel(Channel):
-    """A certified detector head decides by itself; its relay must stand for the hold like any other condition. `bit`:
-    what it detects, heat or smoke.
-    """
-
-    def __init__(self, bit: int, values, ticks_diff, period_ms: int = SAMPLE_MS) -> None:
-        super().__init__(bit, kinds.Q_HEAD, values, ticks_diff, period_ms)
-
-    @property
-    def criterion(self) -> int:
-        return kinds.CRIT_HEAD
-
-    def _judge(self, now: int, value: int) -> None:
-        self._fixed.sample(now, value > 0)
-        self.below = value == 0
-
-
-class HumidityChannel(Channel):
-    """Relative humidity, 0.5 %: no phenomenon of its own; steamy: smoke may be steam now."""
-
-    def __init__(self, values, ticks_diff, period_ms: int = SAMPLE_MS) -> None:
-        super().__init__(0, kinds.Q_HUMIDITY_HALF, values, ticks_diff, period_ms)
-        self._trend = Trend(_HEAT_SMALL_S, ticks_diff)
-        self._steamy = False
-
-    @property
-    def steamy(self) -> bool:
-        """Smoke may be steam. A dead sensor cannot say so."""
-        return self._steamy and self.alive
-
-    def missed(self, now: int) -> None:
-        super().missed(now)
-        self._trend.missed(now)
-
-    def _judge(self, now: int, value: int) -> None:
-        values, trend = self._values, self._trend
-        trend.step(now, value)
-        self._steamy = value >= values[at.STEAM_RH] or value - trend.low >= values[at.STEAM_RISE]

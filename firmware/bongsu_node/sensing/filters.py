@@ -6,20 +6,31 @@ GAP_MS = 30_000
 
 
 class Median3:
-    """The median of the last three values: a single wild one has no effect."""
+    """The median of the last three values: a single wild one has no effect.
+
+    full: there are three; before, a wild one cannot be told from a right one.
+    """
 
     def __init__(self) -> None:
-        self._empty = True
+        self._count = 0
         self._a = 0
         self._b = 0
+
+    @property
+    def full(self) -> bool:
+        return self._count > 2
+
+    def restart(self) -> None:
+        """What comes next has nothing to do with what was."""
+        self._count = 0
 
     def update(self, value: int) -> int:
         """Take a value, return the median of it and the two before it (the first: as if it had always been there)."""
         a = self._a
         b = self._b
-        if self._empty:
-            self._empty = False
+        if not self._count:
             a = b = value
+        self._count += self._count < 3
         self._a = b
         self._b = value
         if a > b:

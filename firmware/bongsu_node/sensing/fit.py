@@ -1,10 +1,9 @@
 """Fits a node out: from the sensors of its settings to probes, channels and the judge. Needed once, at boot."""
 
 from bongsu_node.sensing import SensorError
-from bongsu_node.sensing.channel import GasChannel, HeadChannel, HeatChannel, HumidityChannel, SmokeChannel
+from bongsu_node.sensing.channel import HeatChannel, SmokeChannel
 from bongsu_node.sensing.history import History
 from bongsu_node.sensing.judge import Judge
-from bongsu_node.sensing.means import Means
 from bongsu_node.sensing.probe import Probe
 from bongsu_wire import kinds
 
@@ -57,19 +56,18 @@ class Absent:
 
 
 class Outfit:
-    """probes, judge, history, means, smoke (the first SmokeChannel, None without): made of `entries` (sensors of
-    node.json) on `hw`; `values`: the limits; `start_e4`: the smoke baseline as kept; `told(fault)`: the centre was told
-    of this fault before the restart.
+    """probes, judge, history, means, smoke (the first SmokeChannel, None without): made of `fitted`, pairs of an entry
+    of node.json and its sensor; `values`: the limits; `interval_s` of the readings, 0: none; `start_e4`: the smoke
+    baseline as kept; `told(fault)`: the centre was told of this fault before the restart.
     """
 
-    def __init__(self, entries, hw, values, ticks_diff, *, interval_s: int = 0, start_e4: int = 0, told=None) -> None:
+    def __init__(self, fitted, values, ticks_diff, *, interval_s: int = 0, start_e4: int = 0, told=None) -> None:
         self.smoke = None
         self._values = values
         self._diff = ticks_diff
         self._start_e4 = start_e4
-        fitted = [(entry, _sensor(entry, hw)) for entry in entries]
         given = sorted({q for _, sensor in fitted for q in sensor.quantities})
-        self.means = Means(interval_s, given, ticks_diff) if interval_s else None
+        self.means = self._means(interval_s, given)
         self.probes = []
         channels = []
         for entry, sensor in fitted:
@@ -82,26 +80,39 @@ class Outfit:
         watched = [channel.quantity for channel in channels]
         self.history = History([q for q in _HISTORY if q in watched], ticks_diff)
 
+    def _means(self, interval_s: int, quantities):
+        if not interval_s:
+            return None
+        from bongsu_node.sensing.means import Means
+
+        return Means(interval_s, quantities, self._diff)
+
     def _channel(self, entry, sensor, quantity: int):
+        """What decides by this quantity, None: nothing does. A node holds only the kinds of channel that it has."""
         if entry["type"] in _READINGS_ONLY:
             return None
-        diff, period_ms = self._diff, sensor.period_ms
+        period_ms = sensor.period_ms
         if quantity == kinds.Q_TEMP_DK:
-            return HeatChannel(self._values, diff, period_ms)
-        if quantity == kinds.Q_HUMIDITY_HALF:
-            return HumidityChannel(self._values, diff, period_ms)
+            return HeatChannel(self._values, self._diff, period_ms)
         if quantity == kinds.Q_SMOKE_E4:
             return self._smoke_channel(period_ms)
-        if quantity == kinds.Q_CO_DPPM:
-            from bongsu_node.sensing.co import CoChannel
-
-            return CoChannel(self._values, diff, period_ms)
-        if quantity == kinds.Q_GAS_INDEX:
-            return GasChannel(self._values, diff, period_ms)
         if quantity == kinds.Q_HEAD:
+            from bongsu_node.sensing.channel_head import HeadChannel
+
             bit = kinds.HEAT if entry.get("detects") == "heat" else kinds.SMOKE
-            return HeadChannel(bit, self._values, diff, period_ms)
-        return None
+            return HeadChannel(bit, self._values, self._diff, period_ms)
+        return self._rare_channel(quantity, period_ms)
+
+    def _rare_channel(self, quantity: int, period_ms: int):
+        if quantity == kinds.Q_HUMIDITY_HALF:
+            from bongsu_node.sensing.channel_humidity import HumidityChannel as Kind
+        elif quantity == kinds.Q_CO_DPPM:
+            from bongsu_node.sensing.channel_co import CoChannel as Kind
+        elif quantity == kinds.Q_GAS_INDEX:
+            from bongsu_node.sensing.channel_gas import GasChannel as Kind
+        else:
+            return None
+        return Kind(self._values, self._diff, period_ms)
 
     def _smoke_channel(self, period_ms: int):
         channel = SmokeChannel(self._values, self._diff, period_ms, 0 if self.smoke else self._start_e4)
@@ -115,8 +126,10 @@ def _fault(entry) -> int:
     return FAULTS.get(MAIN.get(entry["type"], 0), kinds.FAULT_AIR_SENSOR)
 
 
-def _sensor(entry, hw):
-    """The sensor of an entry; what goes wrong is its own fault, and no other's."""
+def sensor(entry, hw):
+    """The sensor of an entry of node.json, on the chip's parts `hw` (board.Hardware); what goes wrong is its own fault,
+    and no other's.
+    """
     name = entry["type"]
     try:
         if name not in MAIN:

@@ -10,7 +10,7 @@
   (Channel.alone), and a dead humidity sensor delays nothing.
 """
 
-from bongsu_node.sensing import limits as at
+from bongsu_node.sensing import at
 from bongsu_node.sensing.hold import HOLD_MS, SAMPLE_MS, Hold
 from bongsu_wire import kinds
 
@@ -140,14 +140,12 @@ class Judge:
         return 0 if step < 0 else step if step <= 2 * SAMPLE_MS else 2 * SAMPLE_MS
 
     def _look_who_is_dead(self) -> None:
-        there = works = 0
+        works = 0
         for channel in self._voters:
-            there |= channel.bit
             if not channel.failed:
                 works |= channel.bit
-        dead = there & ~works
         for channel in self._voters:
-            channel.alone = dead & (kinds.SMOKE if channel.bit == kinds.HEAT else kinds.HEAT) != 0
+            channel.alone = works & (kinds.SMOKE if channel.bit == kinds.HEAT else kinds.HEAT) == 0
 
     def _wait_for_steam(self, passed: int) -> None:
         """Whether decisions by smoke are held back in this pass."""
@@ -189,14 +187,16 @@ class Judge:
         return any_fresh
 
     def _fuse(self, now: int) -> None:
-        bits = 0
+        bits = votes = 0
         for channel in self._voters:
             if channel.small:
                 bits |= channel.bit
-        two = bits & (bits - 1) != 0
+            if channel.votes:
+                votes |= channel.bit
+        two = votes & (votes - 1) != 0
         self._fusing.sample(now, two)
         if two:
-            self._bits = bits
+            self._bits = votes
         steam = bits == kinds.SMOKE and self._small_delayed
         if bits == 0:
             self._told = False

@@ -3,11 +3,15 @@
 The profiles themselves (market_kitchen, market_dry, home, storage) are data of the host; a node holds the numbers of
 its own. The defaults, which stand in for settings that cannot be used, are those of market_dry: a test binds them.
 
-heat_rise_dk_min, smoke_rise_e4, gas_alarm_index: 0 switches that criterion off; *_alone_*: the limit while the sensor
-that would confirm it is dead, 0 = no other than usual.
+heat_rise_dk_min, smoke_rise_e4, gas_alarm_index: 0 switches that criterion off; *_alone_*: the limit where no sensor
+that would confirm it is at work, because it is dead or was never fitted; 0 = no other than usual.
+
+A node needs this file when its settings are checked or changed, and forgets it in between: see at.py.
 """
 
 import struct
+
+from bongsu_node.sensing import at
 
 # Order and meaning are part of the command's format: append only, with a new VERSION.
 NAMES = (
@@ -54,31 +58,16 @@ RANGES = (
 )
 DEFAULTS = (3302, 3232, 83, 50, 20, 83, 600, 300, 300, 150, 600, 300, 180, 30, 60, 200, 400, 200, 5)
 
-HEAT_ALARM = 0
-HEAT_CLEAR = 1
-HEAT_RISE = 2
-HEAT_RISE_TOTAL = 3
-HEAT_SMALL = 4
-HEAT_ALONE = 5
-SMOKE_ALARM = 6
-SMOKE_CLEAR = 7
-SMOKE_RISE = 8
-SMOKE_SMALL = 9
-SMOKE_ALONE = 10
-SMOKE_DRIFT = 11
-STEAM_RH = 12
-STEAM_RISE = 13
-STEAM_DELAY = 14
-CO_SMALL = 15
-GAS_ALARM = 16
-GAS_CLEAR = 17
-PREALARM_HOLD = 18
-
 VERSION = 1
 NAME_MAX = 16
 # Which limit must stay below which: hysteresis, small against full, and EN 54-7: compensation at most 0.6 x the limit,
 # so that what was full smoke at first needs no more than 1.6 x of it after years.
-BELOW = ((HEAT_CLEAR, HEAT_ALARM), (SMOKE_CLEAR, SMOKE_ALARM), (SMOKE_SMALL, SMOKE_ALARM), (GAS_CLEAR, GAS_ALARM))
+BELOW = (
+    (at.HEAT_CLEAR, at.HEAT_ALARM),
+    (at.SMOKE_CLEAR, at.SMOKE_ALARM),
+    (at.SMOKE_SMALL, at.SMOKE_ALARM),
+    (at.GAS_CLEAR, at.GAS_ALARM),
+)
 
 
 def problem(values) -> str:
@@ -90,9 +79,9 @@ def problem(values) -> str:
         if not low <= values[i] <= high:
             return "%s: must be a whole number from %d to %d" % (NAMES[i], low, high)
     for lower, upper in BELOW:
-        if values[lower] >= values[upper] and (upper != GAS_ALARM or values[GAS_ALARM]):
+        if values[lower] >= values[upper] and (upper != at.GAS_ALARM or values[at.GAS_ALARM]):
             return "%s: must be below %s" % (NAMES[lower], NAMES[upper])
-    if values[SMOKE_DRIFT] * 10 > values[SMOKE_ALARM] * 6:
+    if values[at.SMOKE_DRIFT] * 10 > values[at.SMOKE_ALARM] * 6:
         return "smoke_drift_e4: must be at most 0.6 x smoke_alarm_e4 (EN 54-7)"
     return ""
 

@@ -40,7 +40,9 @@ class Means:
         return 0 < self._interval_ms <= self._ms
 
     def reading(self):
-        """The payload (measured.Reading) of the interval that is over, None if nothing was measured. The next begins."""
+        """The payload (measured.Reading) of the interval that is over, None if nothing was measured. The next
+        begins.
+        """
         values = {}
         for i in range(len(self._quantities)):
             if self._counts[i]:

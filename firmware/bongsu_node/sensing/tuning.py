@@ -1,9 +1,10 @@
 """What a node learns after it was provisioned, on flash: a profile that the centre set, and the smoke baseline."""
 
 import struct
+import sys
 
+import bongsu_node.sensing
 from bongsu_node import flashfile
-from bongsu_node.sensing import limits
 
 _PROFILE = "/profile"
 _BASELINE = "/baseline"
@@ -30,7 +31,7 @@ class Tuning:
     def set_profile(self, args: bytes) -> bool:
         """The set-parameter command (limits.pack). Whole and on flash, or not at all: False, or an OSError of flash."""
         try:
-            name, values = limits.unpack(args)
+            name, values = _unpack(args)
         except ValueError as e:
             self._log("W", "profile", "state=refused err=%s" % str(e).replace(" ", "_"))
             return False
@@ -63,7 +64,7 @@ class Tuning:
         if struct.unpack(_STAMP, data[:_STAMP_LEN])[0] != self._config.provisioned_s:
             return
         try:
-            name, values = limits.unpack(data[_STAMP_LEN:])
+            name, values = _unpack(data[_STAMP_LEN:])
         except ValueError:  # of another firmware: the provisioned one stands
             self._log("W", "profile", "state=unusable")
             return
@@ -76,3 +77,15 @@ class Tuning:
         self._log("I", "profile", "name=%s" % name)
         if self.judge is not None:
             self.judge.apply()
+
+
+def _unpack(args: bytes):
+    """limits.unpack, without keeping what it is needed with: 3 KB of heap."""
+    from bongsu_node.sensing import limits
+
+    try:
+        return limits.unpack(args)
+    finally:
+        sys.modules.pop("bongsu_node.sensing.limits", None)
+        if hasattr(bongsu_node.sensing, "limits"):
+            del bongsu_node.sensing.limits

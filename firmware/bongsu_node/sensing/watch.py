@@ -73,10 +73,12 @@ class Watch:
         bits = self.judge.fusion
         if self._alarms.active & bits == bits:
             return
-        states = [state for state in self._alarms.phenomena if state.bit & bits]
-        for state in states:
-            if not state.active:
-                state.begin(now)
+        states = []
+        for state in self._alarms.phenomena:  # no comprehension: its cell would cost heap in each sample of a fire
+            if state.bit & bits:
+                states.append(state)
+                if not state.active:
+                    state.begin(now)
         self._response.alarm(states, bits, kinds.CRIT_FUSION, self.judge.fusion_held_ms)
 
     def _sensor_fault(self, probe) -> None:

@@ -34,8 +34,9 @@ class Commands:
             answer = kinds.ANSWER_DONE if self._set_profile(command.args) else kinds.ANSWER_REFUSED
         else:
             answer = kinds.ANSWER_DONE if act() else kinds.ANSWER_REFUSED
-        name = kinds.COMMAND_NAMES.get(command.code, command.code)
-        self._log("I", "command", "name=%s sender=%d answer=%s" % (name, header.sender, kinds.ANSWER_NAMES[answer]))
+        name = kinds.name(kinds.COMMANDS, command.code)
+        done = kinds.name(kinds.ANSWERS, answer)
+        self._log("I", "command", "name=%s sender=%d answer=%s" % (name, header.sender, done))
         return answer
 
     def _test(self) -> bool:

@@ -49,7 +49,7 @@ class Inbox:
 
     def gather(self, timeout_s: float | None, take_beats: Callable[[int], list[Arrived]]) -> list[Any]:
         """What makes the next turn; [] if the time was over first. `take_beats`: at most so many of the heartbeats."""
-        items = self._without_minutes(self._gather(0.0 if self._minutes else timeout_s))
+        items = self._gather(0.0 if self._minutes else timeout_s)
         beside_alarms = Arrived in map(type, items)
         if BeatsWait in map(type, items):
             items = [item for item in items if type(item) is not BeatsWait]
@@ -61,29 +61,27 @@ class Inbox:
         return items + self._take_minutes(beside_alarms)
 
     def _gather(self, timeout_s: float | None) -> list[Any]:
+        items: list[Any] = []
         try:
-            items = [self._queue.get(timeout=timeout_s)]
+            self._take(items, timeout_s)
         except queue.Empty:
             return []
         begun_s = time.monotonic()
         self._take_waiting(items)
-        while len(items) < GROUP_MAX and (patience_s := _patience_s(items)):
+        while items and len(items) < GROUP_MAX and not self._minutes and (patience_s := _patience_s(items)):
             try:
-                items.append(self._queue.get(timeout=max(0.0, begun_s + patience_s - time.monotonic())))
+                self._take(items, max(0.0, begun_s + patience_s - time.monotonic()))
             except queue.Empty:
                 break
             self._take_waiting(items)
         return items
 
-    def _without_minutes(self, items: list[Any]) -> list[Any]:
-        """Put minutes before alarms aside; the rest."""
-        rest = []
-        for item in items:
-            if type(item) is Arrived and may_be_history(item.data) and len(self._minutes) < _MINUTES_MAX:
-                self._minutes.append(item)
-            else:
-                rest.append(item)
-        return rest
+    def _put_aside(self, item: Any) -> bool:
+        """Is it a minute before an alarm? Then it waits aside."""
+        if type(item) is not Arrived or not may_be_history(item.data) or len(self._minutes) >= _MINUTES_MAX:
+            return False
+        self._minutes.append(item)
+        return True
 
     def _take_minutes(self, beside_alarms: bool) -> list[Arrived]:
         now_s = time.monotonic()
@@ -102,7 +100,13 @@ class Inbox:
 
     def _take_waiting(self, items: list[Any]) -> None:
         while len(items) < GROUP_MAX and not self._queue.empty():
-            items.append(self._queue.get())
+            self._take(items, None)
+
+    def _take(self, items: list[Any], timeout_s: float | None) -> None:
+        """The next one, into `items` or aside. Raises queue.Empty."""
+        item = self._queue.get(timeout=timeout_s)
+        if not self._put_aside(item):
+            items.append(item)
 
 
 def _patience_s(items: list[Any]) -> float:

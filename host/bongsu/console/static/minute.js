@@ -37,7 +37,7 @@ function curve(name, values, seconds) {
   const said = `${word("quantities", name)} ${low} – ${high}`;
   return el("figure", { class: "curve", "data-quantity": name },
     el("figcaption", {}, el("b", {}, word("quantities", name)), ` ${known[known.length - 1]} `, el("span", { class: "dim" }, `(${low} – ${high}, ${seconds} s)`)),
-    svg("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, role: "img", "aria-label": said }, svg("path", { class: "line", d: path(values, low, high) })));
+    svg("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, preserveAspectRatio: "none", role: "img", "aria-label": said }, svg("path", { class: "line", d: path(values, low, high) })));
 }
 
 export function minute(history) {

@@ -11,7 +11,7 @@ The standard tries each with a tolerance of 10 % of the gas, and a sensor of thi
 10 % below, and alarms in the middle of its two times.
 """
 
-from bongsu_node.sensing import limits as at
+from bongsu_node.sensing import at
 from bongsu_node.sensing.channel import Channel
 from bongsu_node.sensing.hold import SAMPLE_MS
 from bongsu_wire import kinds
@@ -57,7 +57,7 @@ class CoChannel(Channel):
         self._done = False
 
     def _judge(self, now: int, value: int) -> None:
-        self.small = value >= self._values[at.CO_SMALL]
+        self.small = self.votes = value >= self._values[at.CO_SMALL]
         self.below = value < _CLEAR_DPPM
         step = self._diff(now, self._last)
         self._last = now

@@ -1,0 +1,21 @@
+"""Where each number of a detection profile stands in the list of them: the order of limits.NAMES."""
+
+HEAT_ALARM = 0
+HEAT_CLEAR = 1
+HEAT_RISE = 2
+HEAT_RISE_TOTAL = 3
+HEAT_SMALL = 4
+HEAT_ALONE = 5
+SMOKE_ALARM = 6
+SMOKE_CLEAR = 7
+SMOKE_RISE = 8
+SMOKE_SMALL = 9
+SMOKE_ALONE = 10
+SMOKE_DRIFT = 11
+STEAM_RH = 12
+STEAM_RISE = 13
+STEAM_DELAY = 14
+CO_SMALL = 15
+GAS_ALARM = 16
+GAS_CLEAR = 17
+PREALARM_HOLD = 18

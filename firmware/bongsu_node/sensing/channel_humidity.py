@@ -1,0 +1,32 @@
+"""Humidity: what tells steam from smoke. Pure; see channel.py."""
+
+from bongsu_node.sensing import at
+from bongsu_node.sensing.channel import Channel
+from bongsu_node.sensing.filters import Trend
+from bongsu_node.sensing.hold import SAMPLE_MS
+from bongsu_wire import kinds
+
+_RISE_S = 120
+
+
+class HumidityChannel(Channel):
+    """Relative humidity, 0.5 %: no phenomenon of its own; steamy: smoke may be steam now."""
+
+    def __init__(self, values, ticks_diff, period_ms: int = SAMPLE_MS) -> None:
+        super().__init__(0, kinds.Q_HUMIDITY_HALF, values, ticks_diff, period_ms)
+        self._trend = Trend(_RISE_S, ticks_diff)
+        self._steamy = False
+
+    @property
+    def steamy(self) -> bool:
+        """Smoke may be steam. A dead sensor cannot say so."""
+        return self._steamy and self.alive
+
+    def missed(self, now: int) -> None:
+        super().missed(now)
+        self._trend.missed(now)
+
+    def _judge(self, now: int, value: int) -> None:
+        values, trend = self._values, self._trend
+        trend.step(now, value)
+        self._steamy = value >= values[at.STEAM_RH] or value - trend.low >= values[at.STEAM_RISE]

@@ -1,0 +1,117 @@
+"""A node's sensing without a chip: scripted sensors, the real probes, channels, judge, alarm state and watch.
+
+The same text runs on CPython and, as SOURCE, on MicroPython (see tests/mpy.py).
+"""
+
+from typing import Any
+
+from bongsu_node.alarm.state import AlarmState
+from bongsu_node.sensing import SensorError, fit, limits
+from bongsu_node.sensing.watch import Watch
+from bongsu_wire import kinds
+
+PERIOD = 1 << 30
+PERIOD_MS = 250
+DEAD = -1  # in a track: the sensor gives nothing
+TEMP, SMOKE, RH, CO, GAS, HEAD = (
+    kinds.Q_TEMP_DK,
+    kinds.Q_SMOKE_E4,
+    kinds.Q_HUMIDITY_HALF,
+    kinds.Q_CO_DPPM,
+    kinds.Q_GAS_INDEX,
+    kinds.Q_HEAD,
+)
+TYPES = {TEMP: "lm75", SMOKE: "smoke_head", RH: "sgp40", CO: "mq7", GAS: "mq2", HEAD: "head"}
+QUIET = {TEMP: 2940, SMOKE: 5, RH: 100, CO: 0, GAS: 100, HEAD: 0}
+
+
+def ticks_diff(a: int, b: int) -> int:
+    """a - b for ticks that wrap at 2^30."""
+    return ((a - b + (PERIOD >> 1)) & (PERIOD - 1)) - (PERIOD >> 1)
+
+
+class Scripted:
+    """A sensor whose next value is set from outside; DEAD: it raises."""
+
+    warming = False
+
+    def __init__(self, quantity: int, period_ms: int = PERIOD_MS) -> None:
+        self.quantities = (quantity,)
+        self.values = [0xFFFF]
+        self.period_ms = period_ms
+        self.next = QUIET[quantity]
+        self._wait_ms = 0
+
+    def poll(self, now: int) -> bool:
+        if self.next == DEAD:
+            raise SensorError("nak")
+        self._wait_ms -= PERIOD_MS
+        if self._wait_ms > 0:
+            return False
+        self._wait_ms = self.period_ms
+        self.values[0] = self.next
+        return True
+
+
+class Rig:
+    """`quantities` that have a sensor; `changes`: limits other than market_dry's.
+
+    calls: (ms, what, bits, criterion) of each decision."""
+
+    def __init__(
+        self,
+        quantities: Any = (TEMP, SMOKE),
+        changes: Any = None,
+        start: int = 0,
+        periods: Any = None,
+        diff: Any = ticks_diff,
+        start_e4: int = 0,
+    ) -> None:
+        self.values = list(limits.DEFAULTS)
+        for name in changes or {}:
+            self.values[limits.NAMES.index(name)] = changes[name]
+        self.sensors = {q: Scripted(q, (periods or {}).get(q, PERIOD_MS)) for q in quantities}
+        fitted = [({"type": TYPES[q]}, self.sensors[q]) for q in quantities]
+        self.fitted = fit.Outfit(fitted, self.values, diff, start_e4=start_e4)
+        self.alarms = AlarmState((kinds.HEAT, kinds.SMOKE, kinds.CO, kinds.GAS), diff)
+        self.watch = Watch(
+            self.fitted.probes, self.fitted.judge, self.alarms, self, self.fitted.history, None, lambda *a: None
+        )
+        self.calls: list[tuple[int, str, int, int]] = []
+        self.held_ms: list[int] = []
+        self.now = start
+        self.ms = 0
+
+    def alarm(self, states: Any, bits: int, criterion: int, held_ms: int) -> None:
+        self.calls.append((self.ms, "alarm", bits, criterion))
+        self.held_ms.append(held_ms)
+
+    def prealarm(self, bits: int) -> None:
+        self.calls.append((self.ms, "prealarm", bits, kinds.CRIT_SMALL))
+
+    def restored(self, state: Any) -> None:
+        self.calls.append((self.ms, "restore", state.bit, 0))
+
+    def sensor_fault(self, stands: bool, probe: Any) -> None:
+        self.calls.append((self.ms, "fault" if stands else "fault_clear", probe.fault, 0))
+
+    def step(self, dt: int = PERIOD_MS, **values: int) -> None:
+        """One sample `dt` ms after the last one; `values` by name of NAMES stay until changed."""
+        for name, value in values.items():
+            self.sensors[NAMES[name]].next = value
+        self.now = (self.now + dt) & (PERIOD - 1)
+        self.ms += dt
+        self.watch.step(self.now)
+
+    def run(self, seconds: float, **values: int) -> "Rig":
+        """So many seconds at 4 Hz."""
+        for _ in range(int(seconds * 4)):
+            self.step(**values)
+        return self
+
+    def told(self, what: str) -> list[tuple[int, int]]:
+        """(bits, criterion) of all calls of a kind."""
+        return [(bits, criterion) for _, kind, bits, criterion in self.calls if kind == what]
+
+
+NAMES = {"temp": TEMP, "smoke": SMOKE, "rh": RH, "co": CO, "gas": GAS, "head": HEAD}
