@@ -38,7 +38,7 @@ from bongsu.install.profiles import load_profiles
 from bongsu.sim import nuisance, scenarios
 from bongsu.sim.quiet import SMOULDER_AT_S, YEAR_S, QuietYear
 from bongsu.sim.track import Track
-from bongsu_node.sensing import limits as at
+from bongsu_node.sensing import at
 from bongsu_wire import kinds
 
 # market_kitchen trades lead for peace, so its share is shown and not judged; a miss is one under any profile.

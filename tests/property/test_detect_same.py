@@ -20,7 +20,7 @@ from bongsu.detect.screen import bulk, live_span, run_year
 from bongsu.install.profiles import load_profiles
 from bongsu.sim.quiet import QuietYear
 from bongsu.sim.scenarios import FIRES
-from bongsu_node.sensing import limits as at
+from bongsu_node.sensing import at
 from bongsu_node.sensing.baseline import Baseline
 from bongsu_node.sensing.filters import Median3
 from bongsu_wire import kinds
@@ -178,13 +178,15 @@ def fields(baseline: Baseline) -> dict[str, Any]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(smoke=st.lists(st.integers(0, 400), min_size=1, max_size=1500), cuts=st.lists(st.integers(0, 1500), max_size=6))
+@given(smoke=st.lists(st.integers(0, 400), min_size=3, max_size=1500), cuts=st.lists(st.integers(0, 1500), max_size=6))
 def test_the_baseline_sees_the_same_minutes_in_bulk(smoke: list[int], cuts: list[int]) -> None:
     values = list(limits_of())
     one, many = (Baseline(values, on_node.ticks_diff) for _ in range(2))
     median = Median3()
     for i, value in enumerate(smoke):
-        one.step((i + 1) * 250, median.update(value))
+        filtered = median.update(value)
+        if median.full:
+            one.step((i + 1) * 250, filtered)
     samples = [(0, value, 0) for value in smoke]
     places = sorted({0, len(samples), *(cut for cut in cuts if cut < len(samples))})
     for start, end in pairwise(places):

@@ -10,7 +10,7 @@ limits.NAMES; start: ticks of the first row; start_e4: the smoke baseline as kep
 state after every pass. Rows: ms since the one before (the first: 0), then one value for each quantity of each sensor;
 DEAD: the sensor fails, SILENT: it has nothing new.
 Decisions: [ms since the first row, kinds.ALARM...FAULT_CLEAR, phenomena, criterion or fault code, held ms or -1,
-values by quantity].
+[[quantity, value or 0xFFFF], ...]].
 """
 
 import sys
@@ -149,12 +149,8 @@ class Run:
 
     def note(self, kind: int, bits: int, code: int, held_ms: int) -> None:
         """Write a decision down, with the present values."""
-        values = {}
         judge = self.outfit.judge
-        for channel in judge.channels:
-            value = judge.value(channel.quantity)
-            if value != 0xFFFF:
-                values[kinds.QUANTITY_NAMES[channel.quantity]] = value
+        values = [[channel.quantity, judge.value(channel.quantity)] for channel in judge.channels]
         self.decisions.append([self.ms, kind, bits, code, held_ms, values])
 
     def fault(self, stands: bool, code: int) -> None:
@@ -178,15 +174,9 @@ class Run:
 
 
 def _outfit(head: "Any", limits: "Any", sensors: "Any") -> "Any":
-    """The node's own assembly; only where it would build a sensor from its entry, it is given a recorded one."""
-    given = iter(sensors)
-    entries = [{"type": kind} for kind, _, _ in head["sensors"]]
-    kept = fit._sensor
-    fit._sensor = lambda entry, hw: next(given)
-    try:
-        return fit.Outfit(entries, None, limits, ticks_diff, start_e4=head.get("start_e4", 0))
-    finally:
-        fit._sensor = kept
+    """The node's own assembly, of recorded sensors."""
+    fitted = [({"type": head["sensors"][i][0]}, sensors[i]) for i in range(len(sensors))]
+    return fit.Outfit(fitted, limits, ticks_diff, start_e4=head.get("start_e4", 0))
 
 
 def _no_log(level: str, tag: str, text: str) -> None:

@@ -10,8 +10,8 @@ from bongsu.detect.recordings import Recording
 from bongsu.detect.replay import SENSORS, ZERO_C_DK, Decision, decision, judged, request
 from bongsu.errors import BongsuError, UsageFault
 from bongsu.sim.track import NODE_UNITS
-from bongsu_node.sensing import limits as at
-from bongsu_node.sensing.co import LEVELS
+from bongsu_node.sensing import at
+from bongsu_node.sensing.channel_co import LEVELS
 
 FORMATS = (".png", ".svg", ".pdf")
 # Fonts with Korean letters, as Debian, macOS and Windows call them.

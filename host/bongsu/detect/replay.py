@@ -29,14 +29,14 @@ SENSORS: Mapping[str, tuple[str, int]] = {
     "co_ppm": ("mq7", kinds.Q_CO_DPPM),
     "gas_index": ("mq2", kinds.Q_GAS_INDEX),
 }
-# A node's whole numbers back to the recording's units: quantity name -> (name in results, units per one, offset, text).
+# A node's whole numbers back to the recording's units: quantity -> (name in results, units per one, offset, text).
 _SHOWN = {
-    "temp_dk": ("temp_c", 10.0, ZERO_C_DK, "{:.1f} degC"),
-    "smoke_e4": ("smoke_od_per_m", 10_000.0, 0.0, "smoke {:.4f}/m"),
-    "humidity_half": ("rh_pct", 2.0, 0.0, "{:.1f} % RH"),
-    "co_dppm": ("co_ppm", 10.0, 0.0, "CO {:.1f} ppm"),
-    "gas_index": ("gas_index", 1.0, 0.0, "gas {:.0f}"),
-    "head": ("head", 1.0, 0.0, "head {:.0f}"),
+    kinds.Q_TEMP_DK: ("temp_c", 10.0, ZERO_C_DK, "{:.1f} degC"),
+    kinds.Q_SMOKE_E4: ("smoke_od_per_m", 10_000.0, 0.0, "smoke {:.4f}/m"),
+    kinds.Q_HUMIDITY_HALF: ("rh_pct", 2.0, 0.0, "{:.1f} % RH"),
+    kinds.Q_CO_DPPM: ("co_ppm", 10.0, 0.0, "CO {:.1f} ppm"),
+    kinds.Q_GAS_INDEX: ("gas_index", 1.0, 0.0, "gas {:.0f}"),
+    kinds.Q_HEAD: ("head", 1.0, 0.0, "head {:.0f}"),
 }
 
 
@@ -132,9 +132,10 @@ def decision(row: Sequence[Any], start_s: float) -> Decision:
     ms, kind, bits, code, held_ms, seen = row
     names = kinds.FAULT_NAMES if kind in (kinds.FAULT, kinds.FAULT_CLEAR) else kinds.CRITERION_NAMES
     values = {}
-    for quantity, (name, scale, offset, _) in _SHOWN.items():
-        if quantity in seen:
-            values[name] = round((seen[quantity] - offset) / scale, 4)
+    for quantity, value in seen:
+        if quantity in _SHOWN and value != on_node.DEAD:
+            name, scale, offset, _ = _SHOWN[quantity]
+            values[name] = round((value - offset) / scale, 4)
     phenomena = tuple(name for bit, name in kinds.PHENOMENON_NAMES.items() if bits & bit)
     held = None if held_ms < 0 else held_ms
     return Decision(start_s + ms / 1000, kinds.EVENT_NAMES[kind], phenomena, names[code], held, values)

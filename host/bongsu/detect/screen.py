@@ -16,9 +16,10 @@ from typing import Any
 from bongsu.detect import on_node
 from bongsu.detect.replay import SENSORS, STEP_MS, Decision, decision, pack
 from bongsu.sim.quiet import QuietYear, Sample
-from bongsu_node.sensing import limits as at
+from bongsu_node.sensing import at
 from bongsu_node.sensing.baseline import Baseline
-from bongsu_node.sensing.co import LEVELS
+from bongsu_node.sensing.channel import _ALONE_TOTAL_DK
+from bongsu_node.sensing.channel_co import LEVELS
 from bongsu_wire import kinds
 
 MINUTE_S, MINUTE_SAMPLES = 60, 240
@@ -74,7 +75,7 @@ def _live_heat(values: Sequence[int], limits: Sequence[int]) -> int:
 
 def _heat_rise(limits: Sequence[int]) -> int:
     """The least gain that means something: a small change, or a rate of rise (also the one of a heat sensor alone)."""
-    return min(limits[at.HEAT_SMALL], limits[at.HEAT_RISE_TOTAL])
+    return min(limits[at.HEAT_SMALL], limits[at.HEAT_RISE_TOTAL], _ALONE_TOTAL_DK)
 
 
 def _live_smoke(values: Sequence[int], limits: Sequence[int], floor_e4: int) -> int:
@@ -241,7 +242,9 @@ def _filtered_sum(before: Sequence[Sample], samples: Sequence[Sample]) -> int:
 
 def bulk(baseline: Any, before: Sequence[Sample], samples: Sequence[Sample]) -> None:
     """What Baseline.step does with the filtered smoke of `samples`, STEP_MS apart, that come after those `before`."""
-    at_sample = 0
+    # Nothing is judged, nor seen by the baseline, before the filter is full: at a node's very start.
+    at_sample = max(0, _FILTER - len(before)) if baseline._ms < 0 else 0
+    baseline._last = (baseline._last + min(at_sample, len(samples)) * STEP_MS) & on_node.TICKS_MASK
     while at_sample < len(samples):
         # The first sample ever takes no time.
         need = (_MINUTE_MS - max(baseline._ms, 0)) // STEP_MS + (baseline._ms < 0)
