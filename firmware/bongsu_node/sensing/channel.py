@@ -136,12 +136,14 @@ class HeatChannel(Channel):
         gained = value - trend.low
         on = value + _HEAT_NOISE_DK >= trend.past(_TURN_S)
         self.small = gained >= values[at.HEAT_SMALL]
-        self.votes = self.small and on
+        # Heat that has come to rest is warm air; that of a fire goes on: the last 20 s brought three fifths of it.
+        lately = value - trend.past(_HEAT_RISE_S)
+        self.votes = self.small and on and lately * 5 >= values[at.HEAT_SMALL] * 3
         self._fixed.sample(now, value >= values[at.HEAT_ALARM])
         rate, total = values[at.HEAT_RISE], values[at.HEAT_RISE_TOTAL]
         if self.alone and values[at.HEAT_ALONE]:
             rate, total = values[at.HEAT_ALONE], _ALONE_TOTAL_DK
-        fast = (value - trend.past(_HEAT_RISE_S)) * 60 >= rate * _HEAT_RISE_S
+        fast = lately * 60 >= rate * _HEAT_RISE_S
         self._rise.sample(now, rate > 0 and fast and on and gained >= total)
         self.below = value < values[at.HEAT_CLEAR] and not self.small
 
