@@ -151,7 +151,7 @@ def windows(draw: st.DrawFn) -> tuple[str, int, list[tuple[int, ...]]]:
     for _ in range(draw(st.integers(1, 6))):
         length = draw(st.sampled_from((3, 22, 60, 240, 700)))
         lift = [draw(st.sampled_from((0, 0, 0, share))) for share in (19, 110, 60, 150, 200)]
-        factor = draw(st.sampled_from((0.5, 0.9, 1.0, 1.2, 2.0, 5.0)))
+        factor = draw(st.sampled_from((0.5, 0.9, 1.0, 1.2, 2.0, 5.0, 12.0)))
         for _ in range(length):
             row = [max(0, round(c + factor * up + chance.gauss(0, 2))) for c, up in zip(clean, lift, strict=True)]
             samples.append(tuple(row))

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from bongsu.detect.profile import limits_of
 from bongsu.sim.track import Track
 from tools import bench_detection as bench
+
+PLAIN = (3302, 3232, 83, 50, 20, 83, 600, 300, 0, 150, 600, 300, 180, 30, 60, 200, 400, 200, 5)
 
 
 def place(name: str, alarm_s: float | None, pho_s: float | None) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def window(*bumps: tuple[float, float]) -> Track:
     [([(130.0, 0.002)], 0), ([(130.0, 0.2)], 1), ([(130.0, 0.2), (160.0, 0.2)], 1), ([(130.0, 0.2), (260.0, 0.2)], 2)],
 )
 def test_a_dispatch_is_an_alarm_while_none_stands(bumps: list[tuple[float, float]], dispatches: int) -> None:
-    found = [what for what, _ in bench._window(window(*bumps), limits_of())]
+    found = [what for what, _ in bench._window(window(*bumps), PLAIN)]
     assert found.count("dispatches") == dispatches <= found.count("alarms")
 
 

@@ -21,6 +21,10 @@ from tests.registry_parts import bongsu
 NIST = files("bongsu.sim").joinpath("data", "nist")
 
 
+# Limits of these tests' own, so that a profile may change: smoke 0.06/m, small 0.015/m, rate of rise off.
+PLAIN = (3302, 3232, 83, 50, 20, 83, 600, 300, 0, 150, 600, 300, 180, 30, 60, 200, 400, 200, 5)
+
+
 def step_at(t_s: float, temp_c: float = 20.0, smoke: float = 0.0, after: float = 60.0) -> Recording:
     """Clean air, then a step."""
     track = Track(
@@ -34,7 +38,7 @@ def step_at(t_s: float, temp_c: float = 20.0, smoke: float = 0.0, after: float =
 
 def test_a_step_alarms_when_it_has_held() -> None:
     """Full smoke from 30.00 s on: the median shows it one sample later, the hold is over 5.00 s after that."""
-    done = replay(step_at(30.0, smoke=0.08), limits_of(changes=["smoke_rise_e4=0"]))
+    done = replay(step_at(30.0, smoke=0.08), PLAIN)
     alarm = next(d for d in done.decisions if d.kind == "alarm")
     assert alarm.t_s == 30.0 + (STEP_MS + HOLD_MS) / 1000
     assert (alarm.phenomena, alarm.reason, alarm.held_ms) == (("smoke",), "smoke_fixed", HOLD_MS)
@@ -44,7 +48,7 @@ def test_a_step_alarms_when_it_has_held() -> None:
 def test_what_is_short_of_the_hold_does_not() -> None:
     times = (0.0, 30.0, 30.0, 35.0, 35.0, 90.0)
     track = Track(times, {"temp_c": (20.0,) * 6, "smoke_od_per_m": (0.0, 0.0, 0.08, 0.08, 0.0, 0.0)})
-    done = replay(Recording("short", "test", track), limits_of())
+    done = replay(Recording("short", "test", track), PLAIN)
     assert done.alarm_s is None and all(d.kind == "prealarm" for d in done.decisions)
 
 
@@ -52,12 +56,12 @@ def test_times_are_the_recordings_own() -> None:
     """Smoke from the first sample on: nothing is judged before the filter has three."""
     track = Track((1000.0, 1030.0), {"smoke_od_per_m": (0.1, 0.1)})
     expected = 1000 + (2 * STEP_MS + HOLD_MS) / 1000
-    assert replay(Recording("late", "test", track), limits_of()).alarm_s == expected
+    assert replay(Recording("late", "test", track), PLAIN).alarm_s == expected
 
 
 def test_an_alarm_ends_with_a_restore_and_the_delay_is_told() -> None:
     track = Track((0, 20, 20, 40, 40, 140), {"smoke_od_per_m": (0, 0, 0.1, 0.1, 0, 0)})
-    done = replay(Recording("r", "test", track, {"Pho1": 30.0, "Pho2": 27.0, "Ion1": 1.0}), limits_of())
+    done = replay(Recording("r", "test", track, {"Pho1": 30.0, "Pho2": 27.0, "Ion1": 1.0}), PLAIN)
     kinds_ = [d.kind for d in done.decisions]
     assert kinds_[-1] == "restore" and done.decisions[-1].t_s == pytest.approx(40 + 60, abs=1)
     assert done.alarm_s is not None and done.delay_s == done.alarm_s - 27.0
@@ -162,7 +166,7 @@ def test_a_changed_limit_changes_the_decision() -> None:
         (("replay", "SDC02-E", "--set", "smoke=1"), 2, "smoke_alarm_e4"),
         (("replay", "SDC02-E", "--set", "smoke_alarm_e4=much"), 2, "whole number"),
         (("replay", "SDC02-E", "--set", "smoke_alarm_e4=49"), 2, "smoke_alarm_e4"),
-        (("replay", "SDC02-E", "--set", "smoke_small_e4=600"), 2, "smoke_small_e4"),
+        (("replay", "SDC02-E", "--set", "smoke_small_e4=5000"), 2, "smoke_small_e4"),
         (("replay", "SDC02-E", "--interpreter", "pypy"), 2, "pypy"),
         (("plot", "SDC02-E"), 2, "--out"),
         (("plot", "SDC02-E", "--out", "fire.gif"), 2, ".png"),
@@ -214,14 +218,16 @@ def test_a_plot_shows_criteria_and_decisions_by_name(tmp_path: Path) -> None:
     from matplotlib import rc_context
 
     matplotlib.use("Agg")
+    changes = ("heat_alarm_dk=3302", "heat_rise_dk_min=83")
+    words = [word for change in changes for word in ("--set", change)]
     with rc_context({"svg.fonttype": "none"}):
-        ran = bongsu("detect", "plot", "SDC02-E", "cfast/fryer", "--out", tmp_path / "p.svg")
+        ran = bongsu("detect", "plot", "SDC02-E", "cfast/fryer", "--out", tmp_path / "p.svg", *words)
     assert ran.code == 0, ran.err
     made = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert set(made) == {"p-SDC02-E.svg", "p-cfast-fryer.svg"}
     shown = made["p-SDC02-E.svg"]
-    decisions = replay(load("SDC02-E")[0], limits_of()).decisions
-    assert all(f"{one.kind} {'+'.join(one.phenomena)}" in shown for one in decisions)
+    decisions = replay(load("SDC02-E")[0], limits_of(changes=changes)).decisions
+    assert decisions and all(f"{one.kind} {'+'.join(one.phenomena)}" in shown for one in decisions)
     assert "Pho2" in shown and "fixed 57.0" in shown and "above the baseline" in shown and "8.3 K/min" in shown
     assert "humidity" in made["p-cfast-fryer.svg"]
 
