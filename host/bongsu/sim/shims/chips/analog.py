@@ -103,7 +103,7 @@ class MqCircuit:
     """
 
     _COLD_MS = 120_000
-    _SETTLE_MS = 15_000
+    _SETTLE_MS = 10_000
     _HOT_SHARE = 0.2  # of the resistance in clean air, at 5 V
 
     def __init__(self, ms, ro_ohm, air, gas, load_ohm, supply_mv=5000, adc_permille=1000):
