@@ -105,6 +105,14 @@ def test_corrosion_in_the_loop_is_a_fault_before_it_is_open() -> None:
     assert set(got.firsts()) == {0}
 
 
+@pytest.mark.parametrize("alarm", [False, True])
+def test_between_two_states_for_long_is_a_fault(alarm: bool) -> None:
+    joint_ohm = 3_000 if alarm else 10_000
+    got = play("head", ENTRY, 20_000, chip(0, alarm=alarm), chip(3_000, joint_ohm=joint_ohm), wiring=WIRING)
+    got.assert_fault(3_000, 20_000, "range")
+    assert set(got.firsts(0, 8_000)) == {int(alarm)}
+
+
 def test_in_between_from_the_start() -> None:
     got = play("head", ENTRY, 5_000, chip(0, joint_ohm=10_000), wiring=WIRING)
     got.assert_fault(0, 5_000, "range")
