@@ -24,8 +24,8 @@ READS = {
     "init", "site list", "site show", "unit list", "unit show", "contact list", "node list", "node show",
     "responder list", "responder show", "duty list", "duty now", "receiver list", "receiver unit", "broker config",
     "incident list", "incident show", "incident export", "operator list", "exercise list", "audit list", "audit verify",
-    "audit export", "backup verify", "backup keygen", "retention show", "doctor", "export", "demo", "sim", "detect replay",
-    "detect plot",
+    "audit export", "backup verify", "backup keygen", "retention show", "doctor", "export", "demo", "sim",
+    "detect replay", "detect plot", "air now", "air advisories", "air export", "air levels",
 }  # fmt: skip
 # ... those that wait for a receiver, or make another installation (tested elsewhere), ...
 ELSEWHERE = {
@@ -41,6 +41,7 @@ ELSEWHERE = {
 WRITES = (
     "site add hannae --name 한내시장",
     "site edit hannae --name 한내",
+    "air table hannae who --advise-at very_bad",
     "unit add hannae/a-07 --name Rice",
     "unit add hannae/a-08 --name Fish",
     "unit edit hannae/a-07 --name Cakes",

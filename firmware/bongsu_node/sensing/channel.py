@@ -97,6 +97,9 @@ class Channel:
         self._fixed.missed(now)
         self._rise.missed(now)
 
+    def apply(self) -> None:
+        """The limits have changed."""
+
     def forget_value(self) -> None:
         """Its sensor is a fault: there is no value to show. What it said before stands."""
         self.value = UNKNOWN
@@ -155,17 +158,35 @@ class SmokeChannel(Channel):
         super().__init__(kinds.SMOKE, kinds.Q_SMOKE_E4, values, ticks_diff, period_ms)
         self.baseline = Baseline(values, ticks_diff, start_e4)
         self._trend = Trend(_SMOKE_RISE_S, ticks_diff)
+        self._long = Hold(0, ticks_diff, period_ms)
         self._lowered = False
+        self.apply()
+
+    @property
+    def fulfilled(self) -> bool:
+        return self._fixed.done or self._rise.done or self._long.done
+
+    @property
+    def held_ms(self) -> int:
+        return self._long.held_ms if self.criterion == kinds.CRIT_SMOKE_LONG else super().held_ms
 
     @property
     def criterion(self) -> int:
         if not self._fixed.done:
-            return kinds.CRIT_SMOKE_RISE
+            return kinds.CRIT_SMOKE_RISE if self._rise.done else kinds.CRIT_SMOKE_LONG
         return kinds.CRIT_SMOKE_ALONE if self._lowered else kinds.CRIT_SMOKE_FIXED
+
+    def apply(self) -> None:
+        self._long.need_ms = self._values[at.SMOKE_LONG_S] * 1000
 
     def missed(self, now: int) -> None:
         super().missed(now)
         self._trend.missed(now)
+        self._long.missed(now)
+
+    def end_hold(self) -> None:
+        super().end_hold()
+        self._long.sample(0, False)
 
     def _judge(self, now: int, value: int) -> None:
         values, trend = self._values, self._trend
@@ -179,6 +200,7 @@ class SmokeChannel(Channel):
         self._lowered = level < values[at.SMOKE_ALARM]
         self.small = self.votes = level >= values[at.SMOKE_SMALL]
         self._fixed.sample(now, level >= full)
+        self._long.sample(now, 0 < values[at.SMOKE_LONG] <= level)
         rise = values[at.SMOKE_RISE]
         before = trend.past(_TURN_S)
         on = value + _SMOKE_NOISE_E4 + (before >> 3) >= before  # smoke swirls: an eighth of it is no fall

@@ -55,6 +55,8 @@ class Judge:
 
     def apply(self) -> None:
         """The limits have changed."""
+        for channel in self.channels:
+            channel.apply()
         self._small.need_ms = self._values[at.PREALARM_HOLD] * 1000
 
     def step(self, now: int) -> None:

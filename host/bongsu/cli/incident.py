@@ -83,7 +83,7 @@ def show(installation: Installation, incident_id: int, json_wanted: bool) -> Non
         click.echo(output.as_json(row))
         return
     for event in row["events"]:
-        event["readings"] = texts.readings_shown(event["readings"])
+        event["readings"] = texts.readings_shown(event["readings"], event["criterion"])
     before = minutes.shown(row["events"])
     wanted = {"events": _EVENTS, "deliveries": _DELIVERIES}
     for name, columns in wanted.items():

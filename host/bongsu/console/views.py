@@ -80,7 +80,7 @@ def view(conn: Connection, incident_id: int) -> View:
     events, deliveries = row["events"], row["deliveries"]
     minutes = [event.pop("history") for event in events]
     for event in events[-EVENTS_SHOWN:]:
-        event["values"] = texts.readings_shown(event.pop("readings"))
+        event["values"] = texts.readings_shown(event.pop("readings"), event["criterion"])
     for delivery in deliveries[-DELIVERIES_SHOWN:]:
         delivery["last_error"] = masked_text(delivery["last_error"] or "")
     return {

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, select, tuple_
 
 from bongsu.receiver import roster
+from bongsu.receiver.air.levels import DEFAULT_ADVISE_AT, DEFAULT_TABLE
 from bongsu.receiver.keys import KeyFault, MasterKey, usable_keys
 from bongsu.receiver.responders import covers, secret_purpose
 from bongsu.receiver.rows import batched
@@ -94,6 +95,7 @@ class Directory:
     def __init__(self) -> None:
         self.nodes: dict[str, NodeEntry] = {}
         self._sites: dict[str, Fields] = {}
+        self._air: dict[str, tuple[str, str]] = {}
         self._units: dict[tuple[str, str], Fields] = {}
         self._next_to: dict[tuple[str, str], tuple[str, ...]] = {}
         self._next_to_by: dict[tuple[str, str], set[str]] = {}
@@ -127,7 +129,9 @@ class Directory:
 
     def _load_few(self, conn: Connection, master: MasterKey) -> None:
         """What is read whole at every change, for there are few of it."""
-        self._sites = {r.id: {name: getattr(r, name) for name in _SITE_KEPT} for r in conn.execute(select(schema.site))}
+        sites = conn.execute(select(schema.site)).all()
+        self._sites = {r.id: {name: getattr(r, name) for name in _SITE_KEPT} for r in sites}
+        self._air = {r.id: (r.air_table, r.air_advise_at) for r in sites}
         self._load_responders(conn, master)
         self._load_duty(conn)
 
@@ -247,6 +251,15 @@ class Directory:
             or r["all_sites"]
             or covers(self._covered.get(r["id"], ()), self._areas.get(r["id"], ()), site_id, area)
         ]
+
+    def site_air(self, site_id: str | None) -> tuple[str, str]:
+        """A site's table of air levels, and from which level on there are advisories. None: an unassigned node's."""
+        return self._air.get(site_id or "", (DEFAULT_TABLE, DEFAULT_ADVISE_AT))
+
+    def zone_of(self, node_id: str) -> str:
+        """The name of the time zone by whose days a node's readings are summed up."""
+        node = self.nodes.get(node_id)
+        return str(self._sites.get(node.site_id or "", {}).get("tz", "UTC")) if node is not None else "UTC"
 
     def on_duty(self, site_id: str | None, now_ms: int) -> list[Fields]:
         """Who is on duty for a site at a UTC time in ms, by rank, each once: told at once, beside the unit's first

@@ -153,7 +153,7 @@ def alarm_row(row: Any) -> Row:
         "criterion": row.criterion,
         "criterion_text": texts.load_messages().criteria.get(row.criterion, {}),
         "held_s": row.sustained_ms / 1000,
-        "values": texts.readings_shown(row.readings),
+        "values": texts.readings_shown(row.readings, row.criterion),
         "event_ms": row.event_ms,
         "received_ms": row.received_ms,
     }

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, update
 
 from bongsu.receiver import events, histories, incidents, ingest, keys, telling
+from bongsu.receiver.air.intake import NotTaken
 from bongsu.receiver.books import LINK, SECRETS, Books
 from bongsu.receiver.casebook import Case, Outcome, Page, Signal
 from bongsu.receiver.delivery_policy import ESCALATION, RESTORE, SMS, escalates
@@ -94,6 +95,8 @@ class Turn:
         elif isinstance(up.content, measured.History):
             part = histories.Part(up.node.id, up.key.epoch, up.content, up.plain, message.received_ms)
             self._histories.append((up, part))
+        elif isinstance(up.content, measured.Reading):
+            self._reading(up, up.content, message.received_ms)
         else:
             self._answers.append((up, up.content))
 
@@ -114,6 +117,19 @@ class Turn:
             books.beat_alarms.heard(up.node, up.key.epoch, beat, received_ms)
         if not fresh or up.key.state == "pending" or wants_answer(up.node.id, beat.echo_age_ms, self._now_ms):
             self._answer(up)
+
+    def _reading(self, up: Uplink, reading: measured.Reading, received_ms: int) -> None:
+        """What a node measured. No sign of life: it echoes nothing, so somebody may have held it back."""
+        books = self._books
+        verdict = books.sightings.judge(up.node.id, up.key.epoch, up.counter)
+        if verdict is Verdict.STALE:
+            raise Refused(ingest.REPLAY, up.node.id)
+        if verdict is Verdict.DUPLICATE:
+            return
+        try:
+            books.air.take(up.node, up.key.epoch, up.counter, reading, received_ms)
+        except NotTaken:
+            raise Refused(ingest.TIME, up.node.id) from None
 
     def _seen(self, node_id: str, received_ms: int) -> None:
         self.after.seen.append((node_id, received_ms))

@@ -255,6 +255,7 @@ class Writer:
                 self._store_sightings(conn, turn)
         books.clock_watch.shifted()
         books.beat_alarms.committed()
+        books.air.committed()
         self._link_back = self._link_back and only_messages
         self.committed_ms = self._clock.now_ms()
 
@@ -463,4 +464,5 @@ class Writer:
                 self.turn(items)
         with self._transaction() as conn:
             self.books.sightings.write(conn, self._clock.now_ms(), most=None)
+            self.books.air.write_all(conn)
             self.books.outbox.release(conn)

@@ -163,6 +163,13 @@ class HostNode:
         self.send_raw(data)
         return counter
 
+    def reading(self, values: dict[int, int], *, age_ms: int = 0, interval_s: int = 60) -> bytes:
+        """Send what it measured ({kinds.Q_*: wire value}); returns its frame. Nothing answers it."""
+        plain = measured.encode_reading(measured.Reading(age_ms, interval_s, values))
+        data = self._seal(kinds.UP_READING, plain)[0]
+        self._client.publish(topics.up_beats(self.node), data, qos=0)
+        return data
+
     def send_raw(self, data: bytes, *, qos: int = 1) -> None:
         """Publish any bytes as this node's event frame."""
         self._client.publish(topics.up_events(self.node), data, qos=qos)

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     String,
     Table,
     Text,
@@ -41,6 +42,8 @@ DELIVERY_PURPOSES = ("alarm", "restore", "fault", "fault_clear", "prealarm", "te
 DELIVERY_STATES = ("pending", "sent", "accepted", "delivered", "failed", "cancelled")
 DISPATCH_POLICIES = ("on_alarm", "on_verified")
 OPERATOR_ROLES = ("viewer", "operator", "admin")
+AIR_LEVELS = ("good", "moderate", "bad", "very_bad", "hazardous")
+AIR_ENDINGS = ("recovered", "no_data", "table_changed")
 COMMAND_STATES = ("pending", "sent", "answered", "failed", "expired")
 
 NAMING = {
@@ -73,8 +76,11 @@ site = Table(
     Column("area", String(64), nullable=False, server_default=""),  # whose responders cover it (responder_area)
     Column("dispatch_policy", String(12), nullable=False, server_default="on_alarm"),
     Column("unverified_after_s", Integer, nullable=False, server_default="15"),  # of on_verified: it goes out anyway
+    Column("air_table", String(32), nullable=False, server_default="korea"),  # data/air_levels.toml
+    Column("air_advise_at", String(12), nullable=False, server_default="bad"),  # from this level on
     _one_of("kind", SITE_KINDS),
     _one_of("dispatch_policy", DISPATCH_POLICIES),
+    _one_of("air_advise_at", AIR_LEVELS),
 )
 
 unit = Table(
@@ -413,6 +419,53 @@ command = Table(
     _one_of("state", COMMAND_STATES),
 )
 Index("ix_command_node_id", command.c.node_id)
+
+# What nodes measured (receiver/air/pack.py): level 0 an hour's readings (slot: the hour since 1970), 1 a day's hours
+# (slot: the day), 2 the days of 32 days (slot: the day / 32). No rowid: SQLite keeps the rows of a node together.
+air_pack = Table(
+    "air_pack",
+    metadata,
+    Column("node", BigInteger, primary_key=True, autoincrement=False),  # its id as a number
+    Column("level", SmallInteger, primary_key=True, autoincrement=False),
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+    CheckConstraint("level BETWEEN 0 AND 2", name="level"),
+    sqlite_with_rowid=False,
+)
+
+# That the air of a unit (or of a node without one) is bad. For people to see; nobody is dispatched.
+air_advisory = Table(
+    "air_advisory",
+    metadata,
+    Column("id", _BIG_ID, primary_key=True),
+    Column("subject", String(80), nullable=False),  # "unit:<site>/<unit>", "node:<id>"
+    Column("site_id", String(32)),
+    Column("quantity", String(32), nullable=False),  # air/quantities.py
+    Column("level_table", String(32), nullable=False),
+    Column("level", String(12), nullable=False),  # that stands, or stood last
+    Column("worst", String(12), nullable=False),
+    Column("average", Float, nullable=False),  # in the quantity's unit, when the level was found
+    Column("averaging", String(4), nullable=False),  # "24h"
+    Column("limit_said", String(40), nullable=False),  # "> 35 ug/m3"
+    Column("node_id", String(12), nullable=False),  # which node measured it
+    Column("began_ms", BigInteger, nullable=False),
+    Column("level_ms", BigInteger, nullable=False),  # since when the level stands
+    Column("ended_ms", BigInteger),
+    Column("ending", String(16)),
+    CheckConstraint("(ending IS NULL) = (ended_ms IS NULL)", name="ended_whole"),
+    _one_of("level", AIR_LEVELS),
+    _one_of("worst", AIR_LEVELS),
+    _one_of("ending", AIR_ENDINGS),
+    sqlite_autoincrement=True,
+)
+Index(
+    "uq_air_advisory_standing",
+    air_advisory.c.subject,
+    air_advisory.c.quantity,
+    unique=True,
+    sqlite_where=text("ended_ms IS NULL"),
+    postgresql_where=text("ended_ms IS NULL"),
+)
 
 # Planned exercises: alarms of the listed units ask the operator first (DESIGN section 7).
 exercise = Table(
