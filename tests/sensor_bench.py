@@ -15,9 +15,8 @@ else:
 
     _CHIPS = "bongsu.sim.shims.chips."
 
-from bongsu_node.sensing.detector import UNKNOWN
-
 from bongsu_node.sensing import SensorError, i2c_sensor
+from bongsu_node.sensing.channel import UNKNOWN
 from bongsu_wire import kinds
 
 STEP_MS = 250

@@ -1,13 +1,13 @@
 """BME280 against a model of it and Bosch's worked example; its arithmetic stays small."""
 
 import pytest
-from bongsu_node.sensing.detector import UNKNOWN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bongsu.sim.shims.chips import bme280 as chip
 from bongsu_node.sensing import SensorError, bosch
 from bongsu_node.sensing.bme280 import Bme280
+from bongsu_node.sensing.channel import UNKNOWN
 from tests import sensor_parts as parts
 from tests.sensor_bench import SPECS, Bench, words_of
 from tests.sensor_parts import SmallInt

@@ -3,10 +3,10 @@
 import random
 
 import pytest
-from bongsu_node.sensing.detector import UNKNOWN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bongsu_node.sensing.channel import UNKNOWN
 from bongsu_node.sensing.voc_index import VocIndex
 from tests import mpy
 from tests import sensor_parts as parts
