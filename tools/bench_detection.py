@@ -41,9 +41,10 @@ from bongsu.sim.track import Track
 from bongsu_node.sensing import at
 from bongsu_wire import kinds
 
-# market_kitchen trades lead for peace, so its share is shown and not judged; a miss is one under any profile.
-CALM = "market_kitchen"
-AHEAD = f"NIST: share of places ahead, worst profile but {CALM}"
+# NIST's are fires in homes, beside alarms made for homes: the lead is judged under that profile, and shown under the
+# others, which trade lead for peace in a market. A place missed counts under any profile.
+JUDGED = "home"
+AHEAD = f"NIST: share of places ahead, profile {JUDGED}"
 # The targets: what, the most (or least) that it may be, and where it is taken from. A figure that is missing was not
 # asked for (--only).
 TARGETS: tuple[tuple[str, str, float], ...] = (
@@ -376,7 +377,7 @@ def figures(found: dict[str, list[Result]]) -> dict[str, float]:
     if found["nist"]:
         rows = nist_rows(found["nist"])
         made["NIST: places missed, any profile"] = sum(row["missed"] for row in rows)
-        made[AHEAD] = min(row["ahead %"] for row in rows if row["profile"] != CALM) / 100
+        made[AHEAD] = next(row["ahead %"] for row in rows if row["profile"] == JUDGED) / 100
     if found["nuisance"]:
         counts = nuisance_counts(found["nuisance"])
         total: Counter[str] = Counter()

@@ -4,10 +4,17 @@ from typing import Any
 
 import pytest
 
+from bongsu.detect.profile import limits_of
 from bongsu.sim.track import Track
 from tools import bench_detection as bench
 
-PLAIN = (3302, 3232, 83, 50, 20, 83, 600, 300, 0, 150, 600, 300, 180, 30, 60, 200, 400, 200, 5)
+PLAIN = limits_of(
+    changes=[
+        *("heat_rise_dk_min=83", "heat_rise_total_dk=50", "heat_small_dk=20", "smoke_alarm_e4=600"),
+        *("smoke_clear_e4=300", "smoke_rise_e4=0", "smoke_small_e4=150", "smoke_alone_e4=600", "smoke_drift_e4=300"),
+        *("smoke_long_e4=0", "prealarm_hold_s=5"),
+    ]
+)
 
 
 def place(name: str, alarm_s: float | None, pho_s: float | None) -> dict[str, Any]:

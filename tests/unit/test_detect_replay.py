@@ -22,7 +22,13 @@ NIST = files("bongsu.sim").joinpath("data", "nist")
 
 
 # Limits of these tests' own, so that a profile may change: smoke 0.06/m, small 0.015/m, rate of rise off.
-PLAIN = (3302, 3232, 83, 50, 20, 83, 600, 300, 0, 150, 600, 300, 180, 30, 60, 200, 400, 200, 5)
+PLAIN = limits_of(
+    changes=[
+        *("heat_rise_dk_min=83", "heat_rise_total_dk=50", "heat_small_dk=20", "smoke_alarm_e4=600"),
+        *("smoke_clear_e4=300", "smoke_rise_e4=0", "smoke_small_e4=150", "smoke_alone_e4=600", "smoke_drift_e4=300"),
+        *("smoke_long_e4=0", "prealarm_hold_s=5"),
+    ]
+)
 
 
 def step_at(t_s: float, temp_c: float = 20.0, smoke: float = 0.0, after: float = 60.0) -> Recording:
@@ -152,7 +158,8 @@ def test_json_has_all_of_it() -> None:
 
 def test_a_changed_limit_changes_the_decision() -> None:
     """TF2 smoulders: heat takes no part, so no alarm is left with smoke out of reach."""
-    never = ("--set", "smoke_alarm_e4=5000", "--set", "smoke_rise_e4=0", "--set", "smoke_alone_e4=0")
+    off = ("smoke_alarm_e4=5000", "smoke_rise_e4=0", "smoke_alone_e4=0", "smoke_long_e4=0")
+    never = [word for change in off for word in ("--set", change)]
     assert "no alarm" in bongsu("detect", "replay", "en54/TF2", *never).out
     assert "no alarm" not in bongsu("detect", "replay", "en54/TF2").out
 

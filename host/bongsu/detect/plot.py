@@ -205,6 +205,10 @@ def _smoke(panel: Any, limits: Sequence[int], mind: _Mind) -> float:
     panel.plot(mind.t_s, full, color=_LIMIT, linewidth=0.9, linestyle=(0, (6, 3)), zorder=2)
     panel.plot(mind.t_s, base, color=_BASE, linewidth=1.2, zorder=2)
     _label(panel, full[0], f"fixed {limits[at.SMOKE_ALARM] / scale:g}/m above the baseline", _LIMIT)
+    if limits[at.SMOKE_LONG]:
+        long = [(value + limits[at.SMOKE_LONG]) / scale for value in mind.baseline]
+        panel.plot(mind.t_s, long, color=_LIMIT, linewidth=0.9, linestyle=(0, (2, 3)), zorder=2)
+        _label(panel, long[0], f"{limits[at.SMOKE_LONG] / scale:g}/m for {limits[at.SMOKE_LONG_S]} s", _LIMIT)
     rise = f"; rise {limits[at.SMOKE_RISE] / scale:g}/m in 30 s" if limits[at.SMOKE_RISE] else ""
     _say(panel, f"green: baseline; band: up to a small change, {limits[at.SMOKE_SMALL] / scale:g}/m{rise}")
     return max(full)

@@ -85,7 +85,7 @@ def _live_smoke(values: Sequence[int], limits: Sequence[int], floor_e4: int) -> 
 
 def _smoke_step(limits: Sequence[int]) -> int:
     """The least above the baseline that means something."""
-    steps = (limits[at.SMOKE_SMALL], limits[at.SMOKE_ALARM], limits[at.SMOKE_ALONE])
+    steps = [limits[i] for i in (at.SMOKE_SMALL, at.SMOKE_ALARM, at.SMOKE_ALONE, at.SMOKE_LONG)]
     return min(step for step in steps if step)
 
 
