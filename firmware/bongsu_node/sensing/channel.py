@@ -181,7 +181,9 @@ class SmokeChannel(Channel):
 
     @property
     def held_ms(self) -> int:
-        return self._long.held_ms if self.criterion == kinds.CRIT_SMOKE_LONG else super().held_ms
+        if self.criterion == kinds.CRIT_SMOKE_LONG:
+            return self._long.held_ms
+        return max(self._fixed.held_ms, self._rise.held_ms)  # MicroPython has no property of super()
 
     @property
     def criterion(self) -> int:

@@ -63,7 +63,6 @@ class Judge:
         """After the channels took what there was at ticks `now`."""
         passed = self._passed(now)
         self._look_who_is_dead()
-        self._wait_for_steam(passed)
         self.prealarm = 0
         if self._since_prealarm_ms < _PREALARM_EVERY_MS:
             self._since_prealarm_ms += passed
@@ -72,6 +71,7 @@ class Judge:
         else:
             self._fusing.missed(now)
             self._small.missed(now)
+        self._wait_for_steam(passed)
         self.fusion = self._bits if self._fusing.done and not (self.delayed and self._bits & kinds.SMOKE) else 0
 
     @property
