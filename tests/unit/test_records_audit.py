@@ -25,7 +25,7 @@ READS = {
     "responder list", "responder show", "duty list", "duty now", "receiver list", "receiver unit", "broker config",
     "incident list", "incident show", "incident export", "operator list", "exercise list", "audit list", "audit verify",
     "audit export", "backup verify", "backup keygen", "retention show", "doctor", "export", "demo", "sim",
-    "air now", "air advisories", "air export", "air levels",
+    "air now", "air advisories", "air export", "air levels", "detect replay", "detect plot",
 }  # fmt: skip
 # ... those that wait for a receiver, or make another installation (tested elsewhere), ...
 ELSEWHERE = {

@@ -65,6 +65,11 @@ class Channel:
         return max(self._fixed.held_ms, self._rise.held_ms)
 
     @property
+    def waits(self) -> bool:
+        """Its decision may be steam's doing, and waits while the air is steamy."""
+        return False
+
+    @property
     def rising(self) -> bool:
         """A hold is under way, and not by a dead sensor: the node must not do anything that blocks."""
         fixed, rise = self._fixed, self._rise
@@ -129,6 +134,10 @@ class HeatChannel(Channel):
             return kinds.CRIT_HEAT_FIXED
         return kinds.CRIT_HEAT_ALONE if self.alone and self._values[at.HEAT_ALONE] else kinds.CRIT_HEAT_RISE
 
+    @property
+    def waits(self) -> bool:
+        return not self._fixed.done  # a steamer warms a thermometer by 25 K within two minutes
+
     def missed(self, now: int) -> None:
         super().missed(now)
         self._trend.missed(now)
@@ -163,12 +172,18 @@ class SmokeChannel(Channel):
         self.apply()
 
     @property
+    def waits(self) -> bool:
+        return True
+
+    @property
     def fulfilled(self) -> bool:
         return self._fixed.done or self._rise.done or self._long.done
 
     @property
     def held_ms(self) -> int:
-        return self._long.held_ms if self.criterion == kinds.CRIT_SMOKE_LONG else super().held_ms
+        if self.criterion == kinds.CRIT_SMOKE_LONG:
+            return self._long.held_ms
+        return max(self._fixed.held_ms, self._rise.held_ms)  # MicroPython has no property of super()
 
     @property
     def criterion(self) -> int:

@@ -37,10 +37,6 @@ class SmokeHead(adc.AdcSensor):
         self._uv_per_e4 = uv_per_e4
         self._last = 0
 
-    def read(self) -> int:
-        """Smoke in 1e-4/m. Raises SensorError. For callers that do not poll yet."""
-        return self._smoke(self._read_uv())
-
     def _step(self, now: int, uv: int) -> bool:
         self.values[0] = self._smoke(uv)
         return True
