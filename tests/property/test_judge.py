@@ -203,6 +203,31 @@ def test_prealarms_come_once_a_rise_and_once_in_ten_minutes() -> None:
     assert len(rig.told("prealarm")) == 1 and rig.told("alarm") == []
 
 
+@pytest.mark.parametrize("peak_dk", [3602, 4100, 4600])
+def test_what_a_lighter_left_behind_is_no_evidence(peak_dk: int) -> None:
+    """A flame of 3 s, and a thermometer that is above the limit for twice as long (time constant 2.5 s)."""
+    rig = Rig((TEMP,), {"heat_rise_dk_min": 0, "heat_alone_dk_min": 0}).run(60)
+    rig.run(3, temp=peak_dk)
+    hot = 0
+    for n in range(1, 120):
+        temp = 2940 + int((peak_dk - 2940) * 0.905**n)
+        hot += temp >= 3302
+        rig.step(temp=temp)
+    assert hot > 8 or peak_dk == 3602
+    assert rig.told("alarm") == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(3310, 5000), min_size=30, max_size=60))
+def test_a_fire_that_flickers_above_the_limit_still_alarms(temps: list[int]) -> None:
+    """However wildly: falls freeze the hold, and break nothing. One in four samples at most may be such a fall."""
+    rig = Rig((TEMP,)).run(60)
+    for temp in temps:
+        for _ in range(12):
+            rig.step(temp=temp)
+    assert rig.told("alarm")
+
+
 def test_a_warming_morning_is_nothing() -> None:
     """20 K in two hours: less than 2 K in any two minutes, and no rate of rise."""
     rig = Rig()

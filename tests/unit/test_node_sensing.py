@@ -22,39 +22,48 @@ class Adc:
         return round(self.mv * 1000)
 
 
+def head_of(adc: Adc, mv_clean: int = 400, uv_per_e4: int = 1000) -> SmokeHead:
+    return SmokeHead(adc, mv_clean, uv_per_e4, sensing_parts.ticks_diff)
+
+
+def read(head: SmokeHead) -> int:
+    assert head.poll(0)
+    return head.values[0]
+
+
 @pytest.mark.parametrize(
     ("mv", "smoke_e4"), [(400, 0), (250, 0), (401, 1), (1000, 600), (1000.9, 600), (2450, 2050), (3000, 2600)]
 )
 def test_smoke_head_reads_right(mv: float, smoke_e4: int) -> None:
-    assert SmokeHead(Adc(mv), 400, 1000).read() == smoke_e4
+    assert read(head_of(Adc(mv))) == smoke_e4
 
 
 def test_dense_smoke_that_drives_the_head_into_its_supply_is_smoke() -> None:
     adc = Adc(400)
-    head = SmokeHead(adc, 400, 1000)
+    head = head_of(adc)
     for mv in (400, 450, 600, 1400, 2600):
         adc.mv = mv
-        head.read()
+        read(head)
     for mv in (3050, 3300, 3300):
         adc.mv = mv
-        assert head.read() >= 2600
+        assert read(head) >= 2600
     adc.mv = 410  # the air clears, and then the wire is shorted
-    assert head.read() == 10
+    assert read(head) == 10
     adc.mv = 3300
     with pytest.raises(SensorError) as e:
-        head.read()
+        read(head)
     assert e.value.why == "short"
 
 
 @pytest.mark.parametrize(("mv", "why"), [(142, "open"), (0, "open"), (3001, "short"), (3300, "short")])
 def test_smoke_head_failures(mv: float, why: str) -> None:
     with pytest.raises(SensorError) as e:
-        SmokeHead(Adc(mv), 400, 1000).read()
+        read(head_of(Adc(mv)))
     assert e.value.why == why
 
 
 def test_a_sensitive_head_in_dense_smoke_still_says_smoke() -> None:
-    assert SmokeHead(Adc(2900), 300, 1).read() == 0xFFFE
+    assert read(head_of(Adc(2900), 300, 1)) == 0xFFFE
 
 
 def test_the_median_of_three() -> None:
@@ -258,7 +267,7 @@ class Adc:
 ALL = (TEMP, RH, CO, GAS, HEAD)
 adc = Adc()
 rig = Rig(ALL)
-fitted = [({"type": "smoke_head"}, SmokeHead(adc, 400, 1000))]
+fitted = [({"type": "smoke_head"}, SmokeHead(adc, 400, 1000, ticks_diff))]
 fitted += [({"type": TYPES[q]}, rig.sensors[q]) for q in ALL]
 outfit = fit.Outfit(fitted, rig.values, ticks_diff, interval_s=3600)
 watch = Watch(outfit.probes, outfit.judge, rig.alarms, rig, outfit.history, outfit.means, lambda level, tag, text: None)

@@ -27,6 +27,8 @@ _TURN_S = 3
 _HEAT_NOISE_DK = 2
 _SMOKE_NOISE_E4 = 20
 _SLOW_MS = 30_000
+# A fall by 20 K in 3 s is a flame that was taken away; how hot the thermometer still is then is no evidence either way.
+_FLAME_GONE_DK = 200
 
 
 class Channel:
@@ -154,7 +156,11 @@ class HeatChannel(Channel):
         # Heat that has come to rest is warm air; that of a fire goes on: the last 20 s brought three fifths of it.
         lately = value - trend.past(_HEAT_RISE_S)
         self.votes = self.small and on and lately * 5 >= values[at.HEAT_SMALL] * 3
-        self._fixed.sample(now, value >= values[at.HEAT_ALARM])
+        high = value >= values[at.HEAT_ALARM]
+        if high and value + _FLAME_GONE_DK < trend.past(_TURN_S):
+            self._fixed.missed(now)
+        else:
+            self._fixed.sample(now, high)
         rate, total = values[at.HEAT_RISE], values[at.HEAT_RISE_TOTAL]
         if self.alone and values[at.HEAT_ALONE]:
             rate, total = values[at.HEAT_ALONE], _ALONE_TOTAL_DK

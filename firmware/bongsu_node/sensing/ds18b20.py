@@ -17,9 +17,9 @@ Else it is "reset", and the chip is set up again.
 """
 
 from bongsu_node.sensing import SensorError, entry
-from bongsu_node.sensing.channel import UNKNOWN
 from bongsu_node.sensing.stuck import LIMIT_MIN, Stuck
 from bongsu_wire import kinds
+from bongsu_wire.measured import UNKNOWN
 
 _MATCH_ROM = 0x55
 _SKIP_ROM = 0xCC

@@ -14,10 +14,10 @@ No driver is depended on: the public ones sleep through the heater cycle and tak
 """
 
 from bongsu_node.sensing import SensorError, adc, entry, mq
-from bongsu_node.sensing.channel import UNKNOWN
 from bongsu_node.sensing.filters import Median3
 from bongsu_node.sensing.stuck import LIMIT_MIN
 from bongsu_wire import kinds
+from bongsu_wire.measured import UNKNOWN
 
 _HOT_MS = 60_000
 _COOL_MS = 90_000

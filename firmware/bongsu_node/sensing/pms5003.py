@@ -11,9 +11,9 @@ commands, and allocates each frame.
 """
 
 from bongsu_node.sensing import SensorError, entry, pms_frame
-from bongsu_node.sensing.channel import UNKNOWN
 from bongsu_node.sensing.stuck import LIMIT_MIN, Stuck
 from bongsu_wire import kinds
+from bongsu_wire.measured import UNKNOWN
 
 _BAUD = 9600
 _WARM_MS = 30_000
