@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
@@ -29,16 +29,25 @@ _LOOK_S = 0.05
 
 
 class Town(Stage):
-    """The stage with links in between."""
+    """The stage with links in between. `outfits`: only these units have boards, each provisioned with these options."""
 
-    def __init__(self) -> None:
+    def __init__(self, outfits: Mapping[str, Sequence[str]] | None = None) -> None:
         super().__init__(lambda text: None, SPEED)
         self.links: dict[str, LinkProxy] = {}
+        self._outfits = outfits if outfits is not None else dict.fromkeys(UNITS, ())
+
+    def _provision(self) -> None:
+        passphrase = self.folder / "wifi.txt"
+        passphrase.write_text("secret12", encoding="ascii")
+        for unit, options in self._outfits.items():
+            node = market.shop(unit).node
+            args = ["--wifi", f"market={passphrase}", "--out", str(self.folder / "bundles" / node)]
+            self.command("node", "provision", node, *options, *args, shown=None)
 
     def _power_on(self) -> None:
         firmware = resources().firmware
         port = int((self.data / "run" / "broker.port").read_text())
-        for shop in market.SHOPS:
+        for shop in map(market.shop, self._outfits):
             board = VirtualBoard(self.folder / "boards" / shop.node, node_id=shop.node, speed=SPEED)
             link = LinkProxy("127.0.0.1", port)
             bundle = Bundle.load(self.folder / "bundles" / shop.node)
@@ -115,6 +124,11 @@ class Town(Stage):
             if i["class"] == "fire" and i["state"] == "open"
         )
 
+    def events(self, unit: str) -> list[dict[str, Any]]:
+        """The newest events of a shop's node, oldest first (`bongsu node show`)."""
+        row = json.loads(self.command("node", "show", self.boards[unit].node_id, "--json", shown=None))
+        return list(reversed(row["events"]))
+
     def texts(self, unit: str) -> set[str]:
         """Keys of the texts that the owner's phone got. One may come twice under its key: rather twice than never."""
         phone = "+82" + market.shop(unit).phone.replace("-", "")[1:]
@@ -135,9 +149,9 @@ def _unit_of(report: dict[str, Any]) -> str:
 
 
 @contextmanager
-def town() -> Iterator[Town]:
+def town(outfits: Mapping[str, Sequence[str]] | None = None) -> Iterator[Town]:
     """A town, set up and taken down."""
-    made = Town()
+    made = Town(outfits)
     try:
         made.set_up()
         yield made

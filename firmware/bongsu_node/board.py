@@ -7,7 +7,9 @@ import machine
 WATCHDOG_MS = 30_000  # DESIGN section 6: TLS may block for seconds, so never less
 _I2C_HZ = 100_000
 _I2C_TIMEOUT_US = 50_000  # a part that holds the bus must not hold the sampling
-_UART = 1  # UART 0 is the console
+# UART 0 is the console. UART 1 would drive GPIO10, a line of the module's flash, where no tx is named; UART 2: GPIO17
+# (MicroPython, ports/esp32/machine_uart.c).
+_UART = 2
 _UART_BUFFER = 256  # a second of a particle sensor's frames is 32 bytes
 _EPOCH_2000_S = 946_684_800
 
@@ -47,8 +49,10 @@ class Hardware:
 
         return onewire.OneWire(machine.Pin(pin))
 
-    def uart(self, rx: int, tx: int, baud: int):
-        """A serial port that returns at once from read()."""
+    def uart(self, rx: int, tx, baud: int):
+        """A serial port that returns at once from read(); `tx` None: nothing is sent."""
+        if tx is None:
+            return machine.UART(_UART, baudrate=baud, rx=rx, timeout=0, rxbuf=_UART_BUFFER)
         return machine.UART(_UART, baudrate=baud, rx=rx, tx=tx, timeout=0, rxbuf=_UART_BUFFER)
 
 

@@ -26,6 +26,7 @@ _ALONE_TOTAL_DK = 40  # least rise within 120 s where heat must decide alone: no
 _TURN_S = 3
 _HEAT_NOISE_DK = 2
 _SMOKE_NOISE_E4 = 20
+_SLOW_MS = 30_000
 # A fall by 20 K in 3 s is a flame that was taken away; how hot the thermometer still is then is no evidence either way.
 _FLAME_GONE_DK = 200
 
@@ -45,7 +46,8 @@ class Channel:
         self.alone = False  # no sensor that would confirm it is at work
         self.period_ms = period_ms
         self._values = values
-        self._filter = Median3()
+        # A median of three would make the decision minutes late: a slow sensor filters for itself.
+        self._filter = Median3() if period_ms < _SLOW_MS else None
         self._fixed = Hold(HOLD_MS, ticks_diff, period_ms)
         self._rise = Hold(HOLD_MS, ticks_diff, period_ms)
         self._missed = 0
@@ -92,14 +94,15 @@ class Channel:
         """Take a sensor's value of ticks `now`."""
         self._missed = 0
         self.fresh = True
-        self.value = self._filter.update(raw)
-        if self._filter.full:
+        median = self._filter
+        self.value = raw if median is None else median.update(raw)
+        if median is None or median.full:
             self._judge(now, self.value)
 
     def missed(self, now: int) -> None:
         """The sensor gave nothing at ticks `now`, where it should have."""
         self._missed += self._missed < self._dead
-        if self._missed == self._dead:
+        if self._missed == self._dead and self._filter is not None:
             self._filter.restart()
         self._fixed.missed(now)
         self._rise.missed(now)

@@ -19,7 +19,7 @@ def address_of(entry, possible) -> int:
     """The address in a sensor's entry of node.json, the first of `possible` by default. Raises ValueError."""
     address = entry.get("address", possible[0])
     if address not in possible:
-        raise ValueError("%s: no address %r" % (entry.get("type"), address))
+        raise ValueError("address: one of %s is needed" % ", ".join([str(a) for a in possible]))
     return address
 
 

@@ -12,6 +12,7 @@ After a power dip the register says 0 degC until the first conversion. Nothing t
 """
 
 from bongsu_node.sensing import SensorError
+from bongsu_node.sensing.entry import stuck_min
 from bongsu_node.sensing.i2c_sensor import I2cSensor, address_of
 from bongsu_node.sensing.stuck import LIMIT_MIN
 from bongsu_wire import kinds
@@ -81,4 +82,4 @@ class Lm75(I2cSensor):
 
 def make(hw, s):
     """From the entry {"type": "lm75", "address": 72, "stuck_h": 48}; stuck_h 0: a place as steady as a cold store."""
-    return Lm75(hw.i2c(), address_of(s, _ADDRESSES), hw.ticks_diff, s.get("stuck_h", LIMIT_MIN // 60) * 60)
+    return Lm75(hw.i2c(), address_of(s, _ADDRESSES), hw.ticks_diff, stuck_min(s))

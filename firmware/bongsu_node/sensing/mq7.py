@@ -14,6 +14,7 @@ No driver is depended on: the public ones sleep through the heater cycle and tak
 """
 
 from bongsu_node.sensing import SensorError, adc, entry, mq
+from bongsu_node.sensing.filters import Median3
 from bongsu_node.sensing.stuck import LIMIT_MIN
 from bongsu_wire import kinds
 from bongsu_wire.measured import UNKNOWN
@@ -68,6 +69,7 @@ class Mq7(adc.AdcSensor):
         self._heater = heater
         self._permille, self._dppm = _curve()
         self._last = UNKNOWN
+        self._median = Median3()  # one value in 150 s decides: not by one wild sample
         self._risen = False
         self._hot = False
         self._past_ms = 0
@@ -78,7 +80,7 @@ class Mq7(adc.AdcSensor):
     def _step(self, now: int, uv: int) -> bool:
         burning_in = self._warm_up.step(now)
         ended = self._cycle(now)
-        ohm = self._load.ohm(uv)
+        ohm = self._load.ohm(self._median.update(uv))
         if ended:
             self._last = UNKNOWN
             self._compare()

@@ -12,6 +12,7 @@ from bongsu.cli.output import done, show_list, show_one
 from bongsu.errors import BongsuError, UsageFault
 
 if TYPE_CHECKING:
+    from bongsu.install.boards import Board, Entry
     from bongsu.receiver.config import BrokerConfig
     from bongsu.receiver.provision import BrokerAddress
 
@@ -120,6 +121,19 @@ def retire(installation: Installation, node_id: str, json_wanted: bool) -> None:
 @click.option(
     "--wifi", metavar="SSID=FILE", multiple=True, help="A Wi-Fi network and the file that holds its passphrase."
 )
+@click.option(
+    "--sensor",
+    "sensor_texts",
+    metavar="TYPE[,KEY=VALUE...]",
+    multiple=True,
+    help="A sensor beyond the board's own, e.g. sht4x or mq7,pin=35,load_ohm=10000 (default: as it was told before).",
+)
+@click.option("--only-sensors", is_flag=True, help="Those of --sensor alone, and not the board's own.")
+@click.option(
+    "--reading-s",
+    type=click.IntRange(0, 3600),
+    help="Seconds between its readings of the air, 0: none (default: as before; at first 0).",
+)
 @data_option
 @json_option
 @pass_installation
@@ -132,6 +146,9 @@ def provision(
     board_name: str,
     profile: str | None,
     wifi: tuple[str, ...],
+    sensor_texts: tuple[str, ...],
+    only_sensors: bool,
+    reading_s: int | None,
     json_wanted: bool,
 ) -> None:
     """Make a new key and key epoch for a node, and write the bundle for its board.
@@ -140,10 +157,12 @@ def provision(
     it is on the board.
     """
     from bongsu.install.boards import load_board
-    from bongsu.receiver import fields
+    from bongsu.receiver import fields, fitting
     from bongsu.receiver.provision import provision_node
 
     provisioned = fields.node_id(node_id)
+    board = load_board(board_name)
+    wish = fitting.Wish(_sensors(board, sensor_texts, only_sensors), only_sensors, reading_s)
     config = installation.config()
     broker = _broker_address(installation, config.broker, broker_ip, broker_port)
     networks = [_network(text) for text in wifi]
@@ -156,7 +175,8 @@ def provision(
             installation.master(),
             node_id=provisioned,
             broker=broker,
-            board=load_board(board_name),
+            board=board,
+            wish=wish,
             wifi=networks,
             ca_der=_ca_der(installation, config.broker),
             actor=actor(),
@@ -166,6 +186,21 @@ def provision(
     bundle.save(out)
     row = {"node": bundle.node_id, "epoch": bundle.key_epoch, "bundle": str(out)}
     done(f"Wrote {out}: node {bundle.node_id}, key epoch {bundle.key_epoch}", row, json_wanted=json_wanted)
+
+
+def _sensors(board: "Board", texts: tuple[str, ...], only: bool) -> "list[Entry]":
+    """The entries of --sensor, if they fit this board. Raises UsageFault."""
+    from bongsu.install import sensors
+
+    if only and not texts:
+        raise UsageFault("--only-sensors leaves none", "Name them: --sensor TYPE[,KEY=VALUE...]")
+    try:
+        more = [sensors.parse(text) for text in texts]
+        if more:
+            sensors.fit(board, [*([] if only else board.sensors), *more])
+    except sensors.SensorError as err:
+        raise UsageFault(err.message, err.next_step) from None
+    return more
 
 
 def _require_new(out: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from bongsu.errors import BongsuError
-from bongsu.sim.scenario_csv import Point
+from bongsu.sim.track import Track
 
 
 @click.command()
@@ -17,7 +17,8 @@ from bongsu.sim.scenario_csv import Point
 @click.option(
     "--scenario",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="What the sensors see: CSV with t_s,temp_c,smoke_od_per_m (else: quiet air).",
+    help="What the sensors see: CSV with t_s,temp_c,smoke_od_per_m and, if wanted, rh_pct,co_ppm,gas_index,pm25_ug "
+    "(else: quiet air).",
 )
 @click.option("--speed", type=click.FloatRange(0.1, 20), default=1.0, show_default=True, help="Board s per wall s.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), help="End after this long (else: by Ctrl-C).")
@@ -42,17 +43,17 @@ def board(
     """
     from bongsu.sim import scenario_csv
 
-    points = scenario_csv.read(scenario) if scenario else None
+    track = scenario_csv.read_track(scenario) if scenario else None
     with contextlib.ExitStack() as stack:
         if state is None:
             state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bongsu-board-")))
-        _run(bundle, state, points, firmware, speed=speed, seconds=seconds, seed=seed)
+        _run(bundle, state, track, firmware, speed=speed, seconds=seconds, seed=seed)
 
 
 def _run(
     bundle_folder: Path,
     state: Path,
-    points: list[Point] | None,
+    track: Track | None,
     firmware: Path | None,
     *,
     speed: float,
@@ -70,8 +71,8 @@ def _run(
         else:
             virtual.flash(firmware or resources().firmware)
             virtual.provision(bundle)
-        if points is not None:
-            virtual.set_scenario(points)
+        if track is not None:
+            virtual.set_scenario(track)
         virtual.on_log(lambda line: click.echo(line.text))
         virtual.power_on()
         _wait(seconds)

@@ -1,8 +1,9 @@
 """Boards are data (boards/*.toml): loaded and checked here, by one function, before anything is put on a node."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -11,6 +12,8 @@ from bongsu.resources import resources
 
 _T = TypeVar("_T")
 Direction = Literal["in", "out", "adc"]
+# A sensor as node.json names it: "type", and the fields of that type (sensors.TYPES).
+Entry = dict[str, Any]
 
 # What hangs on a pin, and what the pin must be able to do. I2C lines are driven low, so they count as outputs.
 FUNCTIONS: dict[str, Direction] = {
@@ -59,11 +62,14 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     header: list[int]
     pins: dict[str, int]
     smoke_head: SmokeHead
+    sensors: list[Entry]
 
 
 @dataclass(frozen=True)
 class Board:
-    """A checked board. `pins`: GPIO number by function, a number for each of FUNCTIONS."""
+    """A checked board. `pins`: GPIO number by function, a number for each of FUNCTIONS; `header`: GPIO that can be
+    reached; `sensors`: what it carries if nobody says otherwise, whole entries of node.json.
+    """
 
     name: str
     title: str
@@ -71,8 +77,10 @@ class Board:
     flash_mb: int
     psram_mb: int
     bearers: tuple[str, ...]
+    header: tuple[int, ...]
     pins: dict[str, int]
     smoke_head: SmokeHead
+    sensors: tuple[Entry, ...]
 
 
 def board_names(folder: Path | None = None) -> list[str]:
@@ -94,16 +102,28 @@ def load_board(name: str, folder: Path | None = None) -> Board:
     faults = [f for f in (_name_fault(file, name), *_pin_faults(file, chip)) if f]
     if faults:
         raise BoardError(f"{path.name}: " + "; ".join(faults), f"Mend {path}.")
-    return Board(
+    board = Board(
         name=file.name,
         title=file.title,
         chip=chip,
         flash_mb=file.flash_mb,
         psram_mb=file.psram_mb,
         bearers=tuple(file.bearers),
+        header=tuple(file.header),
         pins=dict(file.pins),
         smoke_head=file.smoke_head,
+        sensors=(),
     )
+    return replace(board, sensors=_sensors(path, board, file.sensors))
+
+
+def _sensors(path: Path, board: Board, entries: list[Entry]) -> tuple[Entry, ...]:
+    from bongsu.install import sensors  # it knows boards
+
+    try:
+        return tuple(sensors.fit(board, entries))
+    except sensors.SensorError as err:
+        raise BoardError(f"{path.name}: {err.message}", f"Mend {path}. {err.next_step}") from None
 
 
 def _read(path: Path, kind: type[_T]) -> _T:
@@ -139,17 +159,26 @@ def _pin_faults(file: _File, chip: Chip) -> list[str]:
 
 def _pin_fault(function: str, pin: int, file: _File, chip: Chip) -> str:
     """What forbids this pin for this function, or ""."""
-    direction = FUNCTIONS[function]
-    wifi = "wifi" in file.bearers
+    fault = _fault(chip, file.header, file.bearers, FUNCTIONS[function], pin)
+    if not fault and function in NEEDS_PULL and pin in chip.input_only:
+        fault = "has no internal pull-up"
+    return fault
+
+
+def pin_fault(board: Board, direction: Direction, pin: int) -> str:
+    """What forbids a pin of this board for this direction, or ""."""
+    return _fault(board.chip, board.header, board.bearers, direction, pin)
+
+
+def _fault(chip: Chip, header: Sequence[int], bearers: Sequence[str], direction: Direction, pin: int) -> str:
     rules = (
         (pin not in chip.gpio, f"does not exist on {chip.name}"),
-        (pin not in file.header, "is not on this board's headers"),
+        (pin not in header, "is not on this board's headers"),
         (pin in chip.flash, "belongs to the module's flash"),
         (pin in chip.console, "is the serial console"),
         (pin in chip.strapping, "is a strapping pin: what hangs on it can keep the board from starting"),
         (direction == "out" and pin in chip.input_only, "is input-only, and this is an output"),
-        (function in NEEDS_PULL and pin in chip.input_only, "has no internal pull-up"),
-        (direction == "adc" and pin in chip.adc2 and wifi, "is on ADC2, which does not work while Wi-Fi is on"),
+        (direction == "adc" and pin in chip.adc2 and "wifi" in bearers, "is on ADC2, which stops while Wi-Fi is on"),
         (direction == "adc" and pin not in chip.adc1 + chip.adc2, "has no ADC"),
     )
     return next((why for broken, why in rules if broken), "")

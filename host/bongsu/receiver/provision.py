@@ -10,7 +10,7 @@ from sqlalchemy import Connection, update
 
 from bongsu.install.boards import Board
 from bongsu.install.bundle import Bundle
-from bongsu.receiver import detector, registry
+from bongsu.receiver import detector, fitting, registry
 from bongsu.receiver.certificates import BROKER_NAME
 from bongsu.receiver.keys import BrokerLogin, MasterKey, ensure_broker_login, make_node_key
 from bongsu.receiver.registry import RegistryError, Row
@@ -44,17 +44,22 @@ def provision_node(
     actor: str,
     now_ms: int,
     profile: str | None = None,
+    wish: fitting.Wish = fitting.Wish(),  # noqa: B008 - it is frozen
 ) -> Bundle:
     """Make a new key and epoch for a registered node and return its bundle; the caller commits once the bundle is
     saved. `profile`: of its detector; without one it keeps what it was told, and a new node gets its site's kind's.
+    `wish`: what is fitted to it.
 
-    Raises RegistryError (not registered, retired), KeyFault (epochs used up) and profiles.ProfileError.
+    Raises RegistryError (not registered, retired), KeyFault (epochs used up), profiles.ProfileError and
+    sensors.SensorError.
     """
     row = registry.get_node(conn, node_id)
     if row["state"] == "retired":
         raise RegistryError(f"node {node_id} is retired", "Register another board.")
     setting = detector.wanted(detector.standing(conn, node_id), profile, {})
     detector.keep(conn, node_id, setting)
+    fitted = fitting.wanted(row, board, wish)
+    fitting.keep(conn, node_id, fitted)
     key = make_node_key(conn, master, node_id, now_ms)
     login = ensure_broker_login(conn, master, node_id, now_ms)
     conn.execute(update(schema.node).where(schema.node.c.id == node_id).values(state="provisioned"))
@@ -63,11 +68,12 @@ def provision_node(
         actor=actor,
         action="node.provision",
         subject=f"node:{node_id}",
-        detail=f"epoch {key.epoch}, profile {setting.profile}",
+        detail=f"epoch {key.epoch}, profile {setting.profile}, sensors {fitted.types}",
         now_ms=now_ms,
     )
     node_json = _node_json(row, broker, login, board, wifi, now_ms)
     node_json |= {"profile": setting.profile, "detector": setting.numbers}
+    node_json |= {"sensors": fitted.fitted, "reading_s": fitted.reading_s}
     return Bundle(node_id, key.epoch, key.key, node_json, ca_der)
 
 

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from bongsu.receiver import fields
+from bongsu.receiver import fields, fitting
 from bongsu.receiver.keys import retire_node_keys
 from bongsu.receiver.registry_base import (
     NAME_MAX,
@@ -157,7 +157,8 @@ def list_nodes(conn: Connection, node_id: str | None = None, *, site_id: str | N
 
 def show_node(conn: Connection, node_id: str) -> Row:
     """One node with its keys' states, the fields of its last heartbeat, and what its detector was told: its `profile`
-    (None: it was never provisioned with one), and the numbers that differ from it (`detector`); `events`: the newest
+    (None: it was never provisioned with one), and the numbers that differ from it (`detector`); what is
+    fitted to it (`sensors`, None: it was never provisioned) and the interval of its readings; `events`: the newest
     that it sent, so that prealarms, which open no incident, are seen too.
     """
     row = get_node(conn, node_id)
@@ -168,6 +169,7 @@ def show_node(conn: Connection, node_id: str) -> Row:
         **list_nodes(conn, node_id)[0],
         "profile": row["profile"] or None,
         "detector": row["detector"] or {},
+        **fitting.shown(row),
         "keys": rows_of(conn.execute(keys.where(key.node_id == node_id).order_by(key.epoch))),
         "heartbeat": conn.execute(heartbeat).scalar_one_or_none(),
         "events": _newest_events(conn, node_id),

@@ -24,13 +24,22 @@ from types import TracebackType
 from typing import Any, Literal, Protocol
 
 from bongsu.errors import BongsuError
+from bongsu.install.sensors import TYPES
 from bongsu.sim import flash
 from bongsu.sim.link import LinkProxy
 from bongsu.sim.serial_log import LogLine
 from bongsu.sim.supervisor import POWER_ON, Supervisor
+from bongsu.sim.track import Point, Track
 
 _NODE_ID = re.compile(r"^[0-9a-f]{12}$")
-_QUIET_TEMP_C = 21.0
+# What set_values may hold.
+AIR = ("temp_c", "smoke_od", "rh_pct", "co_ppm", "gas_index", "pm25_ug", "co2_ppm", "pressure_hpa", "voc")
+_FAULTS = {
+    "i2c": ("nak", "bus", "bit_error", "stuck", "unplugged"),
+    "adc": ("open", "short", "stuck", "unplugged"),
+    "onewire": ("open", "short", "bit_error", "unplugged"),
+    "uart": ("silent", "bit_error", "bus", "unplugged"),
+}
 # Free heap of the ESP-IDF on a plain ESP32 with Wi-Fi up and no TLS session.
 _IDF_FREE_BYTES = 110_000
 _BEACON_TIMEOUT_MS = 1000
@@ -127,40 +136,63 @@ class VirtualBoard:
 
     def wire(self, node_json: dict[str, Any]) -> None:
         """Connect the sensors to the pins, and give the air the networks, that a node.json names."""
-        head = node_json.get("smoke_head", {})
+        pins = node_json.get("pins", {})
         networks = [[w["ssid"], w.get("psk"), -60] for w in node_json.get("wifi", [])]
         self._supervisor.set(
-            pins=node_json.get("pins", {}),
-            smoke_head=[head.get("mv_clean", 400), head.get("uv_per_e4", 1000)],
+            pins=pins,
+            sensors=node_json.get("sensors") or _usual_sensors(pins, node_json.get("smoke_head", {})),
             networks=networks or [["*", None, -60]],
         )
 
     # -- the world around it
 
-    def set_scenario(self, points: Iterable[tuple[float, float, float]], start_s: float = 0.0) -> None:
-        """What the sensors see from now on: (t_s, temperature degC, optical density 1/m), straight lines between the
-        points, two points at one time are a step. Time counts from the first power-on, plus `start_s`; it goes on
-        while the board is off."""
-        lines = [f"{t + start_s:.3f},{temp:.4f},{smoke:.6f}\n" for t, temp, smoke in points]
-        if not lines:
-            raise ValueError("a scenario needs a point")
+    def set_scenario(self, points: Iterable[Point] | Track, start_s: float = 0.0) -> None:
+        """What the sensors see from now on: points (t_s, temperature degC, optical density 1/m), or a track with more
+        columns; straight lines between the points, two points at one time are a step. Time counts from the first
+        power-on, plus `start_s`; it goes on while the board is off."""
+        track = points if isinstance(points, Track) else _track(list(points))
+        lines = [",".join(["t_s", *track.columns])]
+        for row in zip(track.t_s, *track.columns.values(), strict=True):
+            lines.append(",".join([f"{row[0] + start_s:.3f}", *(f"{value:.6f}" for value in row[1:])]))
         temporary = self.folder / "scenario.tmp"
-        temporary.write_text("".join(lines))
+        temporary.write_text("\n".join(lines) + "\n")
         temporary.replace(self.folder / "scenario.csv")
-        self._supervisor.set(temp_c=None, smoke_od=None, scenario=time.monotonic_ns())
+        self._supervisor.set(air={}, scenario=time.monotonic_ns())
 
-    def set_values(self, *, temp_c: float | None = None, smoke_od: float | None = None) -> None:
-        """Hold a value from now on (it replaces the scenario's): temperature degC, optical density 1/m."""
-        values = {"temp_c": temp_c, "smoke_od": smoke_od}
-        self._supervisor.set(**{name: value for name, value in values.items() if value is not None})
+    def set_values(self, **air: float) -> None:
+        """Hold values from now on (they replace the scenario's): temp_c degC, smoke_od 1/m, rh_pct %, co_ppm, gas_index
+        (100 = clean air), pm25_ug ug/m3, co2_ppm, pressure_hpa, voc (1 = usual air)."""
+        unknown = air.keys() - set(AIR)
+        if unknown:
+            raise ValueError(f"the air has {', '.join(AIR)}, not {', '.join(sorted(unknown))}")
 
-    def set_sensor_fault(self, sensor: Literal["lm75", "smoke"], fault: str | None) -> None:
-        """lm75: "nak" (not on the bus), "stuck" (register never changes), "bus" (SDA held low); smoke: "open",
-        "short" (supply); None heals it."""
-        allowed = {"lm75": ("nak", "stuck", "bus"), "smoke": ("open", "short")}[sensor]
+        self._supervisor.set(air={**self._supervisor.state["air"], **air})
+
+    def set_sensor_fault(self, sensor: str, fault: str | None) -> None:
+        """A fault of all sensors of a type of node.json ("smoke": smoke_head), None heals it: on I2C "nak" (no answer),
+        "bus" (SDA held low: nothing on the bus is heard), "bit_error", "stuck" (it never changes); on the ADC "open",
+        "short" (supply), "stuck", an MQ's "heater"; on 1-Wire "open", "short", "bit_error"; on the UART "silent",
+        "bit_error", "bus". "unplugged": see `unplug`."""
+        kind = {"smoke": "smoke_head"}.get(sensor, sensor)
+        if kind not in {entry["type"] for entry in self._supervisor.state["sensors"]}:
+            raise ValueError(f"the board has no {kind}")
+        allowed = _faults_of(kind)
         if fault is not None and fault not in allowed:
             raise ValueError(f"{sensor} has the faults {', '.join(allowed)}, not {fault}")
-        self._supervisor.set(**{f"{sensor}_fault": fault})
+        faults = {**self._supervisor.state["faults"], kind: fault}
+        self._supervisor.set(faults={name: said for name, said in faults.items() if said is not None})
+
+    def unplug(self, sensor: str) -> None:
+        """Take the sensors of a type off the board."""
+        self.set_sensor_fault(sensor, "unplugged")
+
+    def plug(self, sensor: str) -> None:
+        """Put them back; a chip comes from power-on."""
+        self.set_sensor_fault(sensor, None)
+
+    def dip(self, sensor: str) -> None:
+        """The supply of the sensors of a type fails for a moment, while the board's own holds."""
+        self._supervisor.order(dip={"smoke": "smoke_head"}.get(sensor, sensor))
 
     def set_wifi(self, up: bool) -> None:
         """The access point comes or goes. A link in `self.link` stalls with it, as TCP does over a dead radio."""
@@ -362,12 +394,10 @@ def _first_state(node_id: str, thermometer: str) -> dict[str, Any]:
         "rtc": [0, 0],
         "rtc_memory": "",
         "run_to_us": 0,
-        "temp_c": _QUIET_TEMP_C,
-        "smoke_od": 0.0,
-        "lm75_fault": None,
-        "smoke_fault": None,
+        "air": {},
+        "faults": {},
         "thermometer": thermometer,
-        "smoke_head": [400, 1000],
+        "sensors": _usual_sensors({}, {}),
         "pins": {},
         "wifi": "up",
         "wifi_active": False,
@@ -375,3 +405,19 @@ def _first_state(node_id: str, thermometer: str) -> dict[str, Any]:
         "beacon_timeout_ms": _BEACON_TIMEOUT_MS,
         "idf_free": _IDF_FREE_BYTES,
     }
+
+
+def _usual_sensors(pins: dict[str, int], smoke_head: dict[str, int]) -> list[dict[str, Any]]:
+    """What a board carries if its node.json names no sensors."""
+    head = {"mv_clean": 400, "uv_per_e4": 1000, **smoke_head}
+    return [{"type": "lm75"}, {"type": "smoke_head", "pin": pins.get("smoke_adc", 34), **head}]
+
+
+def _track(points: list[Point]) -> Track:
+    if not points:
+        raise ValueError("a scenario needs a point")
+    return Track.of_points(points)
+
+
+def _faults_of(kind: str) -> tuple[str, ...]:
+    return (*_FAULTS[TYPES[kind].bus], *(("heater",) if kind in ("mq2", "mq7") else ()))

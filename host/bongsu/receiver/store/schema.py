@@ -180,6 +180,8 @@ node = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("profile", String(32), nullable=False, server_default=""),  # of its detector; "": never chosen
     Column("detector", JSON),  # numbers of the detector that differ from the profile's, by name
+    Column("sensors", JSON),  # {"fitted": entries of node.json, "told": false if the board's own}
+    Column("reading_s", Integer, nullable=False, server_default="0"),  # interval of its readings of the air; 0: none
     ForeignKeyConstraint(["site_id", "unit_id"], ["unit.site_id", "unit.id"]),
     CheckConstraint("(site_id IS NULL) = (unit_id IS NULL)", name="assigned_whole"),
     CheckConstraint("length(id) = 12", name="id"),

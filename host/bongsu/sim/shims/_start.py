@@ -20,6 +20,7 @@ import vfs  # noqa: E402
 
 def _modules(folder, config):
     """Load the shims; nothing of the host's file system is needed afterwards."""
+    import _air
     import _board
     import _flash
     import _poll
@@ -36,10 +37,11 @@ def _modules(folder, config):
             file = host.open(folder + "/scenario.csv", "r")
         except OSError:
             return
-        _sensors.load(file.read().split("\n"))
+        _air.load(file.read().split("\n"))
         file.close()
 
     read_scenario(None)
+    _sensors.start()
     _board.hooks["scenario"] = read_scenario
     _poll.install(asyncio.core)
     import os
@@ -49,8 +51,11 @@ def _modules(folder, config):
     import esp32
     import machine
     import network
+    import onewire
 
-    return {"esp32": esp32, "machine": machine, "network": network, "os": os, "socket": socket, "time": time}
+    modules = {"esp32": esp32, "machine": machine, "network": network, "onewire": onewire}
+    modules.update({"os": os, "socket": socket, "time": time})
+    return modules
 
 
 def _remember_tls():
@@ -113,7 +118,7 @@ def _main():
 
     _remember_tls()
     _mount(folder, config)
-    for name in ("_flash", "_poll", "_sensors"):
+    for name in ("_air", "_flash", "_poll", "_sensors"):
         sys.modules.pop(name, None)
     sys.modules.update(shims)
     sys.path[:] = ["", ".frozen", "/lib"]

@@ -14,8 +14,12 @@ DEEPSLEEP_RESET = 4
 SOFT_RESET = 5
 
 _INPUT_ONLY = (34, 35, 36, 37, 38, 39)
+_FLASH = (6, 7, 8, 9, 10, 11)
 _NO_PIN = (20, 24, 28, 29, 30, 31)
 _ADC1 = (32, 33, 34, 35, 36, 37, 38, 39)
+# What an ESP32's ADC reads at 11 dB: it never goes below or above these (ESP-IDF, ADC calibration).
+_ADC_MIN_MV = 142
+_ADC_MAX_MV = 3300
 _ADC2 = (0, 2, 4, 12, 13, 14, 15, 25, 26, 27)
 
 
@@ -240,9 +244,8 @@ class ADC:
         _board.pump()
         if self._number in _ADC2 and _board.state["wifi_active"]:
             raise OSError(errno.ETIMEDOUT)  # ADC2 belongs to the radio while Wi-Fi runs
-        wired = _board.state["pins"].get("smoke_adc", self._number)
-        uv = _sensors.smoke_uv() if wired == self._number else 142000
-        return min(uv, self._FULL_MV[self._atten] * 1000)
+        mv = max(_ADC_MIN_MV, min(_ADC_MAX_MV, int(_sensors.pin_mv(self._number))))
+        return min(mv, self._FULL_MV[self._atten]) * 1000
 
     def read(self):
         return self.read_uv() * 4095 // (self._FULL_MV[self._atten] * 1000)
@@ -252,59 +255,54 @@ class ADC:
         return raw << 4 | raw >> 8
 
 
-class I2C:
-    """The board's only bus: the thermometer at 0x48."""
-
-    def __init__(self, bus=-1, *, scl=None, sda=None, freq=400000, timeout=50000):
-        pins = _board.state["pins"]
-        wired = all(
-            [
-                pin is None or name not in pins or Pin(pin)._number == pins[name]
-                for name, pin in (("i2c_scl", scl), ("i2c_sda", sda))
-            ]
-        )
-        self._devices = {0x48: _thermometer} if wired else {}
-
-    def init(self, *args, **kwargs):
-        pass
-
-    def deinit(self):
-        pass
-
-    def _device(self, address):
-        _board.pump()
-        device = self._devices.get(address)
-        if device is None or not device.answers():
-            raise OSError(errno.ENODEV)
-        return device
-
-    def scan(self):
-        return [address for address, device in self._devices.items() if device.answers()]
-
-    def writeto(self, address, data, stop=True):
-        self._device(address).write(bytes(data))
-        return len(data)
-
-    def readfrom(self, address, size, stop=True):
-        return self._device(address).read(size)
-
-    def readfrom_into(self, address, buffer, stop=True):
-        buffer[:] = self._device(address).read(len(buffer))
-
-    def writeto_mem(self, address, register, data, *, addrsize=8):
-        self._device(address).write(bytes([register]) + bytes(data))
-
-    def readfrom_mem(self, address, register, size, *, addrsize=8):
-        device = self._device(address)
-        device.write(bytes([register]))
-        return device.read(size)
-
-    def readfrom_mem_into(self, address, register, buffer, *, addrsize=8):
-        buffer[:] = self.readfrom_mem(address, register, len(buffer))
+def I2C(bus=-1, *, scl=None, sda=None, freq=400000, timeout=50000):
+    """The board's only bus; on other pins than its own there is nothing."""
+    pins = _board.state["pins"]
+    wired = all(
+        [
+            pin is None or name not in pins or Pin(pin)._number == pins[name]
+            for name, pin in (("i2c_scl", scl), ("i2c_sda", sda))
+        ]
+    )
+    return _sensors.bus if wired else _sensors.Bus(None)
 
 
 SoftI2C = I2C
-_thermometer = _sensors.Thermometer()
+
+
+class UART:
+    """A serial port that only hears: what hangs at its rx. tx: without one UART 1 and 2 drive their own pins."""
+
+    _OWN_TX = {1: 10, 2: 17}
+
+    def __init__(self, number, baudrate=9600, *, rx=None, tx=None, timeout=0, rxbuf=256, **more):
+        if number not in self._OWN_TX:
+            raise ValueError("UART(%d) is the console" % number)
+        tx = self._OWN_TX[number] if tx is None else Pin(tx)._number
+        if tx in _FLASH:
+            raise RuntimeError("GPIO%d belongs to the flash: an ESP32 crashes here" % tx)
+        self._part = _sensors.port_at(Pin(rx)._number)
+        if baudrate != 9600:
+            self._part = None
+
+    def any(self):
+        _board.pump()
+        if self._part is None:
+            return 0
+        self._part.sense()
+        return self._part.port.any()
+
+    def readinto(self, buffer, size=None):
+        return None if self._part is None else self._part.port.readinto(buffer, size)
+
+    def read(self, size=None):
+        size = self.any() if size is None else size
+        buffer = bytearray(size)
+        n = self.readinto(buffer) if size else None
+        return bytes(buffer[:n]) if n else None
+
+    def write(self, data):
+        return len(data)
 
 
 class WDT:

@@ -1,4 +1,5 @@
-"""The minute before an alarm, what each node's detector was told, and which units are next to each other.
+"""The minute before an alarm, what each node's detector was told, what is fitted to it, and which units are next to
+each other.
 
 Only new tables and new columns, as in 0002.
 """
@@ -15,6 +16,8 @@ def upgrade() -> None:
     op.add_column("unit", sa.Column("next_to", sa.String(400), nullable=False, server_default=""))
     op.add_column("node", sa.Column("profile", sa.String(32), nullable=False, server_default=""))
     op.add_column("node", sa.Column("detector", sa.JSON()))
+    op.add_column("node", sa.Column("sensors", sa.JSON()))
+    op.add_column("node", sa.Column("reading_s", sa.Integer(), nullable=False, server_default="0"))
     op.create_table(
         "event_history",
         sa.Column("node_id", sa.String(12), nullable=False),
