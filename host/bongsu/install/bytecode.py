@@ -4,12 +4,10 @@ mpy-cross compiles one file at a time, so it cannot know that `kinds.ALARM` is 1
 node, as an entry of its module and as a name, some 40 bytes of an ESP32's heap each, and there are hundreds. So named
 numbers, and the texts that a module keeps to itself (`_NAME = "..."`), are written out where they are used before a
 file is compiled. What the codec has for the host alone (a node opens no heartbeat) is left out. Nothing else changes,
-and nothing of it is needed to run the firmware from its sources. Fields that a class keeps to itself (`self._name`) get
-names of two letters, since each name takes heap by its length; functions keep theirs, for tracebacks.
+and nothing of it is needed to run the firmware from its sources. What is left of names is shortened (shortnames.py).
 """
 
 import ast
-import builtins
 import operator
 import subprocess
 from collections import Counter
@@ -17,8 +15,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from bongsu.errors import BongsuError
+from bongsu.install import shortnames
 
 PACKAGES = ("bongsu_wire", "bongsu_node")
+PROGRAMS = ("boot.py", "main.py")  # beside the packages, and compiled as they are
 _SHARED = "bongsu_wire"  # used by the host as well
 # Whole numbers that need no object of their own on an ESP32: 31 bits. Greater ones are kept once, under their name.
 _SMALL = range(-(2**30), 2**30)
@@ -41,13 +41,21 @@ def sources(firmware: Path) -> list[Path]:
 
 
 def compile_packages(firmware: Path, out: Path) -> dict[Path, Path]:
-    """Compile every module into `out`: path below `firmware` -> .mpy file. Raises BongsuError."""
+    """Compile every module into `out`: path below `firmware` -> .mpy file. Beside them, out/names.txt: what the short
+    names of a traceback stand for, `module:short original` a line. Raises BongsuError.
+    """
+    texts = reduced({inner: (firmware / inner).read_text() for inner in sources(firmware)})
+    programs = [(firmware / name).read_text() for name in PROGRAMS if (firmware / name).is_file()]
+    short, names = shortnames.shortened({module_name(inner): text for inner, text in texts.items()}, programs)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "names.txt").write_text("".join(f"{name} {names[name]}\n" for name in sorted(names)))
     compiled = {}
-    for inner, text in reduced({inner: (firmware / inner).read_text() for inner in sources(firmware)}).items():
+    for inner in texts:
         target = out / inner.with_suffix(".mpy")
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.with_suffix(".py").write_text(text)
-        compile_file(target.with_suffix(".py"), target, inner.name)
+        target.with_suffix(".py").write_text(short[module_name(inner)])
+        # Tracebacks call it as its package does: no name more.
+        compile_file(target.with_suffix(".py"), target, module_name(inner).rpartition(".")[2])
         target.with_suffix(".py").unlink()
         compiled[inner] = target
     return compiled
@@ -81,56 +89,7 @@ def reduced(modules: Mapping[Path, str]) -> dict[Path, str]:
         for left in _left(tree, public):
             raise BongsuError(f"{inner}: {left} cannot be written out", "import it in one place, under one name")
     _leave_out_unused([tree for inner, tree in trees.items() if inner.parts[0] == _SHARED], list(trees.values()))
-    _shorten_fields(list(trees.values()))
     return {inner: ast.unparse(tree) for inner, tree in trees.items()}
-
-
-def _shorten_fields(everything: list[ast.Module]) -> None:
-    """Rename the fields that no other module names: `_0`, `_1`, ... in each module anew."""
-    users = Counter(name for tree in everything for name in set(_words(tree)))
-    for tree in everything:
-        if any(_is_inherited(tree)):  # its fields share an instance with those of another module
-            continue
-        own = {name for name in _fields(tree) if users[name] == 1} - set(_words(tree, but=ast.Attribute))
-        short = {name: f"_{i}" for i, name in enumerate(sorted(own))}
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute):
-                node.attr = short.get(node.attr, node.attr)
-
-
-def _fields(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        match node:
-            case ast.Attribute(value=ast.Name(id="self"), attr=name, ctx=ast.Store()) if name.startswith("_"):
-                yield name
-
-
-def _defined_anywhere(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            yield node.name
-
-
-def _is_inherited(tree: ast.Module) -> Iterator[bool]:
-    """For each base of each class, whether it may be one of another module of the firmware."""
-    known = {*dir(builtins), *_defined_anywhere(tree)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef):
-            yield from (not (isinstance(base, ast.Name) and base.id in known) for base in node.bases)
-
-
-def _words(tree: ast.AST, but: type[ast.AST] | tuple[()] = ()) -> Iterator[str]:
-    """Every name and text of a module, without those of the nodes `but`."""
-    for node in ast.walk(tree):
-        if isinstance(node, but):
-            continue
-        match node:
-            case ast.Attribute(attr=word) | ast.Name(id=word) | ast.arg(arg=word) | ast.keyword(arg=str(word)):
-                yield word
-            case ast.FunctionDef(name=word) | ast.AsyncFunctionDef(name=word) | ast.alias(name=word):
-                yield word
-            case ast.Constant(value=str(word)):
-                yield word
 
 
 def _leave_out_unused(shared: list[ast.Module], everything: list[ast.Module]) -> None:
