@@ -311,9 +311,10 @@ def _families(modules: Iterable[ast.Module]) -> dict[str, str]:
     classes = _classes(modules)
     family = {name: name for name in (*classes, "object")}
     for name, base in ((name, base) for name, nodes in classes.items() for node in nodes for base in node.bases):
-        if not isinstance(base, ast.Name) or (base.id not in classes and not hasattr(builtins, base.id)):
+        word = ast.unparse(base).rpartition(".")[2]  # of one name there is but one family
+        if word not in classes and not (isinstance(base, ast.Name) and hasattr(builtins, word)):
             raise BongsuError(f"class {name}: its base cannot be judged", "inherit by the class's own name")
-        old, new = family[name], family[base.id if base.id in classes else "object"]
+        old, new = family[name], family[word if word in classes else "object"]
         family = {n: new if f == old else f for n, f in family.items()}
     return family
 
