@@ -1,4 +1,4 @@
-# make demo | test | lint | types | chaos | bench | bench-fleet | bench-peers | size | wheels | clean
+# make demo | test | lint | types | chaos | bench | bench-fleet | bench-peers | bench-detection | size | wheels | clean
 #   PYTHON=python3.12   which Python (3.11-3.14)
 #   WHEELS=dir          install from the wheels in dir, without the network (made by: make wheels WHEELS=dir)
 #   ARGS="..."          further arguments for the command (demo, test, bench)
@@ -18,7 +18,7 @@ STUBS := $(VENV)/.stubs-$(PYVER)
 PIP = "$(BIN)/python" -m pip --disable-pip-version-check
 FROM = $(if $(WHEELS),--no-index --find-links "$(WHEELS)")
 
-.PHONY: demo test lint types chaos bench bench-fleet bench-peers size wheels clean check
+.PHONY: demo test lint types chaos bench bench-fleet bench-peers bench-detection size wheels clean check
 .DELETE_ON_ERROR:
 
 demo: $(RUNTIME)
@@ -44,7 +44,7 @@ chaos: $(TEST)
 bench: $(TEST)
 	@"$(BIN)/python" tools/bench_path.py $(ARGS)
 
-bench-fleet bench-peers: $(TEST)
+bench-fleet bench-peers bench-detection: $(TEST)
 	@"$(BIN)/python" tools/$(subst -,_,$@).py $(ARGS)
 
 size: $(TEST)

@@ -36,7 +36,7 @@ from bongsu.receiver.store import open_store, schema
 from bongsu.receiver.wake import notify
 from bongsu.receiver.writer import Wake, Writer
 from bongsu.sim.hostnode import HostNode
-from bongsu_wire import frame, kinds, payload, topics
+from bongsu_wire import frame, kinds, measured, payload, topics
 from bongsu_wire.ccm import CcmKey
 from tests import postgres_parts
 
@@ -171,6 +171,10 @@ class FrameMaker:
         """A heartbeat that echoes this server time."""
         beat = payload.Heartbeat(echo_server_ms=echo_ms, echo_age_ms=age_ms if echo_ms else payload.AGE_UNKNOWN)
         return self.seal(kinds.UP_HEARTBEAT, payload.encode_heartbeat(beat))
+
+    def history(self, part: measured.History) -> bytes:
+        """A part of the minute before an alarm."""
+        return self.seal(kinds.UP_HISTORY, measured.encode_history(part))
 
     def seal(self, kind: int, plain: bytes) -> bytes:
         """Any payload's frame."""

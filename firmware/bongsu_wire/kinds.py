@@ -65,11 +65,12 @@ CRIT_HEAD = 9  # a certified detector head says so by its relay
 CRIT_SMALL = 10  # one small change held: of prealarms
 CRIT_HEAT_ALONE = 11  # degraded rules: the sensor that would have confirmed it is dead
 CRIT_SMOKE_ALONE = 12
-CRIT_LAST = CRIT_SMOKE_ALONE
+CRIT_SMOKE_LONG = 13  # less smoke than the full limit, for longer
+CRIT_LAST = CRIT_SMOKE_LONG
 
 CRITERIA = (
     "none heat_fixed smoke_fixed heat_rise smoke_rise fusion co gas button detector_head small_change "
-    "heat_alone smoke_alone"
+    "heat_alone smoke_alone smoke_long"
 )
 CRITERION_NAMES = _table(CRITERIA)
 

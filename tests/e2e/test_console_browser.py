@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
 from bongsu.receiver.store import schema
+from bongsu_wire import kinds
 from tests.console_parts import ARGS, CHROMIUM, PASSWORD, add_people, address_of, alarm, change, needs_browser, until
-from tests.receiver_parts import DEADLINE_S, Hall, hall
+from tests.history_parts import parts
+from tests.receiver_parts import DEADLINE_S, Hall, hall, node_id
 
 pytestmark = needs_browser
 WAIT_MS = DEADLINE_S * 1000
@@ -109,6 +112,30 @@ def test_an_alarm_is_on_the_screen_within_a_second_of_its_commit(browser: Browse
         since = shown.locator("time[data-since]")
         first = since.inner_text()
         until(lambda: since.inner_text() != first)
+
+
+def test_the_minute_before_an_alarm_is_drawn_as_it_comes(browser: Browser, centre: Hall) -> None:
+    node = centre.nodes[4]
+    one = alarm(centre, 4)
+    (number,) = node.receipts
+    with screen(browser, centre) as page:
+        card(page, one).focus()
+        page.keyboard.press("Enter")
+        detail = page.locator(f'[data-detail="{one}"]')
+        expect(detail).to_be_visible()
+        expect(detail.locator(".minute")).to_have_count(0)
+        first, *rest = parts(number)
+        assert node.wait_answered(node.history(first), DEADLINE_S)
+        expect(detail.locator(".minute")).to_contain_text("33 of 60 rows have not come")
+        for part in rest:
+            assert node.wait_answered(node.history(part), DEADLINE_S)
+        expect(detail.locator(".minute")).not_to_contain_text("have not come")
+        expect(detail.locator(".curve")).to_have_count(3)  # of CO there was nothing
+        temperature = detail.locator('[data-quantity="temp_c"]')
+        expect(temperature).to_contain_text("temperature °C 49.5 (20 – 49.5, 59 s)")
+        line = temperature.locator("path.line")
+        assert line.get_attribute("d").count("L") == 59
+        assert line.evaluate("(e) => getComputedStyle(e).fill") == "none"  # the style sheet reaches it
 
 
 def test_acknowledge_and_close_by_keyboard_and_the_sound_ends(browser: Browser, centre: Hall) -> None:
@@ -316,3 +343,30 @@ def test_what_nobody_has_taken_on_stands_on_top_and_nothing_is_hidden_without_a_
             alarm(centre, shop)
         expect(page.locator("#more")).to_be_visible()
         expect(page.locator("#more")).to_contain_text("more below")
+
+
+def test_bad_air_is_on_the_screen_in_both_languages(browser: Browser, centre: Hall) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    row = {
+        "subject": "unit:hannae/u-3", "site_id": "hannae", "quantity": "pm25", "level_table": "korea",
+        "level": "very_bad",
+        "worst": "very_bad", "average": 81.4, "averaging": "24h", "limit_said": "> 75 ug/m3", "node_id": node_id(3),
+        "began_ms": now_ms, "level_ms": now_ms,
+    }  # fmt: skip
+    change(centre.data, lambda conn: conn.execute(insert(schema.air_advisory).values(row)))
+    centre.nodes[3].reading({kinds.Q_PM25_DUG: 902})
+    with screen(browser, centre) as page:
+        page.click("#tab-air")
+        said = page.locator("#air li")
+        for words in ("very bad", "PM2.5 81.4 µg/m³", "mean of 24 h"):
+            expect(said).to_contain_text(words)
+        expect(page.locator("#list")).not_to_contain_text("PM2.5")  # no alarm
+        page.click("#lang")
+        expect(page.locator("#tab-air")).to_have_text("공기질")
+        page.click("#tab-air")
+        expect(said).to_contain_text("매우 나쁨")
+        page.click("#lang")
+        until(lambda: change(centre.data, lambda conn: conn.execute(select(schema.air_pack)).all()), timeout_s=30)
+        page.click("#tab-air")
+        said.locator("button").click()
+        expect(page.locator("[data-air-unit='hannae/u-3']")).to_contain_text("90.2 µg/m³")

@@ -22,6 +22,7 @@ from sqlalchemy import select
 from bongsu.console import operators
 from bongsu.console.limits import PAIR_TRIES
 from bongsu.receiver.store import schema
+from bongsu_wire import kinds
 from tests.console_parts import PASSWORD, Client, add_people, address_of, alarm, audited, change, logged_in, until
 from tests.receiver_parts import DEADLINE_S, Hall, hall
 
@@ -68,7 +69,7 @@ def _web_pid(made: Hall) -> int:
 
 def test_without_a_login_nothing_is_told(client: Client) -> None:
     assert client.get("/").headers["location"] == "/login"
-    for path in ("/api/me", "/api/stream", "/api/history", "/api/incidents/1"):
+    for path in ("/api/me", "/api/stream", "/api/history", "/api/incidents/1", "/api/air"):
         answer = client.get(path)
         assert (answer.status_code, answer.json()) == (401, {"error": "not_logged_in"}), path
     for path in (
@@ -429,3 +430,19 @@ def test_large_numbers_are_no_fault_of_the_program(address: str) -> None:
     with logged_in(address, "desk1") as client:
         for path in (f"/api/incidents/{2**63}", f"/api/incidents/{'9' * 5000}", f"/api/history?before={2**63}-1"):
             assert client.get(path).status_code in (400, 404)
+
+
+def test_the_air_of_a_unit_from_its_node_to_the_screen(centre: Hall, address: str) -> None:
+    values = {kinds.Q_CO2_PPM: 612, kinds.Q_PM25_DUG: 184}
+
+    def measured(client: Client) -> Any:
+        centre.nodes[5].reading(values)
+        return client.get("/api/air?unit=hannae/u-5").json()["air"]
+
+    with logged_in(address, "guest") as client:
+        found = until(lambda: measured(client), every_s=0.5)
+        assert {r["quantity"]: (r["now"], r["measure"], r["level"]) for r in found} == {
+            "pm25": (18.4, "ug/m3", None), "co2": (612, "ppm", None)}  # fmt: skip
+        assert client.get("/api/air").json() == {"advisories": []}
+        for unknown in ("hannae/nowhere", "nowhere", "/", "hannae/u-5/x", "%00/%00", "\udcff"):
+            assert client.get("/api/air?unit=" + unknown.encode("utf-8", "replace").decode()).status_code == 404

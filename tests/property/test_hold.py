@@ -34,12 +34,12 @@ def ticks_diff(a: int, b: int) -> int:
 
 
 PROGRAM = """
-from bongsu_node.sensing import limits
+from bongsu_node.sensing import at, limits
 from bongsu_node.sensing.channel import HeatChannel
 from bongsu_node.sensing.hold import HOLD_MS, Hold
 
 VALUES = list(limits.DEFAULTS)
-VALUES[limits.HEAT_RISE] = VALUES[limits.HEAT_ALONE] = 0
+VALUES[at.HEAT_RISE] = VALUES[at.HEAT_ALONE] = 0
 
 def ticks_diff(a, b):
     return ((a - b + 0x20000000) & 0x3FFFFFFF) - 0x20000000

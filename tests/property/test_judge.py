@@ -12,15 +12,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bongsu_node.sensing import limits
 from bongsu_wire import kinds
 from tests import mpy, sensing_parts
 from tests.sensing_parts import CO, DEAD, GAS, HEAD, PERIOD, RH, SMOKE, TEMP, Rig
 
 HOLD = 20  # sample periods of 5 s
 ALL = (TEMP, SMOKE, RH, CO, GAS, HEAD)
-AT = {name: i for i, name in enumerate(limits.NAMES)}
-DEFAULT = dict(zip(limits.NAMES, limits.DEFAULTS, strict=True))
+DEFAULT = sensing_parts.LIMITS
 
 temps = st.one_of(st.integers(2732, 3700), st.sampled_from([2940, 2960, 3000, 3301, 3302, 3400]))
 smokes = st.one_of(st.integers(0, 3000), st.sampled_from([0, 149, 150, 299, 599, 600, 700, 65534]))

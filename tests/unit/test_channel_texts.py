@@ -106,6 +106,32 @@ def test_every_text_says_market_shop_what_and_time(purpose, class_, lang):
     assert ("열·연기" if lang == "ko" else "heat+smoke") in said
 
 
+@pytest.mark.parametrize("purpose", ["alarm", "escalation", "update"])
+def test_a_co_alarm_says_co_and_how_much(purpose):
+    """Event.gas is ppm of CO for this criterion, and the index of a gas sensor for every other."""
+    report = changed(purpose=purpose, class_="co_gas", names=("co",), criterion="co", readings={"gas": 312})
+    korean, english = (texts.sms_text(report, lang) for lang in texts.LANGS)
+    assert "일산화탄소 312ppm" in korean and "CO 312ppm" in english
+    assert korean.startswith("[CO경보]") and english.startswith("CO ALARM") and korean_bytes(korean) <= 90
+    data = texts.dispatch_body(report)["data"]
+    assert [(v["name"], v["value"], v["unit"]) for v in data["values"]] == [("co", 312.0, "ppm")]
+    assert data["class"] == "co_gas" and "312ppm" in data["text"]["ko"]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"readings": {"gas": 0xFFFF}}, "CO,"),
+        ({"purpose": "restore"}, "CO,"),
+        ({"names": ("co", "gas"), "criterion": "gas"}, "CO+gas,"),
+        ({"names": ("heat", "smoke", "co"), "class_": "fire"}, "CO 90ppm+heat +1,"),
+    ],
+)
+def test_a_number_that_is_no_ppm_of_co_is_not_said(values, said):
+    report = changed(**{"class_": "co_gas", "names": ("co",), "criterion": "co", "readings": {"gas": 90}, **values})
+    assert said in texts.sms_text(report, "en")
+
+
 def test_korean_text_with_ordinary_names_is_one_short_message():
     for purpose in DELIVERY_PURPOSES:
         said = texts.sms_text(changed(purpose=purpose), "ko")

@@ -30,7 +30,7 @@ GOOD: dict[str, Any] = {
     "board": "esp32-devkitc",
     "pins": {"i2c_sda": 21, "i2c_scl": 22, "smoke_adc": 34, "siren": 25, "lamp": 26, "button": 27},
     "profile": "home",
-    "detector": {"heat_alarm_dk": 3352, "heat_clear_dk": 3300, "smoke_alarm_e4": 700, "smoke_clear_e4": 500},
+    "detector": {"heat_alarm_dk": 3352, "heat_clear_dk": 3300, "smoke_alarm_e4": 700, "smoke_clear_e4": 520},
     "smoke_head": {"mv_clean": 500, "uv_per_e4": 900},
     "heartbeat_s": 30,
     "provisioned_s": 1_790_000_000,

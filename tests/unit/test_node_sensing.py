@@ -8,58 +8,10 @@ import pytest
 from bongsu_node.sensing import SensorError, fit
 from bongsu_node.sensing.channel import UNKNOWN
 from bongsu_node.sensing.filters import Median3
-from bongsu_node.sensing.lm75 import Lm75
 from bongsu_node.sensing.smoke_head import SmokeHead
 from bongsu_wire import kinds
 from tests import mpy, sensing_parts
 from tests.sensing_parts import DEAD, GAS, HEAD, SMOKE, TEMP, Rig
-
-
-class Bus:
-    """An I2C bus with one register; None does not answer."""
-
-    def __init__(self, raw: int | None) -> None:
-        self.raw = raw
-
-    def readfrom_mem_into(self, address: int, register: int, buffer: bytearray) -> None:
-        assert (address, register) == (0x48, 0)
-        if self.raw is None:
-            raise OSError(19)
-        buffer[:] = self.raw.to_bytes(2, "big")
-
-
-@pytest.mark.parametrize(
-    ("raw", "dk"),
-    [
-        # LM75 data sheet, table of temperatures: 9 bits
-        (0x7D00, 3982),  # +125 degC
-        (0x1900, 2982),  # +25
-        (0x0080, 2737),  # +0.5
-        (0x0000, 2732),  # 0
-        (0xFF80, 2727),  # -0.5
-        (0xE700, 2482),  # -25
-        (0xC900, 2182),  # -55
-        # TMP102 data sheet, table of 12-bit temperatures
-        (0x7FF0, 4011),  # +127.9375
-        (0x6400, 3732),  # +100
-        (0x4B00, 3482),  # +75
-        (0x0040, 2734),  # +0.25
-        (0xFFC0, 2729),  # -0.25
-        (0x3910, 3302),  # 57.0625: at the alarm threshold
-        # the undefined bits of an old LM75 weigh less than half a degree
-        (0x197F, 2986),
-        (0x190F, 2982),
-    ],
-)
-def test_lm75_and_tmp1xx_read_right(raw: int, dk: int) -> None:
-    assert Lm75(Bus(raw)).read() == dk
-
-
-@pytest.mark.parametrize(("raw", "why"), [(None, "nak"), (0xC8F0, "range"), (0x8000, "range")])
-def test_thermometer_failures(raw: int | None, why: str) -> None:
-    with pytest.raises(SensorError) as e:
-        Lm75(Bus(raw)).read()
-    assert e.value.why == why
 
 
 class Adc:
@@ -296,25 +248,17 @@ ALLOCATION = (
     Path(sensing_parts.__file__).read_text().replace("from typing import Any\n", "")
     + """
 import gc
-from bongsu_node.sensing.lm75 import Lm75
 from bongsu_node.sensing.smoke_head import SmokeHead
-
-class Bus:
-    raw = bytearray(2)
-    def readfrom_mem_into(self, address, register, buffer):
-        buffer[0] = self.raw[0]
-        buffer[1] = self.raw[1]
 
 class Adc:
     uv = 400000
     def read_uv(self):
         return self.uv
 
-ALL = (RH, CO, GAS, HEAD)
-bus = Bus()
+ALL = (TEMP, RH, CO, GAS, HEAD)
 adc = Adc()
 rig = Rig(ALL)
-fitted = [({"type": "lm75"}, Lm75(bus)), ({"type": "smoke_head"}, SmokeHead(adc, 400, 1000))]
+fitted = [({"type": "smoke_head"}, SmokeHead(adc, 400, 1000))]
 fitted += [({"type": TYPES[q]}, rig.sensors[q]) for q in ALL]
 outfit = fit.Outfit(fitted, rig.values, ticks_diff, interval_s=3600)
 watch = Watch(outfit.probes, outfit.judge, rig.alarms, rig, outfit.history, outfit.means, lambda level, tag, text: None)
@@ -331,14 +275,13 @@ def samples(count, now):
         count -= 1
     return gc.mem_alloc() - before
 
-bus.raw[0] = 21
 samples(3, 0)
 print(samples(0, 0), samples(2000, 1000), samples(400, 0x3FFFFFFF - 3000))
 # Up to the alarm, and after it: only the decision itself (its event, its history, its log line) may allocate.
 rig.alarm = rig.restored = rig.prealarm = lambda *a: None
 watch._tell = lambda now: None
 adc.uv = 700000
-bus.raw[0] = 40
+rig.sensors[TEMP].next = 3130
 print(samples(18, 200000))
 samples(22, 204500)
 print(samples(400, 210000))

@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bongsu_node import flashfile
-from bongsu_node.sensing import limits
+from bongsu_node.sensing import at, limits
 from bongsu_node.sensing.baseline import Baseline
 from bongsu_node.sensing.tuning import Tuning
 from bongsu_node.settings import Config
 from tests import sensing_parts
 from tests.sensing_parts import SMOKE, Rig
 
-ALARM, DRIFT, SMALL = (limits.DEFAULTS[i] for i in (limits.SMOKE_ALARM, limits.SMOKE_DRIFT, limits.SMOKE_SMALL))
+VALUES = sensing_parts.VALUES
+ALARM, DRIFT, SMALL = VALUES[at.SMOKE_ALARM], VALUES[at.SMOKE_DRIFT], VALUES[at.SMOKE_SMALL]
 
 
 def numbers(**changes: int) -> list[int]:
@@ -43,10 +44,10 @@ class Node:
 def test_a_profile_that_was_set_holds_until_the_node_is_provisioned_anew(tmp_path: Path) -> None:
     node = Node(tmp_path)
     held = node.config.limits
-    assert node.tuning.set_profile(limits.pack("home", numbers(smoke_alarm_e4=800)))
-    assert held[limits.SMOKE_ALARM] == 800 and node.told == 1  # the channels hold this very array
+    assert node.tuning.set_profile(limits.pack("home", numbers(smoke_alarm_e4=1900)))
+    assert held[at.SMOKE_ALARM] == 1900 and node.told == 1  # the channels hold this very array
     again = Node(tmp_path)
-    assert again.config.profile == "home" and again.config.limits[limits.SMOKE_ALARM] == 800
+    assert again.config.profile == "home" and again.config.limits[at.SMOKE_ALARM] == 1900
     assert Node(tmp_path, provisioned_s=8).config.limits == array("H", limits.DEFAULTS)
 
 
@@ -68,7 +69,7 @@ def test_every_profile_in_range_survives_the_way_and_any_damage_is_refused(data:
             limits.pack("home", values)
         return
     packed = limits.pack("home", values)
-    assert limits.unpack(packed) == ("home", tuple(values))
+    assert limits.unpack(packed) == ("home", values)
     for broken in (packed[:-1], packed + b"\0", b"\x02" + packed[1:]):
         with pytest.raises(ValueError, match="version"):
             limits.unpack(broken)
@@ -81,7 +82,7 @@ def test_a_flash_that_refuses_leaves_the_old_profile(tmp_path: Path, monkeypatch
     node = Node(tmp_path)
     monkeypatch.setattr(flashfile, "write", refuse)
     with pytest.raises(OSError, match="28"):  # the link answers "failed"
-        node.tuning.set_profile(limits.pack("home", numbers(smoke_alarm_e4=800)))
+        node.tuning.set_profile(limits.pack("home", numbers(smoke_alarm_e4=1900)))
     assert node.config.limits == array("H", limits.DEFAULTS)
     node.tuning.keep(50)
     assert node.tuning.failed and node.tuning.kept_e4 == 0
@@ -118,7 +119,7 @@ def minutes(base: Baseline, count: float, value: Any, start_ms: int = 0) -> int:
 def test_slow_smoke_is_not_compensated_away(share: float, start_e4: int) -> None:
     """EN 54-7: any rise R of more than A/4 an hour alarms within 1.6 A/R + 100 s, whatever was compensated before."""
     rate_h = share * ALARM
-    base = Baseline(limits.DEFAULTS, sensing_parts.ticks_diff, start_e4)
+    base = Baseline(VALUES, sensing_parts.ticks_diff, start_e4)
     ms, limit_s = 0, 1.6 * ALARM / rate_h * 3600 + 100
     while ms / 1000 <= limit_s:
         # On top of what it had compensated already.
@@ -134,7 +135,7 @@ def test_slow_smoke_is_not_compensated_away(share: float, start_e4: int) -> None
 @given(st.lists(st.tuples(st.integers(1, 300), st.integers(0, 0xFFFE)), min_size=1, max_size=20), st.integers(0, 2000))
 def test_compensation_never_takes_more_than_its_share(runs: Any, start_e4: int) -> None:
     """The limit never becomes more than 1.6 x what it was (EN 54-7), whatever the air does."""
-    base = Baseline(limits.DEFAULTS, sensing_parts.ticks_diff, start_e4)
+    base = Baseline(VALUES, sensing_parts.ticks_diff, start_e4)
     ms = 0
     for count, value in runs:
         ms = minutes(base, count, lambda _, v=value: v, ms)
@@ -142,7 +143,7 @@ def test_compensation_never_takes_more_than_its_share(runs: Any, start_e4: int) 
 
 
 def test_a_dirty_head_is_compensated_and_ends_in_a_fault() -> None:
-    base = Baseline(limits.DEFAULTS, sensing_parts.ticks_diff)
+    base = Baseline(VALUES, sensing_parts.ticks_diff)
     day = 24 * 60
     # 12e-4/m a day: dusty work.
     ms = minutes(base, 20 * day, lambda ms: 12 * ms // 86_400_000)
@@ -155,7 +156,7 @@ def test_a_dirty_head_is_compensated_and_ends_in_a_fault() -> None:
 
 
 def test_it_stands_still_while_the_signal_is_up() -> None:
-    base = Baseline(limits.DEFAULTS, sensing_parts.ticks_diff)
+    base = Baseline(VALUES, sensing_parts.ticks_diff)
     ms = minutes(base, 60, lambda ms: 5)
     before = base.level_e4
     ms = minutes(base, 23 * 60, lambda ms: SMALL, ms)
@@ -166,7 +167,7 @@ def test_it_stands_still_while_the_signal_is_up() -> None:
 
 
 def test_a_long_gap_takes_no_time() -> None:
-    base = Baseline(limits.DEFAULTS, sensing_parts.ticks_diff)
+    base = Baseline(VALUES, sensing_parts.ticks_diff)
     minutes(base, 5, lambda ms: 50)
     before = base.level_e4
     base.step(500_000_000, 50)

@@ -25,13 +25,23 @@ READS = {
     "responder list", "responder show", "duty list", "duty now", "receiver list", "receiver unit", "broker config",
     "incident list", "incident show", "incident export", "operator list", "exercise list", "audit list", "audit verify",
     "audit export", "backup verify", "backup keygen", "retention show", "doctor", "export", "demo", "sim",
+    "air now", "air advisories", "air export", "air levels", "detect replay", "detect plot",
 }  # fmt: skip
 # ... those that wait for a receiver, or make another installation (tested elsewhere), ...
-ELSEWHERE = {"receiver run", "restore", "node order", "receiver retire", "exercise answer", "incident verify"}
+ELSEWHERE = {
+    "receiver run",
+    "restore",
+    "node order",
+    "node set",
+    "receiver retire",
+    "exercise answer",
+    "incident verify",
+}
 # ... and those that write, in an order in which they work ({...}: paths of the test).
 WRITES = (
     "site add hannae --name 한내시장",
     "site edit hannae --name 한내",
+    "air table hannae who --advise-at very_bad",
     "unit add hannae/a-07 --name Rice",
     "unit add hannae/a-08 --name Fish",
     "unit edit hannae/a-07 --name Cakes",

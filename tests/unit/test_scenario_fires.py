@@ -5,8 +5,9 @@ from importlib.resources import files
 
 import pytest
 
-from bongsu.sim import scenarios
+from bongsu.sim import scenario_csv, scenarios
 from bongsu.sim.scenarios import FIRES, STATIONS, fire_then_clear, load_fire, quiet_air, value_at, with_lighter
+from tools import make_fires
 
 # sha256 of the data as published: a test fire must not change by accident.
 PUBLISHED = {
@@ -81,3 +82,89 @@ def test_lighter_is_three_seconds():
     assert times == sorted(times)
     assert value_at(points, 29.9)[0] < 22 and value_at(points, 33.1)[0] < 22
     assert all(value_at(points, 30 + i / 10)[0] == scenarios.LIGHTER_TEMP_C for i in range(30))
+
+
+@pytest.mark.parametrize("name", scenarios.recording_names())
+def test_every_recording_burns(name):
+    track = scenarios.recording(name).track
+    heat = track.columns["temp_c"]
+    smoke = track.columns.get("smoke_od_per_m", (1.0,))
+    assert 0 <= track.start_s < 5 and track.end_s > 120
+    assert max(smoke) > 0.03 or max(heat) > heat[0] + 10
+    assert all(0 <= rh <= 100 for rh in track.columns.get("rh_pct", ()))
+
+
+def test_the_recordings_are_all_of_the_data():
+    folder = files("bongsu.sim").joinpath("data")
+    for kind in scenarios.MODEL_FIRES:
+        there = {f"{kind}/{path.name.removesuffix('.csv')}" for path in folder.joinpath(kind).iterdir()}
+        assert there - {f"{kind}/README.md"} == {n for n in scenarios.recording_names() if n.startswith(f"{kind}/")}
+    assert len(list(scenarios.recordings())) == len(scenarios.recording_names()) == 24 + 8 + 8
+
+
+@pytest.mark.parametrize("name", ["nist/SDC33-A", "nist/SDC38-A"])
+def test_a_meter_that_stood_still_is_no_clean_air(name):
+    found = scenarios.recording(name)
+    assert found.track.value_at("smoke_od_per_m", 100) is None
+    assert found.track.value_at("temp_c", 100) > 20
+
+
+def test_only_meters_that_stood_still_are_left_out():
+    """Those that measured give many values, or rise past any alarm; the two that did not, neither."""
+    for fire in FIRES:
+        for station in STATIONS:
+            smoke = [smoke for _, _, smoke in load_fire(fire, station).points]
+            assert (max(smoke) < 0.01) == ((fire, station) in scenarios.NO_SMOKE_METER)
+
+
+def test_activation_times_come_with_the_recording():
+    assert scenarios.recording("nist/SDC02-E").first_photoelectric_s == 78
+    assert scenarios.recording("nist/SDC02-F").first_photoelectric_s is None
+    assert scenarios.recording("cfast/flaming").first_photoelectric_s is None
+
+
+@pytest.mark.parametrize("name", ["nist/SDC01-A", "SDC02-A", "cfast/none", "en54/TF9", "", "nist/../en54/TF1"])
+def test_an_unknown_recording_is_refused_with_those_there_are(name):
+    with pytest.raises(ValueError, match="no recording.*en54/TF2"):
+        scenarios.recording(name)
+
+
+@pytest.mark.parametrize("name", scenarios.MODEL_FIRES["en54"])
+def test_the_idealised_fires_are_what_the_tool_makes(name):
+    """CFAST's are not made anew here: it is no part of the project."""
+    made = {fire.name: make_fires.test_fire(fire) for fire in make_fires.TEST_FIRES}
+    text = files("bongsu.sim").joinpath("data", "en54", f"{name}.csv").read_text()
+    assert scenario_csv.write(made[name]) == text
+
+
+def test_test_fire_3_ends_as_its_source_says():
+    """2 dB/m = 0.2/m, between 280 and 750 s."""
+    track = scenarios.recording("en54/TF3").track
+    assert 280 < track.end_s < 750
+    assert track.value_at("smoke_od_per_m", track.end_s) == pytest.approx(0.2)
+    assert max(scenarios.recording("en54/TF6").track.columns["smoke_od_per_m"]) == 0
+
+
+@pytest.mark.parametrize("fire", ["flaming", "smouldering", "slow_smoulder", "fryer"])
+def test_smoke_comes_later_and_thinner_to_the_aisle(fire):
+    stall, aisle = (scenarios.recording(f"cfast/{name}").track for name in (fire, f"{fire}_aisle"))
+    assert all(
+        b <= a + 1e-9 for a, b in zip(stall.columns["smoke_od_per_m"], aisle.columns["smoke_od_per_m"], strict=True)
+    )
+
+
+def test_the_slow_fire_is_slow():
+    """It lasts hours, its smoke grows by less than a head's threshold an hour, and it hardly warms the air at first."""
+    track = scenarios.recording("cfast/slow_smoulder").track
+    assert track.end_s > 2.9 * 3600
+    assert track.value_at("smoke_od_per_m", 3600) < 0.06 < track.value_at("smoke_od_per_m", track.end_s)
+    assert track.value_at("temp_c", 3600) < 22
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"), [("cfast", "CFAST-8-Beta"), ("en54", "not measurements"), ("en54", "Sources")]
+)
+def test_where_the_curves_come_from_is_said_beside_them(folder, words):
+    readme = files("bongsu.sim").joinpath("data", folder, "README.md").read_text(encoding="utf-8")
+    assert words in readme
+    assert all(name in readme for name in scenarios.MODEL_FIRES[folder] if not name.endswith("_aisle"))

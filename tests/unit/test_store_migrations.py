@@ -113,6 +113,8 @@ def test_every_row_of_a_released_schema_is_kept(tmp_path: Path, revision: str) -
     assert _version(url) == engine.SCHEMA_HEAD
     for name, rows in before.items():
         kept = [{column: row[column] for column in rows[0]} for row in after[name]]
+        if name == "change":  # the migration tells of itself
+            kept = [row for row in kept if row["topic"] != "other"]
         assert _by_key(kept) == _by_key(rows), name
     assert set(after) == set(schema.metadata.tables)
 

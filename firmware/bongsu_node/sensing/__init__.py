@@ -13,8 +13,11 @@ and its file has make(hw, s): the sensor that the entry `s` of the settings desc
 
 
 class SensorError(Exception):
-    """A sensor gave no usable value. `why`: "nak", "crc", "bus", "range", "open", "short", "absent", "stuck", "silent",
-    "reset".
+    """A sensor gave no usable value. `why`: one word.
+
+    "nak" (no answer), "bus" (a line of the bus is held), "crc", "range" (a value that cannot be, a failed self-test),
+    "open", "short", "absent" (another chip answers), "stuck" (not one count of change in 48 h), "silent" (nothing new
+    is coming), "reset" (the chip lost its configuration).
     """
 
     def __init__(self, why: str) -> None:

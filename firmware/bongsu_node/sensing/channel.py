@@ -65,6 +65,11 @@ class Channel:
         return max(self._fixed.held_ms, self._rise.held_ms)
 
     @property
+    def waits(self) -> bool:
+        """Its decision may be steam's doing, and waits while the air is steamy."""
+        return False
+
+    @property
     def rising(self) -> bool:
         """A hold is under way, and not by a dead sensor: the node must not do anything that blocks."""
         fixed, rise = self._fixed, self._rise
@@ -97,6 +102,9 @@ class Channel:
         self._fixed.missed(now)
         self._rise.missed(now)
 
+    def apply(self) -> None:
+        """The limits have changed."""
+
     def forget_value(self) -> None:
         """Its sensor is a fault: there is no value to show. What it said before stands."""
         self.value = UNKNOWN
@@ -126,6 +134,10 @@ class HeatChannel(Channel):
             return kinds.CRIT_HEAT_FIXED
         return kinds.CRIT_HEAT_ALONE if self.alone and self._values[at.HEAT_ALONE] else kinds.CRIT_HEAT_RISE
 
+    @property
+    def waits(self) -> bool:
+        return not self._fixed.done  # a steamer warms a thermometer by 25 K within two minutes
+
     def missed(self, now: int) -> None:
         super().missed(now)
         self._trend.missed(now)
@@ -136,12 +148,14 @@ class HeatChannel(Channel):
         gained = value - trend.low
         on = value + _HEAT_NOISE_DK >= trend.past(_TURN_S)
         self.small = gained >= values[at.HEAT_SMALL]
-        self.votes = self.small and on
+        # Heat that has come to rest is warm air; that of a fire goes on: the last 20 s brought three fifths of it.
+        lately = value - trend.past(_HEAT_RISE_S)
+        self.votes = self.small and on and lately * 5 >= values[at.HEAT_SMALL] * 3
         self._fixed.sample(now, value >= values[at.HEAT_ALARM])
         rate, total = values[at.HEAT_RISE], values[at.HEAT_RISE_TOTAL]
         if self.alone and values[at.HEAT_ALONE]:
             rate, total = values[at.HEAT_ALONE], _ALONE_TOTAL_DK
-        fast = (value - trend.past(_HEAT_RISE_S)) * 60 >= rate * _HEAT_RISE_S
+        fast = lately * 60 >= rate * _HEAT_RISE_S
         self._rise.sample(now, rate > 0 and fast and on and gained >= total)
         self.below = value < values[at.HEAT_CLEAR] and not self.small
 
@@ -153,17 +167,41 @@ class SmokeChannel(Channel):
         super().__init__(kinds.SMOKE, kinds.Q_SMOKE_E4, values, ticks_diff, period_ms)
         self.baseline = Baseline(values, ticks_diff, start_e4)
         self._trend = Trend(_SMOKE_RISE_S, ticks_diff)
+        self._long = Hold(0, ticks_diff, period_ms)
         self._lowered = False
+        self.apply()
+
+    @property
+    def waits(self) -> bool:
+        return True
+
+    @property
+    def fulfilled(self) -> bool:
+        return self._fixed.done or self._rise.done or self._long.done
+
+    @property
+    def held_ms(self) -> int:
+        if self.criterion == kinds.CRIT_SMOKE_LONG:
+            return self._long.held_ms
+        return max(self._fixed.held_ms, self._rise.held_ms)  # MicroPython has no property of super()
 
     @property
     def criterion(self) -> int:
         if not self._fixed.done:
-            return kinds.CRIT_SMOKE_RISE
+            return kinds.CRIT_SMOKE_RISE if self._rise.done else kinds.CRIT_SMOKE_LONG
         return kinds.CRIT_SMOKE_ALONE if self._lowered else kinds.CRIT_SMOKE_FIXED
+
+    def apply(self) -> None:
+        self._long.need_ms = self._values[at.SMOKE_LONG_S] * 1000
 
     def missed(self, now: int) -> None:
         super().missed(now)
         self._trend.missed(now)
+        self._long.missed(now)
+
+    def end_hold(self) -> None:
+        super().end_hold()
+        self._long.sample(0, False)
 
     def _judge(self, now: int, value: int) -> None:
         values, trend = self._values, self._trend
@@ -177,6 +215,7 @@ class SmokeChannel(Channel):
         self._lowered = level < values[at.SMOKE_ALARM]
         self.small = self.votes = level >= values[at.SMOKE_SMALL]
         self._fixed.sample(now, level >= full)
+        self._long.sample(now, 0 < values[at.SMOKE_LONG] <= level)
         rise = values[at.SMOKE_RISE]
         before = trend.past(_TURN_S)
         on = value + _SMOKE_NOISE_E4 + (before >> 3) >= before  # smoke swirls: an eighth of it is no fall

@@ -4,8 +4,8 @@
 - Small changes in two of heat, smoke and CO that overlap for 5 s are one alarm of both. Gas does not take part: a
   semiconductor that smells cooking says nothing about a fire.
 - One small change that has held is a prealarm: one a rise, and at most one in 10 minutes.
-- Steam: while the humidity is high or rises, a decision that needs the smoke waits, at most steam_delay_s in all until
-  the smoke has been gone for a minute. It is never given up.
+- Steam: while the humidity is high or rises, a decision by smoke or by rate of rise waits, at most steam_delay_s in all
+  until the smoke has been gone for a minute. A fixed temperature never waits, and no decision is given up for it.
 - A sensor that is dead lends its vote: what it said last still counts for a fusion, its partner may get a lower limit
   (Channel.alone), and a dead humidity sensor delays nothing.
 """
@@ -55,13 +55,14 @@ class Judge:
 
     def apply(self) -> None:
         """The limits have changed."""
+        for channel in self.channels:
+            channel.apply()
         self._small.need_ms = self._values[at.PREALARM_HOLD] * 1000
 
     def step(self, now: int) -> None:
         """After the channels took what there was at ticks `now`."""
         passed = self._passed(now)
         self._look_who_is_dead()
-        self._wait_for_steam(passed)
         self.prealarm = 0
         if self._since_prealarm_ms < _PREALARM_EVERY_MS:
             self._since_prealarm_ms += passed
@@ -70,6 +71,7 @@ class Judge:
         else:
             self._fusing.missed(now)
             self._small.missed(now)
+        self._wait_for_steam(passed)
         self.fusion = self._bits if self._fusing.done and not (self.delayed and self._bits & kinds.SMOKE) else 0
 
     @property
@@ -90,8 +92,7 @@ class Judge:
     def fulfilled(self, bit: int):
         """The channel of this phenomenon whose own criterion has held (and waits for nothing); None without one."""
         for channel in self.channels:
-            waits = self.delayed and channel.quantity == kinds.Q_SMOKE_E4
-            if channel.bit == bit and channel.fulfilled and not waits:
+            if channel.bit == bit and channel.fulfilled and not (self.delayed and channel.waits):
                 return channel
         return None
 
@@ -151,8 +152,9 @@ class Judge:
         """Whether decisions by smoke are held back in this pass."""
         wanted = small = False
         for channel in self.channels:
-            if channel.quantity == kinds.Q_SMOKE_E4:
+            if channel.waits:
                 wanted = wanted or channel.fulfilled
+            if channel.quantity == kinds.Q_SMOKE_E4:
                 small = small or channel.small
         wanted = wanted or (self._fusing.done and self._bits & kinds.SMOKE != 0)
         if small or wanted:

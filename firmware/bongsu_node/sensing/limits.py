@@ -3,8 +3,8 @@
 The profiles themselves (market_kitchen, market_dry, home, storage) are data of the host; a node holds the numbers of
 its own. The defaults, which stand in for settings that cannot be used, are those of market_dry: a test binds them.
 
-heat_rise_dk_min, smoke_rise_e4, gas_alarm_index: 0 switches that criterion off; *_alone_*: the limit where no sensor
-that would confirm it is at work, because it is dead or was never fitted; 0 = no other than usual.
+heat_rise_dk_min, smoke_rise_e4, smoke_long_e4, gas_alarm_index: 0 switches that criterion off; *_alone_*: the limit
+where no sensor that would confirm it is at work, because it is dead or was never fitted; 0 = no other than usual.
 
 A node needs this file when its settings are checked or changed, and forgets it in between: see at.py.
 """
@@ -34,6 +34,8 @@ NAMES = (
     "gas_alarm_index",
     "gas_clear_index",
     "prealarm_hold_s",
+    "smoke_long_e4",  # less smoke that stays: a smouldering fire, not a spray nor a swept floor
+    "smoke_long_s",
 )
 RANGES = (
     (3132, 3632),  # 40..90 degC: nothing outside it is a heat detector (EN 54-5)
@@ -55,8 +57,10 @@ RANGES = (
     (0, 10_000),
     (0, 10_000),
     (5, 120),
+    (0, 5000),
+    (5, 600),
 )
-DEFAULTS = (3302, 3232, 83, 50, 20, 83, 600, 300, 300, 150, 600, 300, 180, 30, 60, 200, 400, 200, 5)
+DEFAULTS = (3302, 3232, 100, 120, 40, 60, 1500, 500, 0, 250, 1000, 240, 190, 20, 180, 600, 2000, 1000, 30, 500, 60)
 
 VERSION = 1
 NAME_MAX = 16
@@ -70,7 +74,7 @@ BELOW = (
 )
 
 
-def problem(values) -> str:
+def problem(values: list[int]) -> str:
     """What is wrong with a full list of numbers in the order of NAMES, as "name: problem"; "" if nothing."""
     if len(values) != len(NAMES):
         return "must be %d numbers" % len(NAMES)
@@ -81,12 +85,13 @@ def problem(values) -> str:
     for lower, upper in BELOW:
         if values[lower] >= values[upper] and (upper != at.GAS_ALARM or values[at.GAS_ALARM]):
             return "%s: must be below %s" % (NAMES[lower], NAMES[upper])
-    if values[at.SMOKE_DRIFT] * 10 > values[at.SMOKE_ALARM] * 6:
-        return "smoke_drift_e4: must be at most 0.6 x smoke_alarm_e4 (EN 54-7)"
+    least = min(values[at.SMOKE_ALARM], values[at.SMOKE_LONG] or values[at.SMOKE_ALARM])
+    if values[at.SMOKE_DRIFT] * 10 > least * 6:
+        return "smoke_drift_e4: must be at most 0.6 x smoke_alarm_e4 and smoke_long_e4 (EN 54-7)"
     return ""
 
 
-def pack(profile: str, values) -> bytes:
+def pack(profile: str, values: list[int]) -> bytes:
     """Arguments of the set-parameter command: the profile's name and all its numbers. Raises ValueError."""
     name = profile.encode()
     wrong = problem(values)
@@ -95,12 +100,12 @@ def pack(profile: str, values) -> bytes:
     return bytes([VERSION, len(name)]) + name + struct.pack("<%dH" % len(NAMES), *values)
 
 
-def unpack(args: bytes):
+def unpack(args: bytes) -> tuple[str, list[int]]:
     """(profile, numbers) of pack(). Raises ValueError for anything else, so that no half of it is ever used."""
     size = args[1] if len(args) > 1 else 0
     if not 1 <= size <= NAME_MAX or args[0] != VERSION or len(args) != 2 + size + 2 * len(NAMES):
         raise ValueError("not a profile of this version")
-    values = struct.unpack("<%dH" % len(NAMES), args[2 + size :])
+    values = list(struct.unpack("<%dH" % len(NAMES), args[2 + size :]))
     wrong = problem(values)
     if wrong:
         raise ValueError(wrong)

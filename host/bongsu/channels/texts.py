@@ -27,6 +27,8 @@ NAME_SHOWN = 14
 _PLACEHOLDERS = {"market", "shop", "what", "time"}
 _FIELD = re.compile(r"\{(\w*)\}")
 _WHAT_MAX = 2
+# Messages that say how much CO there is; a restore tells of less.
+_SAY_HOW_MUCH = ("alarm", "update", "escalation")
 
 Words = dict[str, str]
 
@@ -122,7 +124,7 @@ def dispatch_body(report: Report) -> dict[str, Any]:
         criterion=report.criterion,
         criterion_text=load_messages().criteria.get(report.criterion, {}),
         held_s=report.sustained_ms / 1000,
-        values=_values(report.readings),
+        values=_values(report.readings, report.criterion),
         event_time_known=known,
         event_time=_iso(report.event_ms, zone) if report.event_ms is not None else None,
         event_ms=report.event_ms,
@@ -170,7 +172,7 @@ def _template(report: Report, messages: Messages) -> Words:
     if purpose in ("alarm", "escalation") and report.exercise:
         purpose = "exercise_alarm"
     elif purpose in ("alarm", "escalation") and report.class_ == "co_gas":
-        purpose = "co_gas_alarm"
+        purpose = "co_alarm" if "co" in report.names else "co_gas_alarm"
     return messages.sms[purpose]
 
 
@@ -188,8 +190,18 @@ def _what(report: Report, lang: str) -> str:
     messages = load_messages()
     known = messages.faults if report.purpose.startswith("fault") or report.class_ == "fault" else messages.phenomena
     shown = [known.get(n, messages.phenomena.get(n, {})).get(lang, n) for n in report.names]
+    if "co" in report.names and report.purpose in _SAY_HOW_MUCH and (ppm := _co_ppm(report)) is not None:
+        at = report.names.index("co")
+        shown[at] = f"{shown[at]} {ppm}ppm"
+        shown.insert(0, shown.pop(at))  # what is cut off is not this
     more = f" +{len(shown) - _WHAT_MAX}" if len(shown) > _WHAT_MAX else ""
     return ("·" if lang == "ko" else "+").join(shown[:_WHAT_MAX]) + more
+
+
+def _co_ppm(report: Report) -> int | None:
+    """How much CO the decision was about; None if it was about something else, or is not known."""
+    ppm = report.readings.get("gas")
+    return ppm if report.criterion == _CO and ppm != payload.U16_UNKNOWN else None
 
 
 def _time(report: Report, lang: str) -> str:
@@ -229,17 +241,23 @@ _READINGS = {
     "humidity_half": ("relative_humidity", "%", 2, payload.U8_UNKNOWN),
     "battery_mv": ("battery", "V", 1000, payload.U16_UNKNOWN),
 }
+# An event by this criterion carries ppm of CO where others carry the gas index.
+_CO = kinds.CRITERION_NAMES[kinds.CRIT_CO]
+_CO_PPM = ("co", "ppm", 1, payload.U16_UNKNOWN)
 _KELVIN_DK = 2732  # 0 degC in the wire's 0.1 K, as the node rounds it
 
 
-def readings_shown(readings: Mapping[str, int | None]) -> dict[str, str]:
-    """The known readings by name, each with its unit, as a person reads them: {"temperature": "67.0 degC"}."""
-    return {v.name: f"{v.value:.10g} {v.unit}".removesuffix(" 1") for v in _values(readings)}
+def readings_shown(readings: Mapping[str, int | None], criterion: str) -> dict[str, str]:
+    """The known readings by name, each with its unit, as a person reads them: {"temperature": "67.0 degC"}.
+    `criterion`: of the event whose they are (kinds.CRITERION_NAMES).
+    """
+    return {v.name: f"{v.value:.10g} {v.unit}".removesuffix(" 1") for v in _values(readings, criterion)}
 
 
-def _values(readings: Mapping[str, int | None]) -> list[wire.Value]:
+def _values(readings: Mapping[str, int | None], criterion: str) -> list[wire.Value]:
     found = []
-    for name, (shown, unit, steps, unknown) in _READINGS.items():
+    fields = {**_READINGS, "gas": _CO_PPM} if criterion == _CO else _READINGS
+    for name, (shown, unit, steps, unknown) in fields.items():
         raw = readings.get(name)
         if raw is None or raw == unknown:
             continue

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from bongsu.cli import output
+from bongsu.cli import minutes, output
 from bongsu.cli.context import Installation, actor, data_option, json_option, now_ms, pass_installation
 from bongsu.cli.seen import Seen, seen_option
 from bongsu.cli.times import TIME
@@ -83,11 +83,12 @@ def show(installation: Installation, incident_id: int, json_wanted: bool) -> Non
         click.echo(output.as_json(row))
         return
     for event in row["events"]:
-        event["readings"] = texts.readings_shown(event["readings"])
+        event["readings"] = texts.readings_shown(event["readings"], event["criterion"])
+    before = minutes.shown(row["events"])
     wanted = {"events": _EVENTS, "deliveries": _DELIVERIES}
     for name, columns in wanted.items():
         row[name] = [{c: thing[c] for c in columns} for thing in row[name]]
-    click.echo(output.record(_for_people(row)))
+    click.echo(output.record(_for_people(row)) + before)
     if row["asks"] == "exercise":
         click.echo(f"\nIts unit is in an exercise; at {output.when(row['held_until_ms'])} it goes out unless you say:")
         click.echo(f"bongsu exercise answer {incident_id} --seen {row['seen']} drill|real")

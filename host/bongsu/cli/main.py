@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "receiver": ("bongsu.cli.receiver", "receiver", "Run the alarm receiver."),
     "broker": ("bongsu.cli.broker", "broker", "Files for an MQTT broker of your own."),
     "incident": ("bongsu.cli.incident", "incident", "Incidents: list, show, acknowledge, verify, close."),
+    "air": ("bongsu.cli.air", "air", "Air quality: now, advisories, export, levels."),
     "operator": ("bongsu.cli.operator", "operator_", "People who may use the centre's screen."),
     "exercise": ("bongsu.cli.exercise", "exercise", "Exercises: alarms that ask first whether they are a drill."),
     "audit": ("bongsu.cli.audit", "audit", "Who did what: list, verify, export."),
@@ -32,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "restore": ("bongsu.cli.restore", "restore", "Restore a backup."),
     "retention": ("bongsu.cli.retention", "retention", "How long records are kept."),
     "doctor": ("bongsu.cli.doctor", "doctor", "Is everything well? Each finding with its fix."),
+    "detect": ("bongsu.cli.detect", "detect", "Recordings through the node's detection: replay, plot."),
     "sim": ("bongsu.cli.sim", "sim", "Virtual boards and peers for trying out."),
     "demo": ("bongsu.cli.demo", "demo", "A fire in a market, from the sensor to the fire station."),
 }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bongsu.cli import node_changes, order
+from bongsu.cli import node_changes, node_set, order
 from bongsu.cli.context import Installation, actor, data_option, json_option, now_ms, pass_installation
 from bongsu.cli.output import done, show_list, show_one
 from bongsu.errors import BongsuError, UsageFault
@@ -26,6 +26,7 @@ def node() -> None:
 
 
 node.add_command(order.order)
+node.add_command(node_set.set_)
 for _command in node_changes.COMMANDS:
     node.add_command(_command)
 node.add_command(node_changes.move, "assign")
@@ -112,6 +113,11 @@ def retire(installation: Installation, node_id: str, json_wanted: bool) -> None:
 @click.option("--broker-port", type=click.IntRange(1, 65535), help="Its port (default: [broker] in receiver.toml).")
 @click.option("--board", "board_name", default="esp32-devkitc", show_default=True, callback=_known_board)
 @click.option(
+    "--profile",
+    callback=node_set.known_profile,
+    help="Of its detector (default: what it was told; a new one: by its site's kind).",
+)
+@click.option(
     "--wifi", metavar="SSID=FILE", multiple=True, help="A Wi-Fi network and the file that holds its passphrase."
 )
 @data_option
@@ -124,6 +130,7 @@ def provision(
     broker_ip: str | None,
     broker_port: int | None,
     board_name: str,
+    profile: str | None,
     wifi: tuple[str, ...],
     json_wanted: bool,
 ) -> None:
@@ -154,6 +161,7 @@ def provision(
             ca_der=_ca_der(installation, config.broker),
             actor=actor(),
             now_ms=now_ms(),
+            profile=profile,
         )
     bundle.save(out)
     row = {"node": bundle.node_id, "epoch": bundle.key_epoch, "bundle": str(out)}

@@ -38,20 +38,25 @@ def order(installation: Installation, node_id: str, order_name: str, wait_s: flo
     node = fields.node_id(node_id)
     with installation.writing("outbox") as conn:
         order_id = orders.place(conn, node, order_name, actor=actor(), now_ms=now_ms())
-    result = _await_answer(installation, order_id, wait_s)
-    if wait_s and result is None:
-        raise BongsuError(
-            f"node {node} has not answered within {wait_s:g} s",
-            f"Is it in service, and the receiver running? bongsu node show {node}. The order stands for 10 minutes.",
-        )
+    result = await_answer(installation, node, order_id, wait_s)
     if result not in (None, "done"):
         raise BongsuError(f"node {node} answers: {result}", "A reset is refused while its cause stands.")
     text = f"Node {node}: {order_name} {'asked for' if result is None else result}"
     done(text, {"node": node, "order": order_name, "result": result}, json_wanted=json_wanted)
 
 
-def _await_answer(installation: Installation, order_id: int, wait_s: float) -> str | None:
-    """The node's answer, None if there is none in time."""
+def await_answer(installation: Installation, node: str, order_id: int, wait_s: float) -> str | None:
+    """The node's answer; None if it is not waited for (0 s). Raises BongsuError if there is none in time."""
+    result = _look_for_answer(installation, order_id, wait_s)
+    if wait_s and result is None:
+        raise BongsuError(
+            f"node {node} has not answered within {wait_s:g} s",
+            f"Is it in service, and the receiver running? bongsu node show {node}. The order stands for 10 minutes.",
+        )
+    return result
+
+
+def _look_for_answer(installation: Installation, order_id: int, wait_s: float) -> str | None:
     from bongsu.receiver import orders
 
     end = time.monotonic() + wait_s

@@ -22,6 +22,7 @@ _FIELDS = (
     ("--hours", 'Opening hours: "mon-fri 09:00-21:00; sat 10:00-18:00; closed sun".'),
     ("--lat", "Latitude in degrees (WGS 84); with --lon."),
     ("--lon", "Longitude in degrees."),
+    ("--next-to", 'Units of the site beside it, "a-06 a-08": a fire alarm in both at a time is a verified one.'),
 )
 
 

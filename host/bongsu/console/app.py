@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from bongsu.console import stream
 from bongsu.console.acts import Acts
+from bongsu.console.air import Air
 from bongsu.console.board import Board
 from bongsu.console.desk_pool import DeskPool
 from bongsu.console.door import Door
@@ -156,6 +157,7 @@ def make_app(console: Console) -> Starlette:
         Route("/api/lang", door.lang, methods=["POST"]),
         Route("/api/stream", console.open_stream),
         Route("/api/history", acts.history),
+        Route("/api/air", Air(door, acts.pool).show),
         Route("/api/incidents/{id}", acts.show),
         Route("/api/incidents/{id}/ack", acts.acknowledge, methods=["POST"]),
         Route("/api/incidents/{id}/close", acts.close, methods=["POST"]),

@@ -43,6 +43,8 @@ _COUNTERS: tuple[tuple[str, str, str, str], ...] = (
 )
 _PLAIN_COUNTERS: tuple[tuple[str, str, str], ...] = (
     ("heartbeats", "Heartbeats taken in.", "counters.heartbeats"),
+    ("air_readings", "Readings of the air taken in.", "counters.readings"),
+    ("air_readings_dropped", "Readings of the air for which there was no room.", "counters.readings_dropped"),
     ("receipts", "Receipts sent for events.", "counters.receipts"),
     ("log_lines_dropped", "Log lines dropped because nobody read them.", "counters.log_dropped"),
     ("clock_steps", "Steps of the clock.", "clock.steps"),

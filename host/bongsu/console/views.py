@@ -33,7 +33,7 @@ class Open:
 
 
 def open_now(conn: Connection) -> Open:
-    """What is open. Two queries, however much that is."""
+    """What is open. Three queries, however much that is."""
     c = schema.incident.c
     query = select(
         c.id, c.class_, c.round, c.last_event_id, c.last_event_ms, c.restored_ms, c.ack_ms, c.ack_by, c.verified_ms,
@@ -46,8 +46,17 @@ def open_now(conn: Connection) -> Open:
     counts: dict[str, int] = {}
     for row in found:
         counts[row.class_] = counts.get(row.class_, 0) + 1
-    deliveries = _deliveries(conn)
-    return Open({row.id: (*row, *deliveries.get(row.id, ())) for row in shown}, counts)
+    deliveries, parts = _deliveries(conn), _history_parts(conn)
+    return Open({row.id: (*row, parts.get(row.id, 0), *deliveries.get(row.id, ())) for row in shown}, counts)
+
+
+def _history_parts(conn: Connection) -> dict[int, int]:
+    """How many parts of minutes before alarms the open incidents have."""
+    h, e, i = schema.event_history.c, schema.event.c, schema.incident.c
+    mine = (h.node_id == e.node_id) & (h.epoch == e.epoch) & (h.number == e.number)
+    joined = schema.incident.join(schema.event, e.incident_id == i.id).join(schema.event_history, mine)
+    query = select(i.id, func.count().label("n")).select_from(joined).where(i.state == "open").group_by(i.id)
+    return {row.id: row.n for row in conn.execute(query)}
 
 
 def _deliveries(conn: Connection) -> dict[int, Signature]:
@@ -64,17 +73,21 @@ def _deliveries(conn: Connection) -> dict[int, Signature]:
 
 
 def view(conn: Connection, incident_id: int) -> View:
-    """One incident whole, as the page shows it. Raises RegistryError."""
+    """One incident whole, as the page shows it, with the minute before the newest alarm that has one (`history`).
+    Raises RegistryError.
+    """
     row = desk.show_incident(conn, incident_id)
     events, deliveries = row["events"], row["deliveries"]
+    minutes = [event.pop("history") for event in events]
     for event in events[-EVENTS_SHOWN:]:
-        event["values"] = texts.readings_shown(event.pop("readings"))
+        event["values"] = texts.readings_shown(event.pop("readings"), event["criterion"])
     for delivery in deliveries[-DELIVERIES_SHOWN:]:
         delivery["last_error"] = masked_text(delivery["last_error"] or "")
     return {
         **row,
         "events": events[-EVENTS_SHOWN:],
         "events_count": len(events),
+        "history": next((minute for minute in reversed(minutes) if minute is not None), None),
         "deliveries": deliveries[-DELIVERIES_SHOWN:],
         "deliveries_count": len(deliveries),
     }

@@ -8,6 +8,9 @@ from typing import Any
 import msgspec
 
 from bongsu.channels.texts import LANGS, Words, load_messages
+from bongsu.receiver import histories
+from bongsu.receiver.air.levels import AVERAGING_S
+from bongsu.receiver.air.quantities import BY_NAME
 from bongsu.receiver.store import schema
 
 
@@ -24,6 +27,11 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     roles: dict[str, Words]
     kinds: dict[str, Words]
     readings: dict[str, Words]
+    quantities: dict[str, Words]
+    air_levels: dict[str, Words]
+    air_quantities: dict[str, Words]
+    air_units: dict[str, Words]
+    air_averaging: dict[str, Words]
     faults: dict[str, Words]
     trouble: dict[str, Words]
 
@@ -56,6 +64,10 @@ def _check_whole(groups: dict[str, dict[str, Words]]) -> None:
         ("dispositions", schema.DISPOSITIONS),
         ("roles", schema.OPERATOR_ROLES),
         ("kinds", schema.EVENT_KINDS),
+        ("quantities", tuple(name for name, _ in histories.SHOWN.values())),
+        ("air_levels", schema.AIR_LEVELS),
+        ("air_quantities", BY_NAME),
+        ("air_averaging", AVERAGING_S),
     ):
         if missing := set(needed) - set(groups[group]):
             raise ValueError(f"words: [{group}] lacks {sorted(missing)}")

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from bongsu.receiver.air.intake import Intake
 from bongsu.receiver.audit import chain_key
 from bongsu.receiver.beat_alarms import BeatAlarms
 from bongsu.receiver.casebook import Casebook
@@ -128,6 +129,7 @@ class Books:
         self.silent_sites = SilentSites(self)
         self.exercises = Exercises(self)
         self.beat_alarms = BeatAlarms(self)
+        self.air = Intake(self, conn)
         self.rests = Rests()
         self.chores = make_chores(self, conn)
 

@@ -89,6 +89,7 @@ def make_chores(books: "Books", conn: Connection) -> list[Chore]:
         books.clock_watch,
         books.silent_sites,
         *(maker(books) for maker in makers),
+        books.air,
     ]
     for chore in made:
         chore.load(conn)

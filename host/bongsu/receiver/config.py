@@ -110,7 +110,8 @@ class DispatchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RetentionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[retention] days after which records are removed: alarms_days (with restores, and their incidents and deliveries;
     NFPC 207 wants a year at least, as of the audit), faults_days, tests_days, audit_days, refused_days (counts of
-    refused frames), commands_days (orders to nodes). What is open stays, however old.
+    refused frames), commands_days (orders to nodes); air_raw_days (readings of the air as they came), air_hours_days
+    (their sums by the hour, and advisories), air_days_days (by the day). What is open stays, however old.
     """
 
     alarms_days: Annotated[int, msgspec.Meta(ge=365, le=36500)] = 1095
@@ -119,6 +120,10 @@ class RetentionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     audit_days: Annotated[int, msgspec.Meta(ge=365, le=36500)] = 1825
     refused_days: Annotated[int, msgspec.Meta(ge=1, le=36500)] = 90
     commands_days: Annotated[int, msgspec.Meta(ge=1, le=36500)] = 90
+    # Readings may come a day late, and the sums of their hour are made from all of that hour's.
+    air_raw_days: Annotated[int, msgspec.Meta(ge=3, le=36500)] = 7
+    air_hours_days: Annotated[int, msgspec.Meta(ge=365, le=36500)] = 365
+    air_days_days: Annotated[int, msgspec.Meta(ge=365, le=36500)] = 1825
 
 
 class ConsoleConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, select, tuple_
 
 from bongsu.receiver import roster
+from bongsu.receiver.air.levels import DEFAULT_ADVISE_AT, DEFAULT_TABLE
 from bongsu.receiver.keys import KeyFault, MasterKey, usable_keys
 from bongsu.receiver.responders import covers, secret_purpose
 from bongsu.receiver.rows import batched
@@ -94,7 +95,10 @@ class Directory:
     def __init__(self) -> None:
         self.nodes: dict[str, NodeEntry] = {}
         self._sites: dict[str, Fields] = {}
+        self._air: dict[str, tuple[str, str]] = {}
         self._units: dict[tuple[str, str], Fields] = {}
+        self._next_to: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._next_to_by: dict[tuple[str, str], set[str]] = {}
         self._people: dict[tuple[str, str], list[Fields]] = {}
         self._responders: list[Fields] = []
         self._covered: dict[str, set[str]] = {}
@@ -118,13 +122,16 @@ class Directory:
         d.damaged.update(Damage(KEY_DAMAGED, node_id) for node_id, _ in spoiled)
         for r in conn.execute(select(schema.unit)):
             d._units[r.site_id, r.id] = {name: getattr(r, name) for name in _UNIT_KEPT}
+            d._put_next_to(r.site_id, r.id, r.next_to)
         d._load_people(conn)
         d._load_few(conn, master)
         return d
 
     def _load_few(self, conn: Connection, master: MasterKey) -> None:
         """What is read whole at every change, for there are few of it."""
-        self._sites = {r.id: {name: getattr(r, name) for name in _SITE_KEPT} for r in conn.execute(select(schema.site))}
+        sites = conn.execute(select(schema.site)).all()
+        self._sites = {r.id: {name: getattr(r, name) for name in _SITE_KEPT} for r in sites}
+        self._air = {r.id: (r.air_table, r.air_advise_at) for r in sites}
         self._load_responders(conn, master)
         self._load_duty(conn)
 
@@ -153,9 +160,11 @@ class Directory:
         for key in units:
             self._units.pop(key, None)
             self._people.pop(key, None)
+            self._put_next_to(*key, "")
         c = schema.unit.c
         for r in conn.execute(select(schema.unit).where(tuple_(c.site_id, c.id).in_(units))):
             self._units[r.site_id, r.id] = {name: getattr(r, name) for name in _UNIT_KEPT}
+            self._put_next_to(r.site_id, r.id, r.next_to)
         link = schema.unit_contact.c
         self._load_people(conn, tuple_(link.site_id, link.unit_id).in_(units))
 
@@ -180,6 +189,22 @@ class Directory:
         for r in conn.execute(query.where(*which).order_by(link.rank)):
             one = {"id": r.id, "name": r.name, "phone": r.phone, "lang": r.lang, "role": r.role, "rank": r.rank}
             self._people.setdefault((r.site_id, r.unit_id), []).append(one)
+
+    def _put_next_to(self, site_id: str, unit_id: str, listed: str) -> None:
+        for other in self._next_to.pop((site_id, unit_id), ()):
+            self._next_to_by[site_id, other].discard(unit_id)
+        if others := tuple(listed.split()):
+            self._next_to[site_id, unit_id] = others
+            for other in others:
+                self._next_to_by.setdefault((site_id, other), set()).add(unit_id)
+
+    def beside(self, node: NodeEntry) -> tuple[str, ...]:
+        """Subjects of the units next to a node's, whichever of the two lists says so."""
+        if node.site_id is None or node.unit_id is None:
+            return ()
+        key = node.site_id, node.unit_id
+        units = {*self._next_to.get(key, ()), *self._next_to_by.get(key, ())} - {node.unit_id}
+        return tuple(f"unit:{node.site_id}/{unit}" for unit in sorted(units))
 
     def _load_duty(self, conn: Connection) -> None:
         """The duty rosters (they carry their people's names and numbers), by site; None: of all sites."""
@@ -226,6 +251,15 @@ class Directory:
             or r["all_sites"]
             or covers(self._covered.get(r["id"], ()), self._areas.get(r["id"], ()), site_id, area)
         ]
+
+    def site_air(self, site_id: str | None) -> tuple[str, str]:
+        """A site's table of air levels, and from which level on there are advisories. None: an unassigned node's."""
+        return self._air.get(site_id or "", (DEFAULT_TABLE, DEFAULT_ADVISE_AT))
+
+    def zone_of(self, node_id: str) -> str:
+        """The name of the time zone by whose days a node's readings are summed up."""
+        node = self.nodes.get(node_id)
+        return str(self._sites.get(node.site_id or "", {}).get("tz", "UTC")) if node is not None else "UTC"
 
     def on_duty(self, site_id: str | None, now_ms: int) -> list[Fields]:
         """Who is on duty for a site at a UTC time in ms, by rank, each once: told at once, beside the unit's first

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from bongsu.channels import texts
-from bongsu.receiver import incidents, phone, rows
+from bongsu.receiver import histories, incidents, phone, rows
 from bongsu.receiver.delivery_policy import ALARM, ESCALATION, RESTORE, UPDATE, shown_purpose
 from bongsu.receiver.incidents import Incident
 from bongsu.receiver.log import masked_text
@@ -153,7 +153,7 @@ def alarm_row(row: Any) -> Row:
         "criterion": row.criterion,
         "criterion_text": texts.load_messages().criteria.get(row.criterion, {}),
         "held_s": row.sustained_ms / 1000,
-        "values": texts.readings_shown(row.readings),
+        "values": texts.readings_shown(row.readings, row.criterion),
         "event_ms": row.event_ms,
         "received_ms": row.received_ms,
     }
@@ -205,7 +205,9 @@ def _exercises(conn: Connection, found: list[Incident]) -> dict[int, Row]:
 
 
 def show_incident(conn: Connection, incident_id: int) -> Row:
-    """One incident with its contacts (masked), events and deliveries. Raises RegistryError."""
+    """One incident with its contacts (masked), events and deliveries. An alarm's `history` is the minute before it, as
+    histories.Minute.shown has it, or None. Raises RegistryError.
+    """
     found = list_incidents(conn, incident_id=incident_id)
     if not found:
         raise unknown(incident_id)
@@ -228,7 +230,17 @@ def unknown(incident_id: int) -> RegistryError:
 
 def _events(conn: Connection, incident_id: int) -> list[Row]:
     c = schema.event.c
-    query = select(c.id, c.node_id, c.number, c.kind, c.phenomena, c.criterion, c.received_ms, c.event_ms, c.readings)
+    query = select(
+        c.id, c.node_id, c.epoch, c.number, c.kind, c.phenomena, c.criterion, c.received_ms, c.event_ms, c.readings
+    )
+    found = conn.execute(query.where(c.incident_id == incident_id).order_by(c.id)).all()
+    alarms = [(r.node_id, r.epoch, r.number) for r in found if r.kind == kinds.EVENT_NAMES[kinds.ALARM]]
+    minutes = histories.minutes_of(conn, dict.fromkeys(alarms))
+
+    def history(row: Any) -> Row | None:
+        minute = minutes.get((row.node_id, row.epoch, row.number))
+        return minute.shown() if minute is not None and row.kind == kinds.EVENT_NAMES[kinds.ALARM] else None
+
     return [
         {
             "event": r.id,
@@ -240,8 +252,9 @@ def _events(conn: Connection, incident_id: int) -> list[Row]:
             "event_ms": r.event_ms,
             "received_ms": r.received_ms,
             "readings": r.readings,
+            "history": history(r),
         }
-        for r in conn.execute(query.where(c.incident_id == incident_id).order_by(c.id))
+        for r in found
     ]
 
 

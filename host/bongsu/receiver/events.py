@@ -78,7 +78,14 @@ def _alarm(book: Casebook, page: Page, h: Happening) -> Outcome:
         duty = h.directory.on_duty(h.node.site_id, h.received_ms)
         book.keep(page, case, replace(case.incident, snapshot={**case.incident.snapshot, "duty": duty}))
     done.fault = telling.alarm(
-        book, page, case, h.facts(), new_round=done.new_round, exercise_id=h.exercise_id, texted=h.texted
+        book,
+        page,
+        case,
+        h.facts(),
+        new_round=done.new_round,
+        exercise_id=h.exercise_id,
+        texted=h.texted,
+        beside=h.directory.beside(h.node),
     )
     done.incident = case.incident
     over = book.alarms.over(h.sender, names)

@@ -105,9 +105,10 @@ class Incident:
 
     `subject`: "unit:<site>/<unit>", "node:<id>", "site:<id>" or "receiver:<sender>". `round` counts dispatch rounds
     from 1. `held_until_ms`: its dispatch waits so long for a verification or an answer (0: a person let it go).
-    `verified_by`: "phenomenon", "node" or "operator:<name>", of the present round. `snapshot`: site, unit, contacts,
-    responders and node as they were; under "active" what still stands ({source: names of phenomena or faults}), under
-    "dispatched" of which round responders were told last, and whether as verified. `id` is 0 until it is stored.
+    `verified_by`: "phenomenon", "node", "neighbour:<site>/<unit>" or "operator:<name>", of the present round.
+    `snapshot`: site, unit, contacts, responders and node as they were; under "active" what still stands ({source: names
+    of phenomena or faults}), under "dispatched" of which round responders were told last, and whether as verified. `id`
+    is 0 until it is stored.
     """
 
     id: int

@@ -7,10 +7,10 @@ counted; nothing that arrives here may raise anything but Refused.
 from dataclasses import dataclass
 
 from bongsu.receiver.directory import Directory, KeyEntry, NodeEntry
-from bongsu_wire import frame, kinds, payload, topics
+from bongsu_wire import frame, kinds, measured, payload, topics
 
 # What a frame may be refused for, beside the frame's own reasons (bongsu_wire.frame.FrameError).
-TOPIC, NODE_MISMATCH, UNKNOWN_NODE, UNKNOWN_EPOCH, DIRECTION, PAYLOAD, REPLAY = (
+TOPIC, NODE_MISMATCH, UNKNOWN_NODE, UNKNOWN_EPOCH, DIRECTION, PAYLOAD, REPLAY, TIME = (
     "topic",
     "node_mismatch",
     "unknown_node",
@@ -18,9 +18,10 @@ TOPIC, NODE_MISMATCH, UNKNOWN_NODE, UNKNOWN_EPOCH, DIRECTION, PAYLOAD, REPLAY = 
     "direction",
     "payload",
     "replay",
+    "time",
 )
 
-Content = payload.Event | payload.Heartbeat | payload.Answer
+Content = payload.Event | payload.Heartbeat | payload.Answer | measured.History | measured.Reading
 
 
 class Refused(Exception):
@@ -50,6 +51,8 @@ def open_uplink(directory: Directory, topic: str, data: bytes, now_ms: int) -> U
     except frame.FrameError as err:
         raise Refused(err.reason) from None
     node, key = _sender(directory, topic, header, now_ms)
+    if header.kind == kinds.UP_READING and topic != topics.up_beats(node.id):
+        raise Refused(TOPIC, node.id)
     try:
         plain = frame.open_frame(key.ccm(), header)
     except frame.FrameError as err:
@@ -89,4 +92,8 @@ def _decode(kind: int, plain: bytes) -> Content:
         return payload.decode_event(plain)
     if kind == kinds.UP_HEARTBEAT:
         return payload.decode_heartbeat(plain)
+    if kind == kinds.UP_HISTORY:
+        return measured.decode_history(plain)
+    if kind == kinds.UP_READING:
+        return measured.decode_reading(plain)
     return payload.decode_answer(plain)

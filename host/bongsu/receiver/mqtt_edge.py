@@ -22,13 +22,16 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from bongsu.receiver.clock import Clock
 from bongsu.receiver.log import Log, Seldom
-from bongsu_wire import topics
+from bongsu_wire import kinds, topics
 
 # A frame has at most 255 bytes; what is longer is no frame, and not worth a place in the queue.
 PAYLOAD_MAX = 1024
 # Heartbeats (topics.up_beats) are gathered; as many may wait as all nodes of a city send in half a minute.
 _BEATS_END = "/h"
 _BEATS_MAX = 65_536
+# Readings come on the same topic and are worth less: apart from the heartbeats, and dropped where there are too many.
+_READINGS_MAX = 16_384
+_KIND_MASK = 0x1F  # of a frame's first byte
 # A broker that answers nothing any more is left after two of these.
 _KEEPALIVE_S = 5
 _BACKOFF_MIN_S, _BACKOFF_MAX_S = 1, 2
@@ -137,6 +140,8 @@ class MqttEdge:
         self._up = False
         self._beats: deque[Arrived] = deque()
         self._beats_told = False
+        self._readings: deque[Arrived] = deque()
+        self.readings_dropped = 0
         # What cut off one member of a cluster may last: each connection is to the next one.
         self._addresses = itertools.cycle([(login.host, login.port), *login.more])
         self._client = self._made(login)
@@ -204,12 +209,15 @@ class MqttEdge:
             self._client.ack(message.mid, message.qos)
 
     def take_beats(self, most: int) -> list[Arrived]:
-        """The heartbeats that wait, at most so many; what is left is announced again. From the writer's thread."""
+        """The heartbeats that wait, then readings, at most so many in all; what is left is announced again. From the
+        writer's thread.
+        """
         self._beats_told = False  # before looking: what comes from now on is announced
         taken: list[Arrived] = []
-        while self._beats and len(taken) < most:
-            taken.append(self._beats.popleft())
-        if self._beats:
+        for waiting in (self._beats, self._readings):
+            while waiting and len(taken) < most:
+                taken.append(waiting.popleft())
+        if self._beats or self._readings:
             self._tell_beats(at_once=True)
         return taken
 
@@ -291,11 +299,25 @@ class MqttEdge:
             self._put(CanarySeen(data))
             return
         arrived = Arrived(topic, data, self._clock.now_ms(), message.mid, message.qos, self._session)
-        if message.qos == 0 and topic.endswith(_BEATS_END) and len(self._beats) < _BEATS_MAX:
-            self._beats.append(arrived)
+        if message.qos == 0 and topic.endswith(_BEATS_END) and self._gather(arrived):
             self._tell_beats()
         else:
             self._put(arrived)
+
+    def _gather(self, arrived: Arrived) -> bool:
+        """Keep a heartbeat or a reading until the writer has room for it. False: a heartbeat for which there is no room
+        here.
+        """
+        if arrived.data[:1] and arrived.data[0] & _KIND_MASK == kinds.UP_READING:
+            if len(self._readings) < _READINGS_MAX:
+                self._readings.append(arrived)
+            else:
+                self.readings_dropped += 1
+            return True
+        if len(self._beats) >= _BEATS_MAX:
+            return False
+        self._beats.append(arrived)
+        return True
 
     def _say(self, kind: str, what: str, next_step: str) -> None:
         times = self._seldom.due(kind, self._clock.mono_ms())

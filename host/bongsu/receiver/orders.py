@@ -24,17 +24,22 @@ EXPIRE_AFTER_MS = 10 * 60_000
 _CODES = {name: code for code, name in kinds.COMMAND_NAMES.items()}
 
 
-def place(conn: Connection, node_id: str, name: str, *, actor: str, now_ms: int) -> int:
-    """Ask for a command (kinds.COMMAND_NAMES) to a node; returns its number. Raises RegistryError."""
+def place(
+    conn: Connection, node_id: str, name: str, *, actor: str, now_ms: int, args: bytes = b"", said: str = ""
+) -> int:
+    """Ask for a command (kinds.COMMAND_NAMES) to a node; returns its number. `said`: of its arguments, for the audit.
+    Raises RegistryError.
+    """
     row = registry.get_node(conn, node_id)
     if row["state"] != "provisioned":
         raise registry.RegistryError(
             f"node {node_id} is {row['state']}: it cannot be told anything",
             f"Give it a key: bongsu node provision {node_id} --out DIR",
         )
-    values = {"node_id": node_id, "code": _CODES[name], "args": b"", "state": "pending", "created_ms": now_ms}
+    values = {"node_id": node_id, "code": _CODES[name], "args": args, "state": "pending", "created_ms": now_ms}
     made = conn.execute(insert(schema.command).values(values)).inserted_primary_key
-    registry.audit(conn, actor=actor, action="node.order", subject=f"node:{node_id}", detail=name, now_ms=now_ms)
+    detail = f"{name}; {said}" if said else name
+    registry.audit(conn, actor=actor, action="node.order", subject=f"node:{node_id}", detail=detail, now_ms=now_ms)
     assert made is not None
     return int(made[0])
 
@@ -115,11 +120,22 @@ class Orders:
         return frames
 
     def answered(self, conn: Connection, node_id: str, answer: payload.Answer, now_ms: int) -> bool:
-        """Write down a node's answer; False if it answers nothing that waits (a repeat)."""
+        """Write down a node's answer, and what it has been told by it; False if it answers nothing that waits (a
+        repeat).
+        """
         table = schema.command
         mine = (table.c.node_id == node_id, table.c.counter == answer.counter, table.c.sender == answer.sender)
-        done = update(table).where(*mine, table.c.state == "sent")
-        return conn.execute(done.values(state="answered", result=answer.result, answered_ms=now_ms)).rowcount == 1
+        query = select(table.c.id, table.c.code, table.c.args).where(*mine, table.c.state == "sent")
+        row = conn.execute(query).first()
+        if row is None:
+            return False
+        done = update(table).where(table.c.id == row.id)
+        conn.execute(done.values(state="answered", result=answer.result, answered_ms=now_ms))
+        if row.code == kinds.CMD_SET_PARAMETER and answer.result == kinds.ANSWER_DONE:
+            from bongsu.receiver import detector  # it asks for commands itself
+
+            detector.confirmed(conn, node_id, bytes(row.args))
+        return True
 
     def expire(self, conn: Connection, now_ms: int) -> None:
         """Give up what nobody waits for any more."""

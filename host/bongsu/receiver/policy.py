@@ -21,6 +21,7 @@ WITHIN_MAX_S = 600
 EXERCISE_ASKS_MS = 60_000
 
 BY_PHENOMENON, BY_NODE = "phenomenon", "node"
+_BY_UNIT = "neighbour:"
 _BY_OPERATOR = "operator:"
 
 
@@ -33,6 +34,24 @@ def confirmed_by(incident: Incident) -> str | None:
     if len([source for source, names in active.items() if names]) > 1:
         return BY_NODE
     return BY_PHENOMENON if len({name for names in active.values() for name in names}) > 1 else None
+
+
+def confirms_beside(incident: Incident) -> bool:
+    """Does a fire alarm here confirm one in the unit next to it, and the other way round? It must stand now, and be no
+    drill: whoever tries heads with smoke must not make his neighbour's burnt toast a verified fire.
+    """
+    stands = incident.class_ == incidents.FIRE and incident.closed_ms is None and bool(incident.active)
+    return stands and incidents.AS_OF_BACKUP not in incident.snapshot and not may_be_drill(incident)
+
+
+def neighbour(incident: Incident) -> str:
+    """How a unit is named whose own fire alarm verified another's."""
+    return (_BY_UNIT + incident.subject.partition(":")[2])[:100]
+
+
+def let_go(incident: Incident) -> Incident:
+    """What is held back goes out now; but in an exercise only a person lets go."""
+    return replace(incident, held_until_ms=0) if is_held(incident) and incident.exercise_id is None else incident
 
 
 def verified(incident: Incident, by: str, now_ms: int) -> Incident:

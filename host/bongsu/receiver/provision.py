@@ -10,7 +10,7 @@ from sqlalchemy import Connection, update
 
 from bongsu.install.boards import Board
 from bongsu.install.bundle import Bundle
-from bongsu.receiver import registry
+from bongsu.receiver import detector, registry
 from bongsu.receiver.certificates import BROKER_NAME
 from bongsu.receiver.keys import BrokerLogin, MasterKey, ensure_broker_login, make_node_key
 from bongsu.receiver.registry import RegistryError, Row
@@ -43,15 +43,18 @@ def provision_node(
     ca_der: bytes,
     actor: str,
     now_ms: int,
+    profile: str | None = None,
 ) -> Bundle:
     """Make a new key and epoch for a registered node and return its bundle; the caller commits once the bundle is
-    saved.
+    saved. `profile`: of its detector; without one it keeps what it was told, and a new node gets its site's kind's.
 
-    Raises RegistryError (not registered, retired) and KeyFault (epochs used up).
+    Raises RegistryError (not registered, retired), KeyFault (epochs used up) and profiles.ProfileError.
     """
     row = registry.get_node(conn, node_id)
     if row["state"] == "retired":
         raise RegistryError(f"node {node_id} is retired", "Register another board.")
+    setting = detector.wanted(detector.standing(conn, node_id), profile, {})
+    detector.keep(conn, node_id, setting)
     key = make_node_key(conn, master, node_id, now_ms)
     login = ensure_broker_login(conn, master, node_id, now_ms)
     conn.execute(update(schema.node).where(schema.node.c.id == node_id).values(state="provisioned"))
@@ -60,10 +63,11 @@ def provision_node(
         actor=actor,
         action="node.provision",
         subject=f"node:{node_id}",
-        detail=f"epoch {key.epoch}",
+        detail=f"epoch {key.epoch}, profile {setting.profile}",
         now_ms=now_ms,
     )
     node_json = _node_json(row, broker, login, board, wifi, now_ms)
+    node_json |= {"profile": setting.profile, "detector": setting.numbers}
     return Bundle(node_id, key.epoch, key.key, node_json, ca_der)
 
 

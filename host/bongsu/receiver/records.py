@@ -24,7 +24,7 @@ _PAGE = 200
 COLUMNS = (
     "incident", "what", "id", "at_ms", "class", "subject", "site", "name", "place", "state", "round", "kind",
     "phenomena", "criterion", "readings", "node", "purpose", "channel", "recipient", "attempts", "accepted_ms",
-    "delivered_ms", "ack_ms", "ack_by", "closed_ms", "closed_by", "disposition", "note",
+    "delivered_ms", "ack_ms", "ack_by", "closed_ms", "closed_by", "disposition", "note", "history",
 )  # fmt: skip
 
 

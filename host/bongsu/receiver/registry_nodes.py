@@ -18,8 +18,10 @@ from bongsu.receiver.registry_base import (
 )
 from bongsu.receiver.registry_units import require_unit
 from bongsu.receiver.store import changes, schema
+from bongsu_wire import kinds
 
 ALARMS = ("fire", "co_gas")
+_EVENTS_SHOWN = 10
 
 
 def add_node(conn: Connection, *, node_id: str, unit: tuple[str, str] | None, label: str, now_ms: int) -> str:
@@ -154,13 +156,37 @@ def list_nodes(conn: Connection, node_id: str | None = None, *, site_id: str | N
 
 
 def show_node(conn: Connection, node_id: str) -> Row:
-    """One node with its keys' states and the fields of its last heartbeat."""
-    get_node(conn, node_id)
+    """One node with its keys' states, the fields of its last heartbeat, and what its detector was told: its `profile`
+    (None: it was never provisioned with one), and the numbers that differ from it (`detector`); `events`: the newest
+    that it sent, so that prealarms, which open no incident, are seen too.
+    """
+    row = get_node(conn, node_id)
     key = schema.node_key.c
     keys = select(key.epoch, key.state, key.created_ms, key.activated_ms, key.valid_until_ms)
     heartbeat = select(schema.node_live.c.heartbeat).where(schema.node_live.c.node_id == node_id)
     return {
         **list_nodes(conn, node_id)[0],
+        "profile": row["profile"] or None,
+        "detector": row["detector"] or {},
         "keys": rows_of(conn.execute(keys.where(key.node_id == node_id).order_by(key.epoch))),
         "heartbeat": conn.execute(heartbeat).scalar_one_or_none(),
+        "events": _newest_events(conn, node_id),
     }
+
+
+def _newest_events(conn: Connection, node_id: str) -> list[Row]:
+    c = schema.event.c
+    query = select(c.id, c.kind, c.phenomena, c.criterion, c.event_ms, c.received_ms, c.incident_id)
+    found = conn.execute(query.where(c.node_id == node_id).order_by(c.id.desc()).limit(_EVENTS_SHOWN))
+    return [
+        {
+            "event": r.id,
+            "kind": r.kind,
+            "phenomena": kinds.phenomena_text(r.phenomena),
+            "criterion": r.criterion,
+            "event_ms": r.event_ms,
+            "received_ms": r.received_ms,
+            "incident": r.incident_id,
+        }
+        for r in found
+    ]

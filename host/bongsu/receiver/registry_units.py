@@ -1,5 +1,6 @@
 """Units of the registry: shops and homes, addressed "site/unit"."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,8 +24,10 @@ from bongsu.receiver.registry_sites import require_site
 from bongsu.receiver.store import changes, schema
 
 FLOOR_MAX = 20
-# What of a unit can be edited, in the order in which it is shown. lat and lon are degrees, WGS 84.
-UNIT_FIELDS = ("name", "place", "floor", "stall", "hours", "lat", "lon")
+# What of a unit can be edited, in the order in which it is shown. lat and lon are degrees, WGS 84; next_to: ids of the
+# units beside it, which holds for both.
+UNIT_FIELDS = ("name", "place", "floor", "stall", "hours", "lat", "lon", "next_to")
+NEXT_TO_MAX = 400
 
 
 def checked_fields(typed: dict[str, str]) -> Row:
@@ -35,11 +38,26 @@ def checked_fields(typed: dict[str, str]) -> Row:
         "floor": lambda text: fields.words("floor", text, FLOOR_MAX, required=False),
         "stall": lambda text: fields.words("stall", text, FLOOR_MAX, required=False),
         "hours": opening_hours.normal,
+        "next_to": unit_ids,
     }
     found = {field: checks[field](text) for field, text in typed.items() if field in checks}
     if "lat" in typed or "lon" in typed:
         found["lat"], found["lon"] = fields.position(typed.get("lat", ""), typed.get("lon", ""))
     return found
+
+
+def unit_ids(text: str) -> str:
+    """A list of unit ids as stored: each once, in order, a space between them. Raises FieldError."""
+    found = sorted({fields.slug("unit id", one) for one in re.split(r"[\s,;]+", text.strip()) if one})
+    return fields.words("next_to", " ".join(found), NEXT_TO_MAX, required=False)
+
+
+def _require_beside(conn: Connection, site_id: str, unit_id: str, listed: str) -> None:
+    """Raises RegistryError if a unit is to be next to itself, or to one that is not registered."""
+    for other in listed.split():
+        if other == unit_id:
+            raise RegistryError(f"unit {site_id}/{unit_id} cannot be next to itself", "Name the units beside it.")
+        require_unit(conn, site_id, other)
 
 
 def add_unit(conn: Connection, *, site_id: str, unit_id: str, name: str, place: str, now_ms: int, **more: str) -> str:
@@ -49,6 +67,7 @@ def add_unit(conn: Connection, *, site_id: str, unit_id: str, name: str, place: 
     require_site(conn, site)
     if unit_exists(conn, site, unit):
         raise RegistryError(f"unit {site}/{unit} is already registered", f"See it: bongsu unit show {site}/{unit}")
+    _require_beside(conn, site, unit, values.get("next_to", ""))
     conn.execute(insert(schema.unit).values(site_id=site, id=unit, created_ms=now_ms, **values))
     changes.note(conn, "unit", f"{site}/{unit}")
     return f"{site}/{unit}"
@@ -113,6 +132,7 @@ def edit_units(
     for unit_id in unit_ids:
         if unit_id not in known:
             raise RegistryError(f"there is no unit {site_id}/{unit_id}", "See them: bongsu unit list")
+        _require_beside(conn, site_id, unit_id, wanted.get("next_to", ""))
         if differs := changed(known[unit_id], wanted):
             done[unit_id] = differs
     for unit_id, differs in done.items():
@@ -145,11 +165,33 @@ def remove_unit(conn: Connection, site_id: str, unit_id: str, *, actor: str, now
 
 def drop_units(conn: Connection, site_id: str, unit_ids: list[str]) -> None:
     """Take units out of the store that nothing hinders any more."""
+    _forget_beside(conn, site_id, unit_ids)
     link, unit = schema.unit_contact.c, schema.unit.c
     for unit_id in unit_ids:
         conn.execute(delete(schema.unit_contact).where(link.site_id == site_id, link.unit_id == unit_id))
         conn.execute(delete(schema.unit).where(unit.site_id == site_id, unit.id == unit_id))
     changes.note(conn, "unit", *(f"{site_id}/{unit_id}" for unit_id in unit_ids))
+
+
+def _forget_beside(conn: Connection, site_id: str, gone: list[str]) -> None:
+    """No unit is next to one that is not there: its id may be given to another shop."""
+    c = schema.unit.c
+    for row in conn.execute(select(c.id, c.next_to).where(c.site_id == site_id, c.next_to != "")).all():
+        left = [other for other in row.next_to.split() if other not in gone]
+        if len(left) < len(row.next_to.split()):
+            mine = update(schema.unit).where(c.site_id == site_id, c.id == row.id)
+            conn.execute(mine.values(next_to=" ".join(left)))
+            changes.note(conn, "unit", f"{site_id}/{row.id}")
+
+
+def _join_beside(conn: Connection, site_id: str, gone: str, into: str) -> None:
+    """Whatever was next to either is next to what they become."""
+    c = schema.unit.c
+    listed = conn.execute(select(c.id, c.next_to).where(c.site_id == site_id, c.next_to != "")).all()
+    found = {other for row in listed if row.id in (gone, into) for other in row.next_to.split()}
+    found |= {row.id for row in listed if gone in row.next_to.split()}
+    joined = " ".join(sorted(found - {gone, into}))
+    conn.execute(update(schema.unit).where(c.site_id == site_id, c.id == into).values(next_to=joined))
 
 
 def merge_units(conn: Connection, source: tuple[str, str], into: tuple[str, str], *, actor: str, now_ms: int) -> Row:
@@ -177,6 +219,8 @@ def merge_units(conn: Connection, source: tuple[str, str], into: tuple[str, str]
         conn.execute(insert(link).values(site_id=to_site, unit_id=to_unit, **values))
     if nodes:
         changes.note(conn, "node", *nodes)
+    if site_id == to_site:
+        _join_beside(conn, site_id, unit_id, to_unit)
     drop_units(conn, site_id, [unit_id])
     changes.note(conn, "unit", f"{to_site}/{to_unit}")
     row = {"nodes": nodes, "contacts": [p["id"] for p in moved]}

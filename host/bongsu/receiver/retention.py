@@ -16,11 +16,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from bongsu.receiver import audit
+from bongsu.receiver import audit, histories
+from bongsu.receiver.air.rollup import DAYS_A_ROW
 from bongsu.receiver.config import RetentionConfig
 from bongsu.receiver.store import changes, schema
 
-DAY_MS = 86_400_000
+DAY_MS, HOUR_MS = 86_400_000, 3_600_000
 _ALARMS, _FAULTS, _TESTS = "alarms", "faults", "tests"
 # What an event without an incident, and an incident with all that belongs to it, count as.
 KINDS = {
@@ -63,6 +64,7 @@ class Limits:
     refused: int
     commands: int
     now: int
+    air: tuple[int, int, int]  # raw readings, hours, days
 
     @staticmethod
     def of(config: RetentionConfig, now_ms: int) -> "Limits":
@@ -79,6 +81,11 @@ class Limits:
             refused=now_ms - config.refused_days * DAY_MS,
             commands=now_ms - config.commands_days * DAY_MS,
             now=now_ms,
+            air=(
+                now_ms - config.air_raw_days * DAY_MS,
+                now_ms - config.air_hours_days * DAY_MS,
+                now_ms - config.air_days_days * DAY_MS,
+            ),
         )
 
     @property
@@ -108,8 +115,10 @@ class Sweep:
         yield from self._incidents()
         yield from self._loose_events()
         yield from self._past()
+        yield from self._orphans()
         yield from self._audit()
         yield from self._commands()
+        yield from self._air()
         yield from self._small()
 
     # ---- incidents, with what belongs to them
@@ -199,7 +208,22 @@ class Sweep:
             values = {"node_id": row.node_id, "epoch": row.epoch, "number": row.number, "digest": digest(row.content)}
             self._keep_digest(values)
         self._conn.execute(delete(schema.event).where(schema.event.c.id == row.id))
+        if row.kind == "alarm":
+            self._history_of(row)
         return True
+
+    def _history_of(self, row: Any) -> None:
+        """The minute before an alarm goes with its event, unless another event has the same number."""
+        c, h = schema.event.c, schema.event_history.c
+        same = (c.node_id == row.node_id, c.epoch == row.epoch, c.number == row.number)
+        if self._conn.execute(select(c.id).where(*same).limit(1)).first() is None:
+            mine = (h.node_id == row.node_id) & (h.epoch == row.epoch) & (h.number == row.number)
+            self._remove(schema.event_history, mine)
+
+    def _orphans(self) -> Iterator[None]:
+        """Minutes before alarms that never came."""
+        self._remove(schema.event_history, histories.orphans(self._limits.now - histories.ORPHANS_KEPT_MS))
+        yield
 
     def _keep_digest(self, values: dict[str, Any]) -> None:
         """Another receiver that tidies up at the same moment may have kept it already."""
@@ -254,6 +278,22 @@ class Sweep:
             if rows[-1].created_ms >= self._limits.commands:
                 return
             yield
+
+    def _air(self) -> Iterator[None]:
+        """Packs of the air, node by node; a pack goes once all that is in it is too old. And advisories that ended."""
+        c, last = schema.air_pack.c, -1
+        raw_ms, hours_ms, days_ms = self._limits.air
+        # The first slot that stays. A site's day may end 12 h after UTC's.
+        slots = (raw_ms // HOUR_MS, (hours_ms - DAY_MS) // DAY_MS, (days_ms - DAY_MS) // DAY_MS // DAYS_A_ROW)
+        following = select(c.node).order_by(c.node).limit(1)
+        while (node := self._conn.execute(following.where(c.node > last)).scalar_one_or_none()) is not None:
+            last = node
+            for level, slot in enumerate(slots):
+                self._remove(schema.air_pack, (c.node == node) & (c.level == level) & (c.slot < slot))
+            yield
+        a = schema.air_advisory.c
+        self._remove(schema.air_advisory, (a.ended_ms < hours_ms) & (a.id < self._highest(a.id)))
+        yield
 
     def _small(self) -> Iterator[None]:
         self._remove(schema.refused_frame, schema.refused_frame.c.last_ms < self._limits.refused)

@@ -10,7 +10,7 @@ from bongsu.receiver import fields, opening_hours, phone, registry, shop_list, s
 from bongsu.receiver.registry_base import Row, in_slices, rows_of
 from bongsu.receiver.registry_nodes import ALARMS
 from bongsu.receiver.registry_people import people
-from bongsu.receiver.registry_units import FLOOR_MAX
+from bongsu.receiver.registry_units import FLOOR_MAX, unit_ids
 from bongsu.receiver.shop_list import DEPUTIES_MAX, NODES_MAX, Fault, Line, slot
 from bongsu.receiver.store import schema
 
@@ -170,6 +170,7 @@ class Checker:
             "floor": lambda: fields.words("floor", values["floor"], FLOOR_MAX, required=False),
             "stall": lambda: fields.words("stall", values["stall"], FLOOR_MAX, required=False),
             "hours": lambda: opening_hours.normal(values["hours"]),
+            "next_to": lambda: unit_ids(values["next_to"]),
         }
         found |= {c: self._field(line, c, check) for c, check in checks.items() if c in line.has}
         if "lat" in line.has or "lon" in line.has:
@@ -179,6 +180,19 @@ class Checker:
                 column = "lon" if err.message.startswith("longitude") else "lat"
                 self._fault(line, column, err.code, f"{err.message}. {err.next_step}")
         return found
+
+    def beside(self, shops: list[Shop]) -> None:
+        """All lines are read: a unit may only be next to another one, of the list or registered."""
+        known = self._units.keys() | self._known.units.keys()
+        for shop in shops:
+            for other in str(shop.fields.get("next_to", "")).split():
+                if other == shop.unit:
+                    said = f"unit {shop.unit} cannot be next to itself"
+                elif other in known:
+                    continue
+                else:
+                    said = f"unit {shop.unit} is next to {other}, which is neither in the list nor registered"
+                self._faults.append(Fault(shop.line, "next_to", "bad_neighbour", said))
 
     # ---- people
 

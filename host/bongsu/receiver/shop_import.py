@@ -2,8 +2,8 @@
 execution, in one transaction or not at all.
 
 The list is how the shops shall be: a unit that is not registered is added, one that is gets what differs. A column that
-the file lacks changes nothing; an empty cell under floor, stall, hours, lat, lon or a deputy clears it. Nodes are added
-and placed, never taken away. Units that the list does not name are removed only if that is asked for.
+the file lacks changes nothing; an empty cell under floor, stall, hours, lat, lon, next_to or a deputy clears it. Nodes
+are added and placed, never taken away. Units that the list does not name are removed only if that is asked for.
 """
 
 from collections import Counter
@@ -75,6 +75,7 @@ def make_plan(
         shop = check.shop(line)
         if shop is not None:
             plan.shops.append(shop)
+    check.beside(plan.shops)
     plan.changes = [_change(plan, shop) for shop in plan.shops]
     if remove_missing and lines:
         _plan_removal(conn, plan, faults, check.units)
@@ -214,7 +215,7 @@ def _free_ids(conn: Connection, count: int) -> list[str]:
 
 def _write_units(conn: Connection, plan: Plan, what: dict[str, str], now_ms: int) -> None:
     table = schema.unit
-    blank: Row = dict.fromkeys(("floor", "stall", "hours"), "") | dict.fromkeys(("lat", "lon"))
+    blank: Row = dict.fromkeys(("floor", "stall", "hours", "next_to"), "") | dict.fromkeys(("lat", "lon"))
     new = [s for s in plan.shops if what[s.unit] == ADDED]
     fixed = {"site_id": plan.site_id, "created_ms": now_ms}
     _many(conn, insert(table), [{**blank, **s.fields, **fixed, "id": s.unit} for s in new])

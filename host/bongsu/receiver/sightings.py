@@ -88,7 +88,13 @@ class Sightings:
     def write(self, conn: Connection, now_ms: int, most: int | None = SLICE) -> None:
         """Write the news of `most` nodes (None: all); call `written` after the commit."""
         self._writing = list(islice(self._beats, most))
-        keys = [(n, epoch) for n in self._writing for epoch in self._changed_windows.get(n, ())]
+        self.write_windows(conn, self._writing)
+        self._write_beats(conn, now_ms + AHEAD_MS)
+        self._write_refused(conn, now_ms)
+
+    def write_windows(self, conn: Connection, nodes: list[str]) -> None:
+        """Write which counters of these nodes were accepted; call `windows_written` after the commit."""
+        keys = [(n, epoch) for n in nodes for epoch in self._changed_windows.get(n, ())]
         changed = [(key, self._windows[key]) for key in keys]
         stored = self._stored_windows
         self._update_window.run(
@@ -99,8 +105,11 @@ class Sightings:
             conn,
             [{"node_id": k[0], "epoch": k[1], "high": w[0], "bitmap": w[1]} for k, w in changed if k not in stored],
         )
-        self._write_beats(conn, now_ms + AHEAD_MS)
-        self._write_refused(conn, now_ms)
+
+    def windows_written(self, nodes: list[str]) -> None:
+        """Their windows are committed."""
+        for node in nodes:
+            self._stored_windows.update((node, epoch) for epoch in self._changed_windows.pop(node, ()))
 
     def _write_beats(self, conn: Connection, latest_ms: int) -> None:
         news = [(node, self._beats[node]) for node in self._writing]
@@ -141,7 +150,7 @@ class Sightings:
         """What `write` wrote is committed."""
         for node in self._writing:
             del self._beats[node]
-            self._stored_windows.update((node, epoch) for epoch in self._changed_windows.pop(node, ()))
+        self.windows_written(self._writing)
         self._writing = []
         self._stored_refused |= set(self.refused)
         self.refused.clear()

@@ -60,6 +60,7 @@ class Findings:
     disk: list[DiskState]
     certificates: list[CertificateState]
     log_dropped: int
+    readings_dropped: int = 0
 
 
 def snapshot(identity: Identity, books: Books, clock: Clock, found: Findings) -> State:
@@ -85,7 +86,7 @@ def snapshot(identity: Identity, books: Books, clock: Clock, found: Findings) ->
         "disk": found.disk,
         "certificates": found.certificates,
         "clock": _clock(books),
-        "counters": books.vitals.counters(found.log_dropped),
+        "counters": books.vitals.counters(found.log_dropped, found.readings_dropped),
         "commit": books.vitals.commit.state(),
         "accepted": books.vitals.accepted.state(),
     }

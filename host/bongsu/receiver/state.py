@@ -107,6 +107,8 @@ class CountersState(TypedDict):
 
     events: dict[str, int]  # by kind: "alarm", "restore", ...
     heartbeats: int
+    readings: int  # of the air, taken in
+    readings_dropped: int  # there was no room for them
     refused: dict[str, int]  # frames, by reason
     deliveries: dict[str, dict[str, int]]  # channel -> state ("accepted", "retry", ...) -> how many
     receipts: int
@@ -167,6 +169,9 @@ class Vitals:
     deliveries: Counter[tuple[str, str]] = field(default_factory=Counter)
     incidents: Counter[str] = field(default_factory=Counter)
     heartbeats: int = 0
+    readings: int = 0  # taken in
+    readings_kept: int = 0  # stored, each once
+    readings_dropped: int = 0  # there was no room, or no time
     receipts: int = 0
     commit: Histogram = field(default_factory=lambda: Histogram(COMMIT_BOUNDS_MS))
     accepted: Histogram = field(default_factory=lambda: Histogram(ACCEPTED_BOUNDS_MS))
@@ -185,14 +190,16 @@ class Vitals:
             if line == "delivery.accepted" and fields["purpose"] == "alarm":
                 self.accepted.add(fields["after_ms"])
 
-    def counters(self, log_dropped: int) -> CountersState:
-        """As they are now; from any thread."""
+    def counters(self, log_dropped: int, readings_dropped: int = 0) -> CountersState:
+        """As they are now; from any thread. `readings_dropped`: before they came to the writer."""
         deliveries: dict[str, dict[str, int]] = {}
         for (channel, state), count in sorted(dict(self.deliveries).items()):
             deliveries.setdefault(channel, {})[state] = count
         return {
             "events": dict(self.events),
             "heartbeats": self.heartbeats,
+            "readings": self.readings,
+            "readings_dropped": self.readings_dropped + readings_dropped,
             "refused": dict(self.refused),
             "deliveries": deliveries,
             "receipts": self.receipts,

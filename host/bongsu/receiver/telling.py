@@ -88,12 +88,25 @@ def report(incident: Incident, purpose: str, facts: Facts, names: tuple[str, ...
 
 
 def alarm(
-    book: Casebook, page: Page, case: Case, facts: Facts, *, new_round: bool, exercise_id: int | None, texted: bool
+    book: Casebook,
+    page: Page,
+    case: Case,
+    facts: Facts,
+    *,
+    new_round: bool,
+    exercise_id: int | None,
+    texted: bool,
+    beside: Sequence[str] = (),
 ) -> Outcome | None:
     """An alarm was noted in its incident: tell who is to be told now. `exercise_id`: of the exercise that the unit is
-    part of now. Returns what became of the fault that nobody can be told, if a round began.
+    part of now; `beside`: subjects of the units next to it. Returns what became of the fault that nobody can be told,
+    if a round began.
     """
-    by, now_ms = policy.confirmed_by(case.incident), facts.received_ms
+    now_ms = facts.received_ms
+    others = _beside(book, case, beside) if exercise_id is None else []
+    by = policy.confirmed_by(case.incident) or (policy.neighbour(others[0].incident) if others else None)
+    for other in others:
+        _confirm(book, page, other, policy.neighbour(case.incident), now_ms)
     newly = by is not None and case.incident.verified_ms is None
     if newly and by is not None:
         book.keep(page, case, policy.verified(case.incident, by, now_ms))
@@ -102,6 +115,20 @@ def alarm(
     if newly:
         _now_verified(book, page, case, facts)
     return None
+
+
+def _beside(book: Casebook, case: Case, subjects: Sequence[str]) -> list[Case]:
+    """Fires of the units next to this one that stand now, if this one is one as well."""
+    if not subjects or not policy.confirms_beside(case.incident):
+        return []
+    cases = (book.cases.get((subject, incidents.FIRE)) for subject in subjects)
+    return [other for other in cases if other is not None and policy.confirms_beside(other.incident)]
+
+
+def _confirm(book: Casebook, page: Page, other: Case, by: str, now_ms: int) -> None:
+    """The neighbour's alarm is verified by this one. Its responders are told at the end of the turn (`release`)."""
+    if other.incident.verified_ms is None:
+        book.keep(page, other, policy.let_go(policy.verified(other.incident, by, now_ms)))
 
 
 def by_beat(
@@ -115,6 +142,7 @@ def by_beat(
     *,
     exercise_id: int | None,
     texted: bool,
+    beside: Sequence[str] = (),
 ) -> Outcome:
     """A node is in alarm, as only its heartbeat says: note it in the incident of `key` (subject, class), and tell.
     `told_by`: key epoch, event number and phenomena that the heartbeat named, kept with the incident.
@@ -125,7 +153,9 @@ def by_beat(
     beats = {**kept.get(BY_BEAT, {}), signal.source: told_by}
     count = {incidents.BEATS: case.incident.beats + 1}
     book.keep(page, case, replace(case.incident, snapshot={**kept, BY_BEAT: beats, **count}))
-    done.fault = alarm(book, page, case, facts, new_round=done.new_round, exercise_id=exercise_id, texted=texted)
+    done.fault = alarm(
+        book, page, case, facts, new_round=done.new_round, exercise_id=exercise_id, texted=texted, beside=beside
+    )
     return done
 
 

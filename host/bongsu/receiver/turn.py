@@ -11,7 +11,8 @@ from typing import Any
 
 from sqlalchemy import Connection, update
 
-from bongsu.receiver import events, incidents, ingest, keys, telling
+from bongsu.receiver import events, histories, incidents, ingest, keys, telling
+from bongsu.receiver.air.intake import NotTaken
 from bongsu.receiver.books import LINK, SECRETS, Books
 from bongsu.receiver.casebook import Case, Outcome, Page, Signal
 from bongsu.receiver.delivery_policy import ESCALATION, RESTORE, SMS, escalates
@@ -24,7 +25,7 @@ from bongsu.receiver.mqtt_edge import Arrived
 from bongsu.receiver.outbox import Late, Settled
 from bongsu.receiver.store import changes, schema
 from bongsu.receiver.window import Verdict
-from bongsu_wire import kinds, payload
+from bongsu_wire import kinds, measured, payload
 
 SUPERVISION = "supervision"
 SILENT, BROKER_AWAY, DISPATCH_LATE, TEXT_LATE = "silent", "broker_unreachable", "dispatch_late", "text_late"
@@ -62,6 +63,9 @@ class Turn:
         self._sender = books.downlink.sender
         self._events: list[tuple[Uplink, int]] = []
         self._answers: list[tuple[Uplink, payload.Answer]] = []
+        self._histories: list[tuple[Uplink, histories.Part]] = []
+        self._kept_histories: list[Uplink] = []
+        self._contradictions: list[Refused] = []
         self._activated: dict[tuple[str, int], Uplink] = {}
         self._receipts: dict[tuple[str, int], _Receipt] = {}
         self._back: dict[str, int] = {}
@@ -88,6 +92,11 @@ class Turn:
             self._events.append((up, message.received_ms))
         elif isinstance(up.content, payload.Heartbeat):
             self._heartbeat(up, up.content, message.received_ms)
+        elif isinstance(up.content, measured.History):
+            part = histories.Part(up.node.id, up.key.epoch, up.content, up.plain, message.received_ms)
+            self._histories.append((up, part))
+        elif isinstance(up.content, measured.Reading):
+            self._reading(up, up.content, message.received_ms)
         else:
             self._answers.append((up, up.content))
 
@@ -109,6 +118,19 @@ class Turn:
         if not fresh or up.key.state == "pending" or wants_answer(up.node.id, beat.echo_age_ms, self._now_ms):
             self._answer(up)
 
+    def _reading(self, up: Uplink, reading: measured.Reading, received_ms: int) -> None:
+        """What a node measured. No sign of life: it echoes nothing, so somebody may have held it back."""
+        books = self._books
+        verdict = books.sightings.judge(up.node.id, up.key.epoch, up.counter)
+        if verdict is Verdict.STALE:
+            raise Refused(ingest.REPLAY, up.node.id)
+        if verdict is Verdict.DUPLICATE:
+            return
+        try:
+            books.air.take(up.node, up.key.epoch, up.counter, reading, received_ms)
+        except NotTaken:
+            raise Refused(ingest.TIME, up.node.id) from None
+
     def _seen(self, node_id: str, received_ms: int) -> None:
         self.after.seen.append((node_id, received_ms))
         if node_id in self._books.liveness.silent:
@@ -129,7 +151,7 @@ class Turn:
     def needs_store(self) -> bool:
         """Must any of what came in be written now?"""
         books = self._books
-        came = self._events or self._answers or self._activated or self._back
+        came = self._events or self._answers or self._histories or self._activated or self._back
         return bool(came or books.damage_begins or books.damage_ends) or books.downlink.short_of(len(self._receipts))
 
     # ---- in the transaction
@@ -146,6 +168,7 @@ class Turn:
                           result=kinds.ANSWER_NAMES[answer.result])  # fmt: skip
         for node_id, received_ms in self._back.items():
             self._node_back(conn, node_id, received_ms)
+        self._write_histories(conn)
         self._books.downlink.reserve(conn, self._frames_wanted(), self._now_ms)
         self._take_own_faults_along()
 
@@ -161,7 +184,26 @@ class Turn:
             self.end(before, signal)
 
     def _frames_wanted(self) -> int:
-        return sum(1 + len(r.numbers) // payload.RECEIPT_MAX_EVENTS for r in self._receipts.values())
+        receipts = sum(1 + len(r.numbers) // payload.RECEIPT_MAX_EVENTS for r in self._receipts.values())
+        return receipts + len(self._kept_histories)
+
+    def _write_histories(self, conn: Connection) -> None:
+        """Parts of minutes before alarms. Each that is kept gets a receipt of its own, which is the node's proof: one
+        that contradicts what came before gets none, and is counted.
+        """
+        if not self._histories:
+            return
+        done = histories.store(conn, [part for _, part in self._histories])
+        self.after.changed_incidents |= done.incidents
+        for (up, part), verdict in zip(self._histories, done.verdicts, strict=True):
+            if verdict.is_kept:
+                self._kept_histories.append(up)
+            else:
+                self._contradictions.append(Refused(verdict.value, up.node.id))
+            if verdict is histories.Verdict.NEW:
+                first, rows = part.history.first, len(part.history.values) // len(part.history.quantities)
+                self.say("info", "history.committed", node=up.node.id, event=part.history.number, first=first,
+                         rows=rows, of=part.history.rows)  # fmt: skip
 
     def _event(self, conn: Connection, up: Uplink, received_ms: int) -> None:
         event = up.content
@@ -301,6 +343,7 @@ class Turn:
         done = telling.by_beat(
             books.casebook, self._page, (node.subject, class_), signal, snapshot, facts, by_beat,
             exercise_id=books.exercises.of(node.site_id, node.unit_id), texted=books.settings.texted,
+            beside=books.directory.beside(node),
         )  # fmt: skip
         self._say_incident(done)
 
@@ -364,6 +407,11 @@ class Turn:
                 self.after.frames.append(books.downlink.receipt(up.node, up.key, up.counter, some, now_ms))
             if numbers:
                 self.say("info", "receipt.sent", node=up.node.id, events=numbers)
+        for up in self._kept_histories:
+            self.after.frames.append(books.downlink.receipt(up.node, up.key, up.counter, [], now_ms))
+        for refusal in self._contradictions:
+            books.sightings.refused[refusal.node, refusal.reason] += 1
+            self.refused.append(refusal)
         for up in self._activated.values():
             node = books.directory.nodes.get(up.node.id, up.node)
             node.activated(node.keys.get(up.key.epoch, up.key), self._now_ms + keys.OLD_KEY_VALID_MS)

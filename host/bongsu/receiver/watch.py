@@ -248,6 +248,7 @@ class Watch:
             disk=self._disk.found,
             certificates=self._all_certificates(),
             log_dropped=parts.log.dropped,
+            readings_dropped=parts.edge.readings_dropped,
         )
         return snapshot(self._identity, parts.writer.books, parts.clock, found)
 

@@ -23,6 +23,7 @@ from bongsu.errors import BongsuError
 from bongsu.receiver.books import Books, Settings
 from bongsu.receiver.clock import Clock
 from bongsu.receiver.directory import Directory
+from bongsu.receiver.histories import may_be_history
 from bongsu.receiver.inbox import GROUP_MAX, Inbox
 from bongsu.receiver.jobs import Done, Job
 from bongsu.receiver.keys import MasterKey
@@ -254,6 +255,7 @@ class Writer:
                 self._store_sightings(conn, turn)
         books.clock_watch.shifted()
         books.beat_alarms.committed()
+        books.air.committed()
         self._link_back = self._link_back and only_messages
         self.committed_ms = self._clock.now_ms()
 
@@ -389,10 +391,10 @@ class Writer:
 
     def _hold(self, arrived: list[Arrived]) -> None:
         """Keep events that nobody was told of until the store is back: the broker brings them again, but in its own
-        time.
+        time. Minutes before alarms, which nodes send until they have their receipt, must not take their place.
         """
         for message in arrived:
-            if message.qos and len(self._held) < _HELD_MAX:
+            if message.qos and len(self._held) < _HELD_MAX and not may_be_history(message.data):
                 self._held[message.topic, message.data] = message
 
     def _store_failed(self, err: Exception, arrived: list[Arrived]) -> bool:
@@ -462,4 +464,5 @@ class Writer:
                 self.turn(items)
         with self._transaction() as conn:
             self.books.sightings.write(conn, self._clock.now_ms(), most=None)
+            self.books.air.write_all(conn)
             self.books.outbox.release(conn)

@@ -19,7 +19,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from bongsu.install.bundle import Bundle
-from bongsu_wire import frame, kinds, payload, topics
+from bongsu_wire import frame, kinds, measured, payload, topics
 from bongsu_wire.ccm import CcmKey
 
 _REPEAT_S = 5.0
@@ -76,6 +76,7 @@ class HostNode:
         self.connected = False
         self.lost = 0  # connections that ended
         self.receipts: dict[int, float] = {}
+        self.answered: set[int] = set()  # counters that receipts answered
         self.commands: list[payload.Command] = []
         self.on_command: Callable[[payload.Command], int] = lambda _command: kinds.ANSWER_DONE
         self._client = self._make_client(broker, bundle.ca_der)
@@ -156,6 +157,19 @@ class HostNode:
         self._client.publish(topics.up_beats(self.node), data, qos=0)
         return data
 
+    def history(self, part: measured.History) -> int:
+        """Send a part of the minute before an alarm; returns its frame's counter, which its receipt answers."""
+        data, counter = self._seal(kinds.UP_HISTORY, measured.encode_history(part))
+        self.send_raw(data)
+        return counter
+
+    def reading(self, values: dict[int, int], *, age_ms: int = 0, interval_s: int = 60) -> bytes:
+        """Send what it measured ({kinds.Q_*: wire value}); returns its frame. Nothing answers it."""
+        plain = measured.encode_reading(measured.Reading(age_ms, interval_s, values))
+        data = self._seal(kinds.UP_READING, plain)[0]
+        self._client.publish(topics.up_beats(self.node), data, qos=0)
+        return data
+
     def send_raw(self, data: bytes, *, qos: int = 1) -> None:
         """Publish any bytes as this node's event frame."""
         self._client.publish(topics.up_events(self.node), data, qos=qos)
@@ -171,6 +185,11 @@ class HostNode:
         """True once the event has its receipt."""
         with self._changed:
             return self._changed.wait_for(lambda: number in self.receipts, timeout_s)
+
+    def wait_answered(self, counter: int, timeout_s: float) -> bool:
+        """True once a receipt answered the frame with this counter."""
+        with self._changed:
+            return self._changed.wait_for(lambda: counter in self.answered, timeout_s)
 
     def wait_server_time(self, timeout_s: float) -> bool:
         """True once a receipt brought the server's time."""
@@ -270,6 +289,7 @@ class HostNode:
     def _on_receipt(self, receipt: payload.Receipt) -> None:
         with self._changed:
             self._server = (receipt.server_ms, time.monotonic_ns() // _NS_PER_MS)
+            self.answered.add(receipt.answers)
             for number in receipt.numbers:
                 if self._journal.pop(number, None) is not None:
                     self.receipts[number] = time.monotonic()

@@ -1,20 +1,35 @@
-"""What sensors see: recorded fires (NIST full-scale house fires, see data/nist/README.md), quiet air, and a lighter.
+"""What sensors see: recorded fires (NIST full-scale house fires, see data/nist/README.md), model fires (data/cfast,
+data/en54), quiet air, and a lighter.
 
 A scenario is a list of points (t_s, temperature degC, optical density 1/m), straight lines between them, two points at
-one time are a step. Everything is seeded: the same arguments give the same points.
+one time are a step; a recording's Track has its further columns too. Everything is seeded: the same arguments give the
+same points.
 """
 
 import csv
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from types import MappingProxyType
 
-Point = tuple[float, float, float]
+from bongsu.sim import scenario_csv
+from bongsu.sim.track import Point, Track
 
 FIRES = ("SDC02", "SDC05", "SDC33", "SDC38")
 STATIONS = "ABCDEF"
+# These meters stood still while the fire's smoke passed (5 and 2 different values in the whole fire, at most 0.009/m):
+# nothing was measured there, and nothing is not clean air.
+NO_SMOKE_METER = frozenset({("SDC33", "A"), ("SDC38", "A")})
+# Fires computed or idealised; data/<folder>/README.md says how.
+MODEL_FIRES = {
+    "cfast": (
+        *("flaming", "flaming_aisle", "fryer", "fryer_aisle", "smouldering", "smouldering_aisle"),
+        *("slow_smoulder", "slow_smoulder_aisle"),
+    ),
+    "en54": ("TF1", "TF2", "TF3", "TF4", "TF5", "TF6", "TF7", "TF8"),
+}
 QUIET_TEMP_C, QUIET_SMOKE_OD = 21.0, 0.002
 # Noise of a thermometer and a smoke head in quiet air, standard deviation.
 _NOISE_TEMP_C, _NOISE_SMOKE_OD = 0.05, 0.0004
@@ -39,7 +54,55 @@ class Fire:
     @property
     def first_photoelectric_s(self) -> float | None:
         """When the earliest photoelectric alarm at this station went off."""
-        return min((s for kind, s in self.alarms_s.items() if kind.startswith("Pho")), default=None)
+        return first_photoelectric_s(self.alarms_s)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A built-in fire by name ("nist/SDC02-A", "cfast/flaming", "en54/TF2"). The track's time 0 is ignition; a column
+    that nobody measured is not in it. alarms_s: as of Fire, empty for model fires.
+    """
+
+    name: str
+    track: Track
+    alarms_s: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def first_photoelectric_s(self) -> float | None:
+        """When the earliest photoelectric alarm at this place went off, in s after ignition."""
+        return first_photoelectric_s(self.alarms_s)
+
+
+def first_photoelectric_s(alarms_s: Mapping[str, float]) -> float | None:
+    """The earliest photoelectric one of alarms by kind ("Pho1", "Ion3", ...); None if there was none."""
+    return min((s for kind, s in alarms_s.items() if kind.startswith("Pho")), default=None)
+
+
+def recording_names() -> tuple[str, ...]:
+    """All built-in fires, recorded ones first."""
+    nist = [f"nist/{fire}-{station}" for fire in FIRES for station in STATIONS]
+    return (*nist, *(f"{folder}/{name}" for folder, names in MODEL_FIRES.items() for name in names))
+
+
+def recordings() -> Iterator[Recording]:
+    """Every built-in fire."""
+    return (recording(name) for name in recording_names())
+
+
+@cache
+def recording(name: str) -> Recording:
+    """A built-in fire. Raises ValueError for another name, and names them."""
+    if name not in recording_names():
+        raise ValueError(f"no recording {name!r}; there are: {', '.join(recording_names())}")
+    folder, _, rest = name.partition("/")
+    if folder == "nist":
+        fire = load_fire(*rest.split("-"))
+        track = Track.of_points(fire.points)
+        if (fire.name, fire.station) in NO_SMOKE_METER:
+            track = Track(track.t_s, {"temp_c": track.columns["temp_c"]})
+        return Recording(name, track, MappingProxyType(fire.alarms_s))
+    text = files("bongsu.sim").joinpath("data", folder, f"{rest}.csv").read_text(encoding="utf-8")
+    return Recording(name, scenario_csv.parse(text, f"{name}.csv"))
 
 
 def _rows(name: str) -> list[dict[str, str]]:

@@ -1,6 +1,7 @@
 // The page: keeps what the stream brings, and shows it.
 
 import { Acts, History, toast } from "./acts.js";
+import { Air } from "./air.js";
 import { get, post, setToken } from "./api.js";
 import { card, inOrder, isFault, isUrgent, shape, spoken } from "./cards.js";
 import { detail } from "./detail.js";
@@ -29,6 +30,7 @@ const now = () => (server ? server.ms + performance.now() - server.at : Date.now
 const host = { live: () => live, now, me: () => me, choose };
 const acts = new Acts(host);
 const history = new History(host);
+const air = new Air(() => { if (tab === "air") showPane(); });
 
 // ---- what comes in
 
@@ -76,7 +78,7 @@ function showAll(changed = null) {
   const none = !byId("list").childElementCount;
   byId("quiet").hidden = !none;
   showMore();
-  if (tab !== "history" || looked) showPane(changed);
+  if ((tab !== "history" && tab !== "air") || looked) showPane(changed);
   showTabs();
   showCounts();
   tick();
@@ -126,11 +128,16 @@ function turnTo(wanted) {
   tab = wanted;
   showTabs();
   showPane();
+  if (tab === "air") air.look().catch(airFailed);
   tick();
 }
 
+function airFailed(error) {
+  toast(`${ui("not_done")}: ${error.message}`, true);
+}
+
 function showTabs() {
-  const names = { detail: ui("detail"), faults: `${ui("faults")} ${counts.fault ?? 0}`, history: ui("history") };
+  const names = { detail: ui("detail"), faults: `${ui("faults")} ${counts.fault ?? 0}`, air: ui("air"), history: ui("history") };
   fill(byId("tabs"), ...Object.entries(names).map(([name, shown]) => el("button", {
     type: "button", role: "tab", id: `tab-${name}`, "data-key": `tab-${name}`, "aria-selected": String(tab === name), "aria-controls": "pane",
     onclick: () => (name === "history" ? openHistory() : turnTo(name)),
@@ -142,6 +149,7 @@ function showPane(changed = null) {
   pane.setAttribute("aria-labelledby", `tab-${tab}`);
   if (tab === "faults") return showFaults(pane, changed);
   if (tab === "history" && !looked) return showHistory(pane);
+  if (tab === "air") return fill(pane, ...air.pane(now(), airFailed));
   const one = looked ?? incidents.get(chosen);
   fill(pane, one ? detail(one, { acts, nowMs: now() }) : el("p", { class: "dim empty" }, ui("choose")));
 }
@@ -223,6 +231,7 @@ function hint() {
 // Twice a second.
 function tick() {
   look();
+  if (tab === "air" && live) air.look().catch(airFailed);
   const nowMs = now();
   byId("clock").textContent = clock(nowMs);
   for (const one of document.querySelectorAll("[data-since]")) one.textContent = span(nowMs - Number(one.dataset.since));

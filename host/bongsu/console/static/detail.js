@@ -2,6 +2,7 @@
 
 import { el } from "./dom.js";
 import { chips, isUrgent, mark, person, question, shape, stands, what } from "./cards.js";
+import { minute } from "./minute.js";
 import { moment, names, placeOf, shopOf, span, ui, values, word } from "./words.js";
 
 function table(heads, rows) {
@@ -65,6 +66,7 @@ export function detail(one, { acts, nowMs }) {
       type: "button", "data-act": "verify", "data-key": `verify-${one.id}`, onclick: () => acts.answer(one, true),
     }, ui("verify_open"))) : null,
     facts(one, nowMs),
+    minute(one.history),
     isUrgent(one) || (one.contacts ?? []).length ? el("section", {}, el("h3", {}, ui("contacts")), ...people(one, acts)) : null,
     el("section", {}, el("h3", {}, ui("deliveries")), deliveries.length
       ? table([ui("recipient"), ui("state"), ui("time"), ui("tries"), ui("last_error")], deliveries.map((d) => deliveryRow(one, d, nowMs)))

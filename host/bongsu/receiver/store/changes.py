@@ -52,6 +52,7 @@ _COVER = {
     "incident": ("incident",),
     "delivery": ("delivery",),
     "event": ("event",),
+    "event_history": ("event",),
     "command": ("command",),
     "exercise": ("exercise",),
     "exercise_unit": ("exercise",),

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     String,
     Table,
     Text,
@@ -41,6 +42,8 @@ DELIVERY_PURPOSES = ("alarm", "restore", "fault", "fault_clear", "prealarm", "te
 DELIVERY_STATES = ("pending", "sent", "accepted", "delivered", "failed", "cancelled")
 DISPATCH_POLICIES = ("on_alarm", "on_verified")
 OPERATOR_ROLES = ("viewer", "operator", "admin")
+AIR_LEVELS = ("good", "moderate", "bad", "very_bad", "hazardous")
+AIR_ENDINGS = ("recovered", "no_data", "table_changed")
 COMMAND_STATES = ("pending", "sent", "answered", "failed", "expired")
 
 NAMING = {
@@ -73,8 +76,11 @@ site = Table(
     Column("area", String(64), nullable=False, server_default=""),  # whose responders cover it (responder_area)
     Column("dispatch_policy", String(12), nullable=False, server_default="on_alarm"),
     Column("unverified_after_s", Integer, nullable=False, server_default="15"),  # of on_verified: it goes out anyway
+    Column("air_table", String(32), nullable=False, server_default="korea"),  # data/air_levels.toml
+    Column("air_advise_at", String(12), nullable=False, server_default="bad"),  # from this level on
     _one_of("kind", SITE_KINDS),
     _one_of("dispatch_policy", DISPATCH_POLICIES),
+    _one_of("air_advise_at", AIR_LEVELS),
 )
 
 unit = Table(
@@ -90,6 +96,7 @@ unit = Table(
     Column("hours", String(200), nullable=False, server_default=""),  # opening hours, as fields.py writes them
     Column("lat", Float),  # degrees, WGS 84
     Column("lon", Float),
+    Column("next_to", String(400), nullable=False, server_default=""),  # units of the site beside it: "a-06 a-08"
 )
 
 contact = Table(
@@ -171,6 +178,8 @@ node = Table(
     Column("label", String(100), nullable=False),
     Column("state", String(12), nullable=False),
     Column("created_ms", BigInteger, nullable=False),
+    Column("profile", String(32), nullable=False, server_default=""),  # of its detector; "": never chosen
+    Column("detector", JSON),  # numbers of the detector that differ from the profile's, by name
     ForeignKeyConstraint(["site_id", "unit_id"], ["unit.site_id", "unit.id"]),
     CheckConstraint("(site_id IS NULL) = (unit_id IS NULL)", name="assigned_whole"),
     CheckConstraint("length(id) = 12", name="id"),
@@ -254,7 +263,7 @@ incident = Table(
     Column("snapshot", JSON, nullable=False),  # unit, contacts, node as they were
     Column("closed_by", String(100)),
     Column("verified_ms", BigInteger),
-    Column("verified_by", String(100)),  # "phenomenon", "node", "operator:<name>"
+    Column("verified_by", String(100)),  # incidents.Incident has the values
     Column("held_until_ms", BigInteger),  # its dispatch waits for verification, or for the answer in an exercise
     Column("exercise_id", Integer),  # the exercise that its unit was part of when it was opened
     CheckConstraint("round >= 1", name="round"),
@@ -314,6 +323,22 @@ event_past = Table(
     Column("number", BigInteger, primary_key=True),
     Column("digest", LargeBinary, primary_key=True),  # the first 16 bytes of SHA-256 over the event's content
 )
+
+# The minute before an alarm, in the parts in which the node sends it. A part may be here before its event is.
+event_history = Table(
+    "event_history",
+    metadata,
+    Column("node_id", String(12), ForeignKey("node.id"), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("number", BigInteger, primary_key=True),  # the alarm's event number
+    Column("first", Integer, primary_key=True),  # the row with which the part begins
+    Column("received_ms", BigInteger, nullable=False),
+    Column("content", LargeBinary, nullable=False),  # as sent: bongsu_wire.measured.History
+    CheckConstraint("epoch BETWEEN 1 AND 255", name="epoch"),
+    CheckConstraint("number BETWEEN 1 AND 4294967295", name="number"),
+    CheckConstraint("first BETWEEN 0 AND 254", name="first"),
+)
+Index("ix_event_history_received_ms", event_history.c.received_ms)
 
 delivery = Table(
     "delivery",
@@ -394,6 +419,53 @@ command = Table(
     _one_of("state", COMMAND_STATES),
 )
 Index("ix_command_node_id", command.c.node_id)
+
+# What nodes measured (receiver/air/pack.py): level 0 an hour's readings (slot: the hour since 1970), 1 a day's hours
+# (slot: the day), 2 the days of 32 days (slot: the day / 32). No rowid: SQLite keeps the rows of a node together.
+air_pack = Table(
+    "air_pack",
+    metadata,
+    Column("node", BigInteger, primary_key=True, autoincrement=False),  # its id as a number
+    Column("level", SmallInteger, primary_key=True, autoincrement=False),
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+    CheckConstraint("level BETWEEN 0 AND 2", name="level"),
+    sqlite_with_rowid=False,
+)
+
+# That the air of a unit (or of a node without one) is bad. For people to see; nobody is dispatched.
+air_advisory = Table(
+    "air_advisory",
+    metadata,
+    Column("id", _BIG_ID, primary_key=True),
+    Column("subject", String(80), nullable=False),  # "unit:<site>/<unit>", "node:<id>"
+    Column("site_id", String(32)),
+    Column("quantity", String(32), nullable=False),  # air/quantities.py
+    Column("level_table", String(32), nullable=False),
+    Column("level", String(12), nullable=False),  # that stands, or stood last
+    Column("worst", String(12), nullable=False),
+    Column("average", Float, nullable=False),  # in the quantity's unit, when the level was found
+    Column("averaging", String(4), nullable=False),  # "24h"
+    Column("limit_said", String(40), nullable=False),  # "> 35 ug/m3"
+    Column("node_id", String(12), nullable=False),  # which node measured it
+    Column("began_ms", BigInteger, nullable=False),
+    Column("level_ms", BigInteger, nullable=False),  # since when the level stands
+    Column("ended_ms", BigInteger),
+    Column("ending", String(16)),
+    CheckConstraint("(ending IS NULL) = (ended_ms IS NULL)", name="ended_whole"),
+    _one_of("level", AIR_LEVELS),
+    _one_of("worst", AIR_LEVELS),
+    _one_of("ending", AIR_ENDINGS),
+    sqlite_autoincrement=True,
+)
+Index(
+    "uq_air_advisory_standing",
+    air_advisory.c.subject,
+    air_advisory.c.quantity,
+    unique=True,
+    sqlite_where=text("ended_ms IS NULL"),
+    postgresql_where=text("ended_ms IS NULL"),
+)
 
 # Planned exercises: alarms of the listed units ask the operator first (DESIGN section 7).
 exercise = Table(

@@ -1,0 +1,1 @@
+"""Sensor chips as their data sheets describe them, register by register, on buses that can fail."""
