@@ -5,7 +5,7 @@ At 0 V the ADC reads 142 mV, at its supply something from 3.1 to 3.3 V, and it i
 """
 
 from bongsu_node.sensing import SensorError
-from bongsu_node.sensing.detector import UNKNOWN
+from bongsu_node.sensing.channel import UNKNOWN
 from bongsu_node.sensing.stuck import LIMIT_MIN, Stuck
 
 FLOOR_UV = 160_000

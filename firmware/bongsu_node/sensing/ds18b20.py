@@ -17,7 +17,7 @@ Else it is "reset", and the chip is set up again.
 """
 
 from bongsu_node.sensing import SensorError, entry
-from bongsu_node.sensing.detector import UNKNOWN
+from bongsu_node.sensing.channel import UNKNOWN
 from bongsu_node.sensing.stuck import LIMIT_MIN, Stuck
 from bongsu_wire import kinds
 

@@ -14,7 +14,7 @@ No driver is depended on: the public ones sleep through the heater cycle and tak
 """
 
 from bongsu_node.sensing import SensorError, adc, entry, mq
-from bongsu_node.sensing.detector import UNKNOWN
+from bongsu_node.sensing.channel import UNKNOWN
 from bongsu_node.sensing.stuck import LIMIT_MIN
 from bongsu_wire import kinds
 

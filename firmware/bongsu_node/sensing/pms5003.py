@@ -11,7 +11,7 @@ commands, and allocates each frame.
 """
 
 from bongsu_node.sensing import SensorError, entry, pms_frame
-from bongsu_node.sensing.detector import UNKNOWN
+from bongsu_node.sensing.channel import UNKNOWN
 from bongsu_node.sensing.stuck import LIMIT_MIN, Stuck
 from bongsu_wire import kinds
 
