@@ -251,5 +251,5 @@ def test_every_name_of_the_chip_is_known() -> None:
 def test_what_short_names_stand_for_is_written_down(tmp_path: Path) -> None:
     bytecode.compile_packages(FIRMWARE, tmp_path)
     lines = (tmp_path / "names.txt").read_text().splitlines()
-    assert any(line.startswith("bongsu_node.sensing.judge:_") and line.endswith(" _wait_for_steam") for line in lines)
-    assert subprocess.run(["grep", "-rq", "_wait_for_steam", str(tmp_path / "bongsu_node")], check=False).returncode
+    assert any(line.startswith("bongsu_node.sensing.judge:_") and line.endswith(" _fuse") for line in lines)
+    assert subprocess.run(["grep", "-rq", "_fuse", str(tmp_path / "bongsu_node")], check=False).returncode
