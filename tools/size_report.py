@@ -51,6 +51,8 @@ FROZEN = ("asyncio", "binascii", "cryptolib", "errno", "gc", "json", "os", "sele
 # Loaded for the start only, and given back (bongsu_node.app).
 GIVEN_BACK = (
     "bongsu_node.config",
+    "bongsu_node.hardware",
+    "bongsu_node.provisioned",
     "bongsu_node.start",
     "bongsu_node.sensing.entry",
     "bongsu_node.sensing.fit",

@@ -39,6 +39,8 @@ _UPKEEP_S = 10
 _FORGOTTEN = (
     "bongsu_node.start",
     "bongsu_node.config",
+    "bongsu_node.hardware",
+    "bongsu_node.provisioned",
     "bongsu_node.sensing.entry",
     "bongsu_node.sensing.fit",
     "bongsu_node.sensing.limits",
