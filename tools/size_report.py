@@ -57,6 +57,7 @@ GIVEN_BACK = (
     "bongsu_node.sensing.entry",
     "bongsu_node.sensing.fit",
     "bongsu_node.sensing.limits",
+    "bongsu_node.sensing.tuning",
 )
 # MicroPython keeps names in tables that double, from 20 (py/qstr.c): this many fill the first five.
 NAMES_MOST = 620

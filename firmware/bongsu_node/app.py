@@ -16,8 +16,8 @@ from bongsu_node.alarm.response import Response
 from bongsu_node.alarm.siren import Siren
 from bongsu_node.alarm.state import AlarmState
 from bongsu_node.clock import Clock
+from bongsu_node.sensing.baseline import KeptBaseline
 from bongsu_node.sensing.channel import SmokeChannel
-from bongsu_node.sensing.tuning import Tuning
 from bongsu_node.sensing.watch import Watch
 from bongsu_node.settings import Config
 from bongsu_node.supervisor import Supervisor
@@ -26,7 +26,8 @@ from bongsu_node.upkeep.button import LONG, SHORT, Button
 from bongsu_node.upkeep.faults import Faults
 from bongsu_wire import kinds, payload
 
-ALARM_FILE = "/state/alarm"
+STATE = "/state"
+ALARM_FILE = STATE + "/alarm"
 # Restarts in a row, not by power, that did not last _LASTING_MS: then only what senses, sounds and reports is started.
 SAFE_AFTER = 4
 _LASTING_MS = 600_000
@@ -36,15 +37,8 @@ _SAFE_LINK_MS = 20_000
 _SAFE_LINK_MOST_MS = 1_800_000
 _PANEL_MS = 50
 _UPKEEP_S = 10
-_FORGOTTEN = (
-    "bongsu_node.start",
-    "bongsu_node.config",
-    "bongsu_node.hardware",
-    "bongsu_node.provisioned",
-    "bongsu_node.sensing.entry",
-    "bongsu_node.sensing.fit",
-    "bongsu_node.sensing.limits",
-)
+# Modules that are needed at the start only, or now and then.
+_FORGOTTEN = "start config hardware provisioned sensing.entry sensing.fit sensing.limits sensing.tuning"
 
 
 class Node:
@@ -63,7 +57,7 @@ class Node:
     journal: Journal | None
     response: Response
     faults: Faults
-    tuning: Tuning
+    baseline: KeptBaseline
     watch: Watch
     smoke: SmokeChannel | None  # the one whose baseline is kept
 
@@ -101,6 +95,18 @@ class Node:
         """The command: end alarms whose cause is over."""
         judge = self.watch.judge
         return self.response.reset(judge.end_hold, judge.is_high)
+
+    def set_profile(self, args: bytes) -> bool:
+        """The command: decide by another profile from now on; False if it is not one."""
+        from bongsu_node.sensing import tuning
+
+        try:
+            if not tuning.set_profile(self.config, STATE, args, self.log):
+                return False
+        finally:
+            _forget()
+        self.watch.judge.apply()
+        return True
 
     def status(self) -> payload.Heartbeat:
         """The heartbeat of now."""
@@ -199,7 +205,7 @@ class Node:
         self.faults.set(kinds.FAULT_SAFE_MODE, self.safe_mode)
         if self.smoke is not None:
             self.faults.set(kinds.FAULT_DRIFT, self.smoke.baseline.at_limit)
-            self.tuning.keep(self.smoke.baseline.level_e4)
+            self.baseline.keep(self.smoke.baseline.level_e4)
         if self.supervisor.since_failure_ms >= _LASTING_MS or not self.supervisor.restarts:
             self.faults.set(kinds.FAULT_TASK, False)
         if not self.watch.rising:
@@ -209,7 +215,7 @@ class Node:
         broken, self.response.broken = self.response.broken, False
         kept = self.journal is None or not (self.journal.failed or self.journal.damaged)
         promised = self.identity is None or not self.identity.failed
-        flash = self.part_failed or self.state_failed or self.tuning.failed or self.clock.failed
+        flash = self.part_failed or self.state_failed or self.baseline.failed or self.clock.failed
         return broken or flash or not kept or not promised
 
     def _task_failed(self, name: str) -> None:
@@ -221,7 +227,12 @@ def _start(node: Node) -> None:
     from bongsu_node import start
 
     start.make(node)
-    for name in _FORGOTTEN:
+    _forget()
+
+
+def _forget() -> None:
+    for short in _FORGOTTEN.split():
+        name = "bongsu_node." + short
         if name in sys.modules:
             del sys.modules[name]
             package, module = name.rsplit(".", 1)

@@ -13,17 +13,16 @@ from bongsu_node.alarm.journal import Journal
 from bongsu_node.alarm.response import Response
 from bongsu_node.alarm.siren import Siren
 from bongsu_node.alarm.state import AlarmState
-from bongsu_node.app import ALARM_FILE, SAFE_AFTER, Node
+from bongsu_node.app import ALARM_FILE, SAFE_AFTER, STATE, Node
 from bongsu_node.clock import Clock
-from bongsu_node.sensing import fit
-from bongsu_node.sensing.tuning import Tuning
+from bongsu_node.sensing import fit, tuning
+from bongsu_node.sensing.baseline import KeptBaseline
 from bongsu_node.sensing.watch import Watch
 from bongsu_node.settings import Config
 from bongsu_node.upkeep.faults import Faults
 from bongsu_wire import kinds
 from bongsu_wire.topics import node_text
 
-_STATE = "/state"
 _JOURNAL = "/journal"
 
 
@@ -36,13 +35,13 @@ def make(node: Node) -> None:
     node.boots = board.BootRecord(nvs, node.cause)
     node.safe_mode = node.boots.unclean >= SAFE_AFTER
     node.log("I", "boot", _boot_text(node))
-    _part(node, "flash", lambda: flashfile.make_folder(_STATE))
+    _part(node, "flash", lambda: flashfile.make_folder(STATE))
     node.config = _part(node, "config", lambda: _load_config(node_text(mac))) or Config()
     for error in node.config.errors:
         node.log("E", "config", "last_good=%d err=%s" % (node.config.last_good, error.replace(" ", "_")))
     node.identity = _part(node, "identity", lambda: _identity(node, nvs, mac))
     node.clock = Clock(
-        ticks_ms, ticks_diff, board.set_rtc, _STATE + "/clock", version.BUILD_S, node.config.provisioned_s
+        ticks_ms, ticks_diff, board.set_rtc, STATE + "/clock", version.BUILD_S, node.config.provisioned_s
     )
     _make_alarm(node)
     _make_sensing(node)
@@ -70,7 +69,7 @@ def _nvs():
 
 
 def _load_config(text: str) -> Config:
-    return config.load("/node.json", _STATE + "/node.json", text)
+    return config.load("/node.json", STATE + "/node.json", text)
 
 
 def _identity(node: Node, nvs, mac: bytes):
@@ -85,7 +84,7 @@ def _make_alarm(node: Node) -> None:
     """Alarm state, siren, journal; an alarm of before the restart sounds again from here."""
     pins = node.config.pins
     node.siren = Siren(board.output(pins["siren"]), board.output(pins["lamp"]), ticks_diff)
-    node.alarms = AlarmState((kinds.HEAT, kinds.SMOKE, kinds.CO, kinds.GAS), ticks_diff)
+    node.alarms = AlarmState(fit.phenomena(node.config.sensors), ticks_diff)
     saved = flashfile.read(ALARM_FILE)
     node.alarms.resume(saved, ())
     if node.alarms.active:
@@ -106,19 +105,19 @@ def _make_alarm(node: Node) -> None:
 def _make_sensing(node: Node) -> None:
     """Sensors, channels, judge, watch."""
     c = node.config
-    node.tuning = Tuning(c, _STATE, node.log)
+    tuning.resume(c, STATE, node.log)
+    node.baseline = KeptBaseline(STATE + "/baseline", node.log)
     chip = hardware.Hardware(c.pins)
     fitted = fit.Outfit(
         [(entry, fit.sensor(entry, chip)) for entry in c.sensors],
         c.limits,
         ticks_diff,
         interval_s=c.reading_s,
-        start_e4=node.tuning.kept_e4,
+        start_e4=node.baseline.e4,
         told=node.faults.has,
     )
     node.smoke = fitted.smoke
     node.watch = Watch(fitted.probes, fitted.judge, node.alarms, node.response, fitted.history, fitted.means, node.log)
-    node.tuning.judge = fitted.judge
     node.response.readings = node.readings
 
 

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bongsu_node import flashfile
-from bongsu_node.sensing import at, limits
-from bongsu_node.sensing.baseline import Baseline
-from bongsu_node.sensing.tuning import Tuning
+from bongsu_node.sensing import at, limits, tuning
+from bongsu_node.sensing.baseline import Baseline, KeptBaseline
 from bongsu_node.settings import Config
 from tests import sensing_parts
 from tests.sensing_parts import SMOKE, Rig
@@ -33,19 +32,22 @@ class Node:
         self.config = Config()
         self.config.provisioned_s = provisioned_s
         self.lines: list[str] = []
-        self.told = 0
-        self.tuning = Tuning(self.config, str(folder), lambda level, tag, text: self.lines.append(text))
-        self.tuning.judge = self
+        self.folder = str(folder)
+        tuning.resume(self.config, self.folder, self.log)
+        self.baseline = KeptBaseline(self.folder + "/baseline", self.log)
 
-    def apply(self) -> None:
-        self.told += 1
+    def log(self, level: str, tag: str, text: str) -> None:
+        self.lines.append(text)
+
+    def set_profile(self, args: bytes) -> bool:
+        return tuning.set_profile(self.config, self.folder, args, self.log)
 
 
 def test_a_profile_that_was_set_holds_until_the_node_is_provisioned_anew(tmp_path: Path) -> None:
     node = Node(tmp_path)
     held = node.config.limits
-    assert node.tuning.set_profile(limits.pack("home", numbers(smoke_alarm_e4=1900)))
-    assert held[at.SMOKE_ALARM] == 1900 and node.told == 1  # the channels hold this very array
+    assert node.set_profile(limits.pack("home", numbers(smoke_alarm_e4=1900)))
+    assert held[at.SMOKE_ALARM] == 1900  # the channels hold this very array
     again = Node(tmp_path)
     assert again.config.profile == "home" and again.config.limits[at.SMOKE_ALARM] == 1900
     assert Node(tmp_path, provisioned_s=8).config.limits == array("H", limits.DEFAULTS)
@@ -55,8 +57,7 @@ def test_a_profile_that_was_set_holds_until_the_node_is_provisioned_anew(tmp_pat
 @given(st.binary(max_size=80))
 def test_hostile_arguments_change_nothing(args: bytes) -> None:
     config = Config()
-    tuning = Tuning(config, "/nonexistent", lambda *a: None)
-    assert not tuning.set_profile(args)
+    assert not tuning.set_profile(config, "/nonexistent", args, lambda *a: None)
     assert config.limits == array("H", limits.DEFAULTS)
 
 
@@ -82,24 +83,24 @@ def test_a_flash_that_refuses_leaves_the_old_profile(tmp_path: Path, monkeypatch
     node = Node(tmp_path)
     monkeypatch.setattr(flashfile, "write", refuse)
     with pytest.raises(OSError, match="28"):  # the link answers "failed"
-        node.tuning.set_profile(limits.pack("home", numbers(smoke_alarm_e4=1900)))
+        node.set_profile(limits.pack("home", numbers(smoke_alarm_e4=1900)))
     assert node.config.limits == array("H", limits.DEFAULTS)
-    node.tuning.keep(50)
-    assert node.tuning.failed and node.tuning.kept_e4 == 0
+    node.baseline.keep(50)
+    assert node.baseline.failed and node.baseline.e4 == 0
 
 
 def test_a_damaged_or_foreign_file_is_not_used(tmp_path: Path) -> None:
     flashfile.write(f"{tmp_path}/profile", struct.pack("<I", 7) + b"\x09rubbish")
     flashfile.write(f"{tmp_path}/baseline", b"\x01")
     node = Node(tmp_path)
-    assert node.config.limits == array("H", limits.DEFAULTS) and node.tuning.kept_e4 == 0
+    assert node.config.limits == array("H", limits.DEFAULTS) and node.baseline.e4 == 0
 
 
 def test_the_baseline_is_written_only_when_it_moved(tmp_path: Path) -> None:
     node = Node(tmp_path)
     for e4 in (1, 4, 5, 9):
-        node.tuning.keep(e4)
-    assert Node(tmp_path).tuning.kept_e4 == 5
+        node.baseline.keep(e4)
+    assert Node(tmp_path).baseline.e4 == 5
 
 
 # ---- the baseline (EN 54-7)

@@ -6,6 +6,7 @@ stands still while the signal is up, and ends at smoke_drift_e4, at most 0.6 x A
 the head must be cleaned. Downwards it follows faster: a cleaned head is as sensitive as a new one within hours.
 """
 
+from bongsu_node import flashfile
 from bongsu_node.sensing import at
 
 _MINUTE_MS = 60_000
@@ -17,6 +18,7 @@ _DOWN_DIVISOR = 300
 _FREEZE_MINUTES = 24 * 60
 # A jump back below it counts as no fire at all; the noise of clean air must not freeze it.
 _FREEZE_SHARE = 2
+_KEEP_FROM_E4 = 5  # less is not worth a write to flash
 
 
 class Baseline:
@@ -70,3 +72,26 @@ class Baseline:
         self._fine = fine if fine < most else most
         self.level_e4 = self._fine // _FINE
         self.at_limit = fine > most or (self.at_limit and self._fine * 10 > most * 9)
+
+
+class KeptBaseline:
+    """The baseline on flash. `path` of its file. e4: as it was kept; failed: flash refused."""
+
+    def __init__(self, path: str, log) -> None:
+        self.failed = False
+        self._path = path
+        self._log = log
+        data = flashfile.read(path)
+        self.e4 = data[0] | data[1] << 8 if data is not None and len(data) == 2 else 0
+
+    def keep(self, e4: int) -> None:
+        """Write it down when it has moved."""
+        if -_KEEP_FROM_E4 < e4 - self.e4 < _KEEP_FROM_E4:
+            return
+        try:
+            flashfile.write(self._path, bytes((e4 & 0xFF, e4 >> 8)))
+            self.failed = False
+            self.e4 = e4
+        except Exception as e:
+            self.failed = True
+            self._log("E", "flash", "err=%r" % e)

@@ -39,6 +39,15 @@ _READINGS_ONLY = ("scd4x",)
 _HISTORY = (kinds.Q_TEMP_DK, kinds.Q_SMOKE_E4, kinds.Q_HUMIDITY_HALF, kinds.Q_CO_DPPM, kinds.Q_HEAD, kinds.Q_GAS_INDEX)
 
 
+def phenomena(entries):
+    """kinds.* of what a node with these sensors decides about."""
+    bits = kinds.HEAT | kinds.SMOKE  # also where only one is fitted: the other may stand from before
+    for entry in entries:
+        main = MAIN.get(entry["type"])
+        bits |= kinds.CO if main == kinds.Q_CO_DPPM else kinds.GAS if main == kinds.Q_GAS_INDEX else 0
+    return [bit for bit in (kinds.HEAT, kinds.SMOKE, kinds.CO, kinds.GAS) if bits & bit]
+
+
 class Absent:
     """Stands for a sensor that could not be set up: a fault, and no reason not to start."""
 
