@@ -36,7 +36,15 @@ _SAFE_LINK_MS = 20_000
 _SAFE_LINK_MOST_MS = 1_800_000
 _PANEL_MS = 50
 _UPKEEP_S = 10
-_FORGOTTEN = ("bongsu_node.start", "bongsu_node.config", "bongsu_node.sensing.fit", "bongsu_node.sensing.limits")
+_FORGOTTEN = (
+    "bongsu_node.start",
+    "bongsu_node.config",
+    "bongsu_node.hardware",
+    "bongsu_node.provisioned",
+    "bongsu_node.sensing.entry",
+    "bongsu_node.sensing.fit",
+    "bongsu_node.sensing.limits",
+)
 
 
 class Node:

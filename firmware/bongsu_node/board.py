@@ -1,59 +1,11 @@
-"""The one place that touches the chip: machine, esp32 and network become the small things that the rest is handed."""
+"""The one place, with hardware.py, that touches the chip: machine and esp32 become the small things handed on."""
 
 import time
 
 import machine
 
 WATCHDOG_MS = 30_000  # DESIGN section 6: TLS may block for seconds, so never less
-_I2C_HZ = 100_000
-_I2C_TIMEOUT_US = 50_000  # a part that holds the bus must not hold the sampling
-# UART 0 is the console. UART 1 would drive GPIO10, a line of the module's flash, where no tx is named; UART 2: GPIO17
-# (MicroPython, ports/esp32/machine_uart.c).
-_UART = 2
-_UART_BUFFER = 256  # a second of a particle sensor's frames is 32 bytes
 _EPOCH_2000_S = 946_684_800
-
-
-class Hardware:
-    """The chip's parts as sensors are handed them. `pins`: of node.json."""
-
-    ticks_diff = staticmethod(time.ticks_diff)
-    ticks_add = staticmethod(time.ticks_add)
-
-    def __init__(self, pins) -> None:
-        self._pins = pins
-        self._bus = None
-
-    def i2c(self):
-        """The one I2C bus, shared by all sensors on it."""
-        if self._bus is None:
-            scl, sda = machine.Pin(self._pins["i2c_scl"]), machine.Pin(self._pins["i2c_sda"])
-            self._bus = machine.I2C(0, scl=scl, sda=sda, freq=_I2C_HZ, timeout=_I2C_TIMEOUT_US)
-        return self._bus
-
-    def adc(self, pin: int):
-        """An analogue input, up to 3.1 V."""
-        return machine.ADC(machine.Pin(pin), atten=machine.ADC.ATTN_11DB)
-
-    def pin_in(self, pin: int, pull_up: bool):
-        """A digital input."""
-        return machine.Pin(pin, machine.Pin.IN, machine.Pin.PULL_UP if pull_up else None)
-
-    def pin_out(self, pin: int):
-        """A digital output, low at first."""
-        return machine.Pin(pin, machine.Pin.OUT, value=0)
-
-    def onewire(self, pin: int):
-        """A 1-Wire bus (module onewire of the ESP32 image)."""
-        import onewire
-
-        return onewire.OneWire(machine.Pin(pin))
-
-    def uart(self, rx: int, tx, baud: int):
-        """A serial port that returns at once from read(); `tx` None: nothing is sent."""
-        if tx is None:
-            return machine.UART(_UART, baudrate=baud, rx=rx, timeout=0, rxbuf=_UART_BUFFER)
-        return machine.UART(_UART, baudrate=baud, rx=rx, tx=tx, timeout=0, rxbuf=_UART_BUFFER)
 
 
 def output(number: int):

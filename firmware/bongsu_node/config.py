@@ -9,8 +9,13 @@ from array import array
 
 from bongsu_node import flashfile
 from bongsu_node.sensing import limits
-from bongsu_node.settings import DEFAULT_PINS, DEFAULT_PROFILE, DEFAULT_SMOKE_HEAD, Config, default_sensors
+from bongsu_node.settings import Config
 
+DEFAULT_PINS = {"i2c_sda": 21, "i2c_scl": 22, "smoke_adc": 34, "siren": 25, "lamp": 26, "button": 27}
+# The heads of the boards that this firmware knows: 0.4 V in clean air, 1 mV per 1e-4/m.
+DEFAULT_SMOKE_HEAD = {"mv_clean": 400, "uv_per_e4": 1000}
+
+DEFAULT_PROFILE = "market_dry"
 _PIN_MAX = 48
 _SMOKE_HEAD_RANGE = {"mv_clean": (300, 2500), "uv_per_e4": (10, 100_000)}
 _WIFI_MAX = 8
@@ -215,3 +220,28 @@ def _decode(text, node: str) -> Config:
         config.errors.append("node.json: is not JSON")
         return config
     return parse(document, node)
+
+
+def default_sensors(pins, smoke_head):
+    """What a board carries when its settings name no sensors: an LM75 and an analogue smoke head."""
+    head = {"type": "smoke_head", "pin": pins["smoke_adc"]}
+    head.update(smoke_head)
+    return [{"type": "lm75"}, head]
+
+
+def set_defaults(c: Config) -> None:
+    """The settings of a node that has none: it senses and sounds, and its link stays off."""
+    c.node = ""
+    c.site = ""
+    c.unit = ""
+    c.wifi = []
+    c.broker = None
+    c.pins = dict(DEFAULT_PINS)
+    c.profile = DEFAULT_PROFILE
+    c.limits = array("H", limits.DEFAULTS)
+    c.sensors = default_sensors(DEFAULT_PINS, DEFAULT_SMOKE_HEAD)
+    c.reading_s = 0
+    c.heartbeat_s = 45
+    c.provisioned_s = 0
+    c.errors = []
+    c.last_good = False

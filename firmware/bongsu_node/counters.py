@@ -15,39 +15,19 @@ import struct
 from bongsu_wire.ccm import CcmKey
 from bongsu_wire.topics import node_text
 
-NAMESPACE = "bongsu"
 RESERVE = 256
 # The next block is reserved while this many are left, so that a failing NVS is a fault to report before it is an end.
 _MARGIN = 64
 SENDERS_MAX = 8
-_VERSION = 1
-_IDENT = "<BB16s"
-_CEILINGS = "<BBII"
-_SENDER = "<HI"
-_SENDER_LEN = 6
+VERSION = 1
+CEILINGS = "<BBII"
+SENDER = "<HI"
+SENDER_LEN = 6
 _LIMIT = 0xFFFFFFFF
-
-
-class Unprovisioned(Exception):
-    """The node has no usable identity. `missing`: what is missing or does not fit."""
-
-    def __init__(self, missing: str) -> None:
-        super().__init__(missing)
-        self.missing = missing
 
 
 class Exhausted(Exception):
     """No number may be used: NVS does not take the next reservation."""
-
-
-def _blob(nvs, key: str, size: int) -> bytes:
-    """A blob of at most `size` bytes; b"" if it is missing, or NVS is (None)."""
-    buffer = bytearray(size)
-    try:
-        length = nvs.get_blob(key, buffer)
-    except Exception:
-        return b""
-    return bytes(buffer[:length])
 
 
 class _Numbers:
@@ -62,7 +42,9 @@ class _Numbers:
 
 
 class Identity:
-    """Made by load(). node: 6 bytes; node_text; epoch: 1..255; key: CcmKey; failed: NVS refused a reservation."""
+    """Made by provisioned.load(). node: 6 bytes; node_text; epoch: 1..255; key: CcmKey; failed: NVS refused a
+    reservation.
+    """
 
     def __init__(self, nvs, node: bytes, epoch: int, key: bytes, counter: int, event: int, senders) -> None:
         self.node = node
@@ -98,7 +80,7 @@ class Identity:
         for n in (self._counters, self._events):
             ceilings.append(min(n.ceiling + RESERVE, _LIMIT) if n.left() <= _MARGIN else n.ceiling)
         try:
-            self._nvs.set_blob("ctr", struct.pack(_CEILINGS, _VERSION, self.epoch, ceilings[0], ceilings[1]))
+            self._nvs.set_blob("ctr", struct.pack(CEILINGS, VERSION, self.epoch, ceilings[0], ceilings[1]))
             self._nvs.commit()
         except Exception:
             self.failed = True
@@ -121,39 +103,7 @@ class Identity:
             del senders[min(senders, key=lambda s: senders[s][1])]
         data = b""
         for s in sorted(senders, key=lambda s: senders[s][1]):
-            data += struct.pack(_SENDER, s, senders[s][0])
+            data += struct.pack(SENDER, s, senders[s][0])
         self._nvs.set_blob("down", data)
         self._nvs.commit()
         self._senders = senders
-
-
-def _senders(data: bytes):
-    """{sender: (counter, order)} of the `down` blob; a damaged one is empty: commands must be fresh in any case."""
-    if len(data) % _SENDER_LEN:
-        return {}
-    found = {}
-    for i in range(0, len(data), _SENDER_LEN):
-        sender, counter = struct.unpack(_SENDER, data[i : i + _SENDER_LEN])
-        found[sender] = (counter, i)
-    return found
-
-
-def load(nvs, node: bytes) -> Identity:
-    """The identity in `nvs` (esp32.NVS of the namespace; None if it cannot be opened) of the node with MAC `node`.
-    Raises Unprovisioned.
-    """
-    ident = _blob(nvs, "ident", 18)
-    ctr = _blob(nvs, "ctr", 10)
-    if len(ident) != 18:
-        raise Unprovisioned("ident")
-    if len(ctr) != 10:
-        raise Unprovisioned("ctr")
-    version, epoch, key = struct.unpack(_IDENT, ident)
-    ctr_version, ctr_epoch, counter, event = struct.unpack(_CEILINGS, ctr)
-    if version != _VERSION or ctr_version != _VERSION:
-        raise Unprovisioned("version")
-    if not epoch or epoch != ctr_epoch:
-        raise Unprovisioned("epoch")
-    identity = Identity(nvs, node, epoch, key, counter, event, _senders(_blob(nvs, "down", SENDERS_MAX * _SENDER_LEN)))
-    identity.reserve()
-    return identity

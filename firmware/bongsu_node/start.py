@@ -8,7 +8,7 @@ from time import ticks_diff, ticks_ms
 
 import machine
 
-from bongsu_node import board, config, counters, flashfile, version
+from bongsu_node import board, config, flashfile, hardware, provisioned, version
 from bongsu_node.alarm.journal import Journal
 from bongsu_node.alarm.response import Response
 from bongsu_node.alarm.siren import Siren
@@ -66,7 +66,7 @@ def _part(node: Node, tag: str, make_it):
 def _nvs():
     import esp32
 
-    return esp32.NVS(counters.NAMESPACE)
+    return esp32.NVS(provisioned.NAMESPACE)
 
 
 def _load_config(text: str) -> Config:
@@ -75,8 +75,8 @@ def _load_config(text: str) -> Config:
 
 def _identity(node: Node, nvs, mac: bytes):
     try:
-        return counters.load(nvs, mac)
-    except counters.Unprovisioned as e:
+        return provisioned.load(nvs, mac)
+    except provisioned.Unprovisioned as e:
         node.log("E", "unprovisioned", "missing=%s" % e.missing)
         return None
 
@@ -107,9 +107,9 @@ def _make_sensing(node: Node) -> None:
     """Sensors, channels, judge, watch."""
     c = node.config
     node.tuning = Tuning(c, _STATE, node.log)
-    hardware = board.Hardware(c.pins)
+    chip = hardware.Hardware(c.pins)
     fitted = fit.Outfit(
-        [(entry, fit.sensor(entry, hardware)) for entry in c.sensors],
+        [(entry, fit.sensor(entry, chip)) for entry in c.sensors],
         c.limits,
         ticks_diff,
         interval_s=c.reading_s,

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bongsu_node import counters
-from bongsu_node.counters import Exhausted, Identity, Unprovisioned
+from bongsu_node import provisioned
+from bongsu_node.counters import Exhausted, Identity
+from bongsu_node.provisioned import Unprovisioned
 from tests import mpy
 
 NODE = bytes.fromhex("a0b1c2d3e4f5")
@@ -59,7 +60,7 @@ class Nvs:
 
 def boot(nvs: Nvs) -> Identity:
     nvs.pending.clear()
-    return counters.load(nvs, NODE)
+    return provisioned.load(nvs, NODE)
 
 
 def test_numbers_begin_at_the_ceiling_and_are_reserved_in_one_commit() -> None:
@@ -215,7 +216,7 @@ def test_a_damaged_list_of_senders_counts_as_empty() -> None:
 def test_the_same_under_micropython() -> None:
     program = """
 import struct
-from bongsu_node import counters
+from bongsu_node import provisioned
 
 class Nvs:
     store = {"ident": struct.pack("<BB16s", 1, 3, bytes(16)), "down": b""}
@@ -232,7 +233,7 @@ class Nvs:
         pass
 
 for _ in range(3):
-    identity = counters.load(Nvs(), b"\\xa0\\xb1\\xc2\\xd3\\xe4\\xf5")
+    identity = provisioned.load(Nvs(), b"\\xa0\\xb1\\xc2\\xd3\\xe4\\xf5")
     identity.note_command(1 + _, 0xFFFFFFF0 + _)
     print(identity.node_text, identity.next_counter() - 0xFFFF0000, identity.next_event_number())
 print([identity.newest_command(s) - 0xFFFFFFF0 for s in (1, 2, 3)])

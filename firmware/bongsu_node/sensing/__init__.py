@@ -8,7 +8,7 @@ A sensor is anything with:
 - warming: it is warming up or burning in: no values, and no fault
 
 and its file has make(hw, s): the sensor that the entry `s` of the settings describes, on the chip's parts `hw`
-(board.Hardware).
+(hardware.Hardware).
 """
 
 

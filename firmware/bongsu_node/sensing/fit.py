@@ -127,8 +127,8 @@ def _fault(entry) -> int:
 
 
 def sensor(entry, hw):
-    """The sensor of an entry of node.json, on the chip's parts `hw` (board.Hardware); what goes wrong is its own fault,
-    and no other's.
+    """The sensor of an entry of node.json, on the chip's parts `hw` (hardware.Hardware); what goes wrong is its own
+    fault, and no other's.
     """
     name = entry["type"]
     try:

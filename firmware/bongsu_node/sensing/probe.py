@@ -26,8 +26,6 @@ class Probe:
         self.why = ""
         self.channels = channels
         self._sensor = sensor
-        self._values = sensor.values
-        self._quantities = sensor.quantities
         self._means = means
         self._good = 0
         self._bad = False
@@ -77,13 +75,13 @@ class Probe:
         self._good += self._good < _GOOD_RUN
         if self._good >= _GOOD_RUN:
             self._bad = False
-        values = self._values
+        values = self._sensor.values
         for i in range(len(values)):
             channel = self.channels[i]
             if channel is not None:
                 channel.sample(now, values[i])
             if self._means is not None:
-                self._means.take(self._quantities[i], values[i])
+                self._means.take(self._sensor.quantities[i], values[i])
 
     def _miss(self, now: int, why: str) -> None:
         self.why = why

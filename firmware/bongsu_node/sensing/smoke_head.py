@@ -13,7 +13,7 @@ They are told apart by the way: smoke climbs through the values between, a short
 last value had risen gives that top value, for a fire must not turn into a sensor fault.
 """
 
-from bongsu_node.sensing import SensorError, adc, entry
+from bongsu_node.sensing import SensorError, adc
 from bongsu_node.sensing.stuck import LIMIT_MIN
 from bongsu_wire import kinds
 
@@ -53,6 +53,8 @@ class SmokeHead(adc.AdcSensor):
 
 def make(hw, s) -> SmokeHead:
     """The driver of an entry. Raises ValueError that begins with the field's name."""
+    from bongsu_node.sensing import entry  # forgotten after the start
+
     # Half of the live zero must lie above what the ADC reads at an open input.
     mv_clean = entry.whole(s, "mv_clean", 2 * adc.FLOOR_UV // 1000, 2_000)
     uv_per_e4 = entry.whole(s, "uv_per_e4", 1, 100_000)

@@ -4,7 +4,7 @@ mpy-cross compiles one file at a time, so it cannot know that `kinds.ALARM` is 1
 node, as an entry of its module and as a name, some 40 bytes of an ESP32's heap each, and there are hundreds. So named
 numbers, and the texts that a module keeps to itself (`_NAME = "..."`), are written out where they are used before a
 file is compiled. What the codec has for the host alone (a node opens no heartbeat) is left out. Nothing else changes,
-and nothing of it is needed to run the firmware from its sources.
+and nothing of it is needed to run the firmware from its sources. What is left of names is shortened (shortnames.py).
 """
 
 import ast
@@ -15,8 +15,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from bongsu.errors import BongsuError
+from bongsu.install import shortnames
 
 PACKAGES = ("bongsu_wire", "bongsu_node")
+PROGRAMS = ("boot.py", "main.py")  # beside the packages, and compiled as they are
 _SHARED = "bongsu_wire"  # used by the host as well
 # Whole numbers that need no object of their own on an ESP32: 31 bits. Greater ones are kept once, under their name.
 _SMALL = range(-(2**30), 2**30)
@@ -39,13 +41,21 @@ def sources(firmware: Path) -> list[Path]:
 
 
 def compile_packages(firmware: Path, out: Path) -> dict[Path, Path]:
-    """Compile every module into `out`: path below `firmware` -> .mpy file. Raises BongsuError."""
+    """Compile every module into `out`: path below `firmware` -> .mpy file. Beside them, out/names.txt: what the short
+    names of a traceback stand for, `module:short original` a line. Raises BongsuError.
+    """
+    texts = reduced({inner: (firmware / inner).read_text() for inner in sources(firmware)})
+    programs = [(firmware / name).read_text() for name in PROGRAMS if (firmware / name).is_file()]
+    short, names = shortnames.shortened({module_name(inner): text for inner, text in texts.items()}, programs)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "names.txt").write_text("".join(f"{name} {names[name]}\n" for name in sorted(names)))
     compiled = {}
-    for inner, text in reduced({inner: (firmware / inner).read_text() for inner in sources(firmware)}).items():
+    for inner in texts:
         target = out / inner.with_suffix(".mpy")
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.with_suffix(".py").write_text(text)
-        compile_file(target.with_suffix(".py"), target, inner.name)
+        target.with_suffix(".py").write_text(short[module_name(inner)])
+        # Tracebacks call it as its package does: no name more.
+        compile_file(target.with_suffix(".py"), target, module_name(inner).rpartition(".")[2])
         target.with_suffix(".py").unlink()
         compiled[inner] = target
     return compiled
