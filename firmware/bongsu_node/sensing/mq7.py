@@ -80,7 +80,7 @@ class Mq7(adc.AdcSensor):
     def _step(self, now: int, uv: int) -> bool:
         burning_in = self._warm_up.step(now)
         ended = self._cycle(now)
-        ohm = self._load.ohm(self._median.update(uv))
+        ohm = self._load.ohm(uv)
         if ended:
             self._last = UNKNOWN
             self._compare()
@@ -89,6 +89,7 @@ class Mq7(adc.AdcSensor):
         if not self._load.top and (self._heater is None or (not self._hot and self._past_ms >= _SETTLED_MS)):
             self._risen = ohm * _RISEN_SHARE < self._baseline.ohm
         self._load.check(self._risen)
+        ohm = self._median.update(ohm)
         if self._same >= _SAME_CYCLES:
             raise SensorError("stuck")
         if ended and not burning_in:
