@@ -90,12 +90,6 @@ class I2cSensor:
         for watch in self._watches:
             watch.pause()
 
-    def _command(self, now: int, state: int, data) -> None:
-        """Send a command and go to `state`."""
-        self._write(data)
-        self._at = now
-        self._state = state
-
     def _waited(self, now: int, ms: int) -> bool:
         """`ms` have passed since the last command."""
         return self._diff(now, self._at) >= ms
@@ -107,31 +101,19 @@ class I2cSensor:
 
     # Transfers. Each raises SensorError "nak" or "bus".
 
-    def _write(self, data) -> None:
-        try:
-            self._i2c.writeto(self._address, data)
-        except OSError as e:
-            raise SensorError(_word(e)) from None
-
-    def _read(self, buffer) -> None:
-        try:
-            self._i2c.readfrom_into(self._address, buffer)
-        except OSError as e:
-            raise SensorError(_word(e)) from None
-
     def _read_register(self, register: int, buffer) -> None:
         try:
             self._i2c.readfrom_mem_into(self._address, register, buffer)
         except OSError as e:
-            raise SensorError(_word(e)) from None
+            raise SensorError(word_of(e)) from None
 
     def _write_register(self, register: int, data) -> None:
         try:
             self._i2c.writeto_mem(self._address, register, data)
         except OSError as e:
-            raise SensorError(_word(e)) from None
+            raise SensorError(word_of(e)) from None
 
 
-def _word(error) -> str:
+def word_of(error) -> str:
     # An ESP32 reports a line that is held as a time-out, everything else as a device that is not there.
     return "bus" if error.errno == errno.ETIMEDOUT else "nak"

@@ -7,7 +7,7 @@ There is no public driver that neither waits nor allocates.
 """
 
 from bongsu_node.sensing import SensorError, entry, pms_frame
-from bongsu_node.sensing.i2c_sensor import I2cSensor
+from bongsu_node.sensing.command_sensor import CommandSensor
 from bongsu_node.sensing.stuck import LIMIT_MIN
 from bongsu_wire import kinds
 
@@ -17,7 +17,7 @@ _PERIOD_MS = 1_000
 _AWAY_MS = 5_000  # without an answer for so long it may have lost its supply: it warms up anew
 
 
-class Pmsa003i(I2cSensor):
+class Pmsa003i(CommandSensor):
     """Fails as "nak", "bus", "crc", "stuck" (not one number of the frame has moved)."""
 
     quantities = (kinds.Q_PM1_DUG, kinds.Q_PM25_DUG, kinds.Q_PM10_DUG)

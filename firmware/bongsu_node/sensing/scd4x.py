@@ -7,8 +7,9 @@ chip that lost its supply is idle again and is never ready, which shows as "sile
 """
 
 from bongsu_node.sensing import SensorError
+from bongsu_node.sensing.command_sensor import CommandSensor
 from bongsu_node.sensing.crc8 import check
-from bongsu_node.sensing.i2c_sensor import I2cSensor, address_of
+from bongsu_node.sensing.i2c_sensor import address_of
 from bongsu_wire import kinds
 
 _ADDRESSES = (0x62,)
@@ -29,7 +30,7 @@ _SATURATED = 0xFFFF
 _START, _STOPPED, _IDENTITY, _TEST, _ASK, _READY, _COLLECT, _FIRST, _BOOTING = 0, 1, 2, 3, 4, 5, 6, 7, 8
 
 
-class Scd4x(I2cSensor):
+class Scd4x(CommandSensor):
     """`i2c`: a machine.I2C or alike.
 
     warming: self-test, then the first value, thrown away as the data sheet advises after waking up (3.10.4); 22 s.

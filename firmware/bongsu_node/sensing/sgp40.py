@@ -8,8 +8,9 @@ till then, and one that lost its supply at any moment between has nothing to giv
 """
 
 from bongsu_node.sensing import SensorError
+from bongsu_node.sensing.command_sensor import CommandSensor
 from bongsu_node.sensing.crc8 import check, crc8
-from bongsu_node.sensing.i2c_sensor import I2cSensor, address_of
+from bongsu_node.sensing.i2c_sensor import address_of
 from bongsu_node.sensing.voc_index import VocIndex
 from bongsu_wire import kinds
 
@@ -27,7 +28,7 @@ _WORKED = 540
 _START, _IDENTITY, _TEST, _COLLECT = 0, 1, 2, 3
 
 
-class Sgp40(I2cSensor):
+class Sgp40(CommandSensor):
     """`i2c`: a machine.I2C or alike. raw: newest ticks; index: see VocIndex.
 
     warming: the first minute after power-on and after each failure.

@@ -7,8 +7,9 @@ if it was asked for, so that every value is fresh, and there is no configuration
 """
 
 from bongsu_node.sensing import SensorError
+from bongsu_node.sensing.command_sensor import CommandSensor
 from bongsu_node.sensing.crc8 import check
-from bongsu_node.sensing.i2c_sensor import I2cSensor, address_of
+from bongsu_node.sensing.i2c_sensor import address_of
 from bongsu_wire import kinds
 
 _ADDRESSES = (0x44, 0x45)  # ADDR low, high (table 8)
@@ -24,7 +25,7 @@ _SATURATED = 0xFFFF  # 100 %: a wet place may stay there for days
 _START, _STATUS, _COLLECT = 0, 1, 2
 
 
-class Sht3x(I2cSensor):
+class Sht3x(CommandSensor):
     """`i2c`: a machine.I2C or alike."""
 
     quantities = (kinds.Q_TEMP_DK, kinds.Q_HUMIDITY_HALF)

@@ -7,8 +7,9 @@ that every value is fresh, and there is no configuration that a power dip could 
 """
 
 from bongsu_node.sensing import SensorError
+from bongsu_node.sensing.command_sensor import CommandSensor
 from bongsu_node.sensing.crc8 import check
-from bongsu_node.sensing.i2c_sensor import I2cSensor, address_of
+from bongsu_node.sensing.i2c_sensor import address_of
 from bongsu_wire import kinds
 
 _ADDRESSES = (0x44, 0x45, 0x46)  # by part number: -A, -B, -C
@@ -21,7 +22,7 @@ _LOWEST = 1_873  # -40 degC, the lower end of the sensor; above the upper end it
 _START, _IDENTIFY, _IDENTITY, _COLLECT = 0, 1, 2, 3
 
 
-class Sht4x(I2cSensor):
+class Sht4x(CommandSensor):
     """`i2c`: a machine.I2C or alike. serial: of the chip, None until it answered."""
 
     quantities = (kinds.Q_TEMP_DK, kinds.Q_HUMIDITY_HALF)
