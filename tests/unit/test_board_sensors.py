@@ -23,13 +23,13 @@ from tests.board_parts import NODE, bundle
 _MAIN = """
 import json
 import time
-from bongsu_node import board
+from bongsu_node.hardware import Hardware
 from bongsu_node.sensing import SensorError, fit
 from bongsu_wire import kinds
 
 with open("/node.json") as file:
     settings = json.load(file)
-hardware = board.Hardware(settings["pins"])
+hardware = Hardware(settings["pins"])
 fitted = [(e["type"], fit.sensor(e, hardware)) for e in settings["sensors"]]
 words = {}
 n = 0
