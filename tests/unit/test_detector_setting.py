@@ -20,7 +20,7 @@ from bongsu.install.profiles import ProfileError, ProfilesFault
 from bongsu.receiver import detector, registry
 from bongsu.receiver.store import schema
 from bongsu_node import config
-from bongsu_node.sensing import limits
+from bongsu_node.sensing import at, limits
 from bongsu_wire import kinds, payload, topics
 from tests.receiver_parts import SITE, Desk, add_unit, desk, node_id
 from tests.registry_parts import bongsu, bongsu_process
@@ -181,11 +181,11 @@ def test_it_is_kept_once_the_node_has_confirmed_it(tmp_path: Path) -> None:
             assert _row(d).profile == kept
         name, values = limits.unpack(command.args)
         assert command.code == kinds.CMD_SET_PARAMETER and name == "home"
-        assert values[limits.CO_SMALL] == 99 and _row(d).detector == {"co_small_dppm": 99}
+        assert values[at.CO_SMALL] == 99 and _row(d).detector == {"co_small_dppm": 99}
         assert len(command.args) <= payload.COMMAND_MAX_ARGS
         row = [r for r in d.rows(schema.audit) if r.action == "node.order"][-1]
         assert row.actor == "kim" and "profile: market_dry -> home" in row.detail
-        assert "co_small_dppm: 200 -> 99" in row.detail
+        assert "co_small_dppm: 600 -> 99" in row.detail
         with d.store.read() as conn:
             assert detector.standing(conn, node_id(0)) == wanted
 
@@ -245,18 +245,18 @@ def _set(d: Desk, result: int | None, *words: str) -> tuple[int, str, str]:
 
 def test_the_command_waits_for_the_answer(tmp_path: Path) -> None:
     with desk(tmp_path) as d:
-        code, out, err = _set(d, kinds.ANSWER_DONE, "--profile", "home", "smoke_alarm_e4=450", "--json")
+        code, out, err = _set(d, kinds.ANSWER_DONE, "--profile", "home", "smoke_alarm_e4=550", "--json")
         assert code == 0, err
         row = json.loads(out)
-        assert (row["profile"], row["detector"], row["result"]) == ("home", {"smoke_alarm_e4": 450}, "done")
+        assert (row["profile"], row["detector"], row["result"]) == ("home", {"smoke_alarm_e4": 550}, "done")
         shown = json.loads(bongsu("--data", d.data, "node", "show", node_id(0), "--json").out)
-        assert shown["profile"] == "home" and shown["detector"] == {"smoke_alarm_e4": 450}
-        assert "smoke_alarm_e4=450" in bongsu("--data", d.data, "node", "show", node_id(0)).out
-        code, _, err = _set(d, kinds.ANSWER_REFUSED, "smoke_alarm_e4=430")
+        assert shown["profile"] == "home" and shown["detector"] == {"smoke_alarm_e4": 550}
+        assert "smoke_alarm_e4=550" in bongsu("--data", d.data, "node", "show", node_id(0)).out
+        code, _, err = _set(d, kinds.ANSWER_REFUSED, "smoke_alarm_e4=530")
         assert code == 1 and "answers: refused" in err
-        code, _, err = _set(d, None, "smoke_alarm_e4=430", "--wait", "0.2")
+        code, _, err = _set(d, None, "smoke_alarm_e4=530", "--wait", "0.2")
         assert code == 1 and "has not answered" in err
-        assert _row(d).detector == {"smoke_alarm_e4": 450}
+        assert _row(d).detector == {"smoke_alarm_e4": 550}
 
 
 def test_a_node_without_a_key_cannot_be_told(tmp_path: Path) -> None:

@@ -267,6 +267,7 @@ NAMES = {
         "small_change": kinds.CRIT_SMALL,
         "heat_alone": kinds.CRIT_HEAT_ALONE,
         "smoke_alone": kinds.CRIT_SMOKE_ALONE,
+        "smoke_long": kinds.CRIT_SMOKE_LONG,
     },
     "FAULT": {
         "heat_sensor": kinds.FAULT_HEAT_SENSOR,

@@ -5,7 +5,7 @@ It lives in RAM: an alarm is never lost, its history may be by a restart.
 
 from bongsu_node.link.receipts import ticks_diff
 
-ALARMS = 2  # whose histories are kept; the oldest goes
+ALARMS = 3  # whose histories are kept; the oldest goes
 REPEAT_MS = 30_000
 
 
@@ -18,6 +18,7 @@ class Minutes:
     def keep(self, number: int, parts) -> None:
         """The history of alarm `number`, as payloads."""
         numbers = []
+        self._parts = [part for part in self._parts if part[0] != number]
         for part in self._parts:
             if part[0] not in numbers:
                 numbers.append(part[0])

@@ -17,6 +17,9 @@ from bongsu_wire import kinds
 
 UNKNOWN = 0xFFFF
 _DEAD_MS = 2_000  # without a sample: a frozen hold no longer keeps the link from connecting, for its fault must get out
+# A sensor that dies while it was up keeps its half of a fusion for 5 min (polls of 250 ms): what burnt it shows by
+# then, and an old vote must not make an alarm of a warm afternoon.
+_VOTE_POLLS = 1_200
 _HEAT_RISE_S = 20
 _HEAT_SMALL_S = 120
 _SMOKE_RISE_S = 30
@@ -41,6 +44,7 @@ class Channel:
         self.small = False
         self.votes = False
         self.below = False
+        self.idle = True  # its sensor warms up: it has nothing to say yet
         self.fresh = False  # for who looks at several channels together: sets it back
         self.failed = False
         self.alone = False  # no sensor that would confirm it is at work
@@ -51,6 +55,7 @@ class Channel:
         self._fixed = Hold(HOLD_MS, ticks_diff, period_ms)
         self._rise = Hold(HOLD_MS, ticks_diff, period_ms)
         self._missed = 0
+        self._gone = 0
         self._dead = _DEAD_MS // period_ms + 1
 
     @property
@@ -93,6 +98,8 @@ class Channel:
     def sample(self, now: int, raw: int) -> None:
         """Take a sensor's value of ticks `now`."""
         self._missed = 0
+        self._gone = 0
+        self.idle = False
         self.fresh = True
         median = self._filter
         self.value = raw if median is None else median.update(raw)
@@ -104,11 +111,11 @@ class Channel:
         self._missed += self._missed < self._dead
         if self._missed == self._dead and self._filter is not None:
             self._filter.restart()
+        self._gone += self._gone < _VOTE_POLLS
+        if self._gone == _VOTE_POLLS:
+            self.small = self.votes = False
         self._fixed.missed(now)
         self._rise.missed(now)
-
-    def apply(self) -> None:
-        """The limits have changed."""
 
     def forget_value(self) -> None:
         """Its sensor is a fault: there is no value to show. What it said before stands."""
@@ -151,11 +158,13 @@ class HeatChannel(Channel):
         values, trend = self._values, self._trend
         trend.step(now, value)
         gained = value - trend.low
-        on = value + _HEAT_NOISE_DK >= trend.past(_TURN_S)
+        on = value + _HEAT_NOISE_DK + (gained >> 3) >= trend.past(_TURN_S)  # flames swirl: an eighth is no fall
         self.small = gained >= values[at.HEAT_SMALL]
-        # Heat that has come to rest is warm air; that of a fire goes on: the last 20 s brought three fifths of it.
+        # Heat that has come to rest is warm air; that of a fire goes on: the last 20 s brought three fifths of it, or
+        # the two minutes three times as much.
         lately = value - trend.past(_HEAT_RISE_S)
-        self.votes = self.small and on and lately * 5 >= values[at.HEAT_SMALL] * 3
+        much = lately * 5 >= values[at.HEAT_SMALL] * 3 or gained >= values[at.HEAT_SMALL] * 3
+        self.votes = self.small and on and much
         high = value >= values[at.HEAT_ALARM]
         if high and value + _FLAME_GONE_DK < trend.past(_TURN_S):
             self._fixed.missed(now)
@@ -176,9 +185,8 @@ class SmokeChannel(Channel):
         super().__init__(kinds.SMOKE, kinds.Q_SMOKE_E4, values, ticks_diff, period_ms)
         self.baseline = Baseline(values, ticks_diff, start_e4)
         self._trend = Trend(_SMOKE_RISE_S, ticks_diff)
-        self._long = Hold(0, ticks_diff, period_ms)
+        self._long_ms = 0
         self._lowered = False
-        self.apply()
 
     @property
     def waits(self) -> bool:
@@ -186,12 +194,12 @@ class SmokeChannel(Channel):
 
     @property
     def fulfilled(self) -> bool:
-        return self._fixed.done or self._rise.done or self._long.done
+        return self._fixed.done or self._rise.done or self._long_done
 
     @property
     def held_ms(self) -> int:
         if self.criterion == kinds.CRIT_SMOKE_LONG:
-            return self._long.held_ms
+            return self._long_ms
         return max(self._fixed.held_ms, self._rise.held_ms)  # MicroPython has no property of super()
 
     @property
@@ -200,17 +208,17 @@ class SmokeChannel(Channel):
             return kinds.CRIT_SMOKE_RISE if self._rise.done else kinds.CRIT_SMOKE_LONG
         return kinds.CRIT_SMOKE_ALONE if self._lowered else kinds.CRIT_SMOKE_FIXED
 
-    def apply(self) -> None:
-        self._long.need_ms = self._values[at.SMOKE_LONG_S] * 1000
+    @property
+    def _long_done(self) -> bool:
+        return self._values[at.SMOKE_LONG] > 0 and self._long_ms >= self._values[at.SMOKE_LONG_S] * 1000
 
     def missed(self, now: int) -> None:
         super().missed(now)
         self._trend.missed(now)
-        self._long.missed(now)
 
     def end_hold(self) -> None:
         super().end_hold()
-        self._long.sample(0, False)
+        self._long_ms = 0
 
     def _judge(self, now: int, value: int) -> None:
         values, trend = self._values, self._trend
@@ -224,7 +232,11 @@ class SmokeChannel(Channel):
         self._lowered = level < values[at.SMOKE_ALARM]
         self.small = self.votes = level >= values[at.SMOKE_SMALL]
         self._fixed.sample(now, level >= full)
-        self._long.sample(now, 0 < values[at.SMOKE_LONG] <= level)
+        # Counted up and down, not held: smoke that stays swirls about its level.
+        if level >= values[at.SMOKE_LONG]:
+            self._long_ms += self.period_ms if not self._long_done else 0
+        elif self._long_ms > 0:
+            self._long_ms -= self.period_ms
         rise = values[at.SMOKE_RISE]
         before = trend.past(_TURN_S)
         on = value + _SMOKE_NOISE_E4 + (before >> 3) >= before  # smoke swirls: an eighth of it is no fall

@@ -19,4 +19,4 @@ class GasChannel(Channel):
     def _judge(self, now: int, value: int) -> None:
         values = self._values
         self._fixed.sample(now, 0 < values[at.GAS_ALARM] <= value)
-        self.below = value < values[at.GAS_CLEAR]
+        self.below = value < values[at.GAS_CLEAR] or not values[at.GAS_ALARM]

@@ -3,9 +3,10 @@
 - One full threshold or rate of rise that has held 5 s is an alarm of its phenomenon.
 - Small changes in two of heat, smoke and CO that overlap for 5 s are one alarm of both. Gas does not take part: a
   semiconductor that smells cooking says nothing about a fire.
-- One small change that has held is a prealarm: one a rise, and at most one in 10 minutes.
+- One small change that has held is a prealarm: one a rise, at most one in 10 minutes, fewer if they keep coming.
 - Steam: while the humidity is high or rises, a decision by smoke or by rate of rise waits, at most steam_delay_s in all
-  until the smoke has been gone for a minute. A fixed temperature never waits, and no decision is given up for it.
+  until the smoke has been gone for a minute, and is given then if its criterion still stands. The centre hears of the
+  wait by a prealarm. A fixed temperature never waits.
 - A sensor that is dead lends its vote: what it said last still counts for a fusion, its partner may get a lower limit
   (Channel.alone), and a dead humidity sensor delays nothing.
 """
@@ -16,7 +17,10 @@ from bongsu_wire import kinds
 
 _FUSED = kinds.HEAT | kinds.SMOKE | kinds.CO
 _PREALARM_EVERY_MS = 600_000
+_PREALARM_MOST_MS = 9_600_000
 _STEAM_FORGET_MS = 60_000
+_PACE_MS = 1_000  # a slower sensor lends its newest vote, and keeps nobody waiting
+_STALE_MS = 2_000
 
 
 class Judge:
@@ -39,24 +43,24 @@ class Judge:
         for channel in channels:
             if channel.quantity == kinds.Q_HUMIDITY_HALF:
                 self._humidity = channel
-            if channel.bit & _FUSED and channel.period_ms > slowest:
+            if channel.bit & _FUSED and slowest < channel.period_ms <= _PACE_MS:
                 slowest = channel.period_ms
         self._fusing = Hold(HOLD_MS, ticks_diff, slowest)
         self._small = Hold(values[at.PREALARM_HOLD] * 1000, ticks_diff, slowest)
         self._bits = 0
         self._told = False
         self._small_delayed = False
-        self._since_prealarm_ms = _PREALARM_EVERY_MS
+        self._since_prealarm_ms = 4 * _PREALARM_MOST_MS
         self._waited_ms = 0
         self._small_waited_ms = 0
+        self._stale_ms = 0
+        self._pause_ms = _PREALARM_EVERY_MS
         self._calm_ms = 0
         self._last = 0
         self._started = False
 
     def apply(self) -> None:
         """The limits have changed."""
-        for channel in self.channels:
-            channel.apply()
         self._small.need_ms = self._values[at.PREALARM_HOLD] * 1000
 
     def step(self, now: int) -> None:
@@ -64,11 +68,13 @@ class Judge:
         passed = self._passed(now)
         self._look_who_is_dead()
         self.prealarm = 0
-        if self._since_prealarm_ms < _PREALARM_EVERY_MS:
+        if self._since_prealarm_ms < 4 * _PREALARM_MOST_MS:
             self._since_prealarm_ms += passed
         if self._all_fresh():
             self._fuse(now)
+            self._stale_ms = 0
         else:
+            self._stale_ms += passed if self._stale_ms < _STALE_MS else 0
             self._fusing.missed(now)
             self._small.missed(now)
         self._wait_for_steam(passed)
@@ -77,12 +83,17 @@ class Judge:
     @property
     def rising(self) -> bool:
         """Some hold is under way (nothing may block the loop now)."""
-        if self._fusing.active and not self._fusing.done:
+        if self._fusing.active and not self._fusing.done and self._stale_ms < _STALE_MS:
             return True
         for channel in self.channels:
             if channel.rising:
                 return True
-        return self.delayed
+        return False
+
+    @property
+    def fusing(self) -> int:
+        """Bits of the small changes that overlap now, 0 without."""
+        return self._bits if self._fusing.active else 0
 
     @property
     def fusion_held_ms(self) -> int:
@@ -97,9 +108,9 @@ class Judge:
         return None
 
     def below(self, bit: int) -> bool:
-        """Nothing of this phenomenon is left."""
+        """Nothing of this phenomenon is left, as far as its sensors live."""
         for channel in self.channels:
-            if channel.bit == bit and not channel.below:
+            if channel.bit == bit and channel.alive and not channel.below:
                 return False
         return True
 
@@ -111,11 +122,14 @@ class Judge:
         return False
 
     def sampled(self, bit: int) -> bool:
-        """All its sensors give values: one that is silent is no sign of quiet."""
+        """Some sensor of it gives values (or none was fitted): silence of all is no sign of quiet."""
+        fitted = False
         for channel in self.channels:
-            if channel.bit == bit and not channel.alive:
-                return False
-        return True
+            if channel.bit == bit:
+                fitted = True
+                if channel.alive:
+                    return True
+        return not fitted
 
     def value(self, quantity: int) -> int:
         """Newest value of a quantity, the highest if there are several; 0xFFFF without one."""
@@ -163,9 +177,12 @@ class Judge:
             self._calm_ms += passed
         else:
             self._waited_ms = self._small_waited_ms = 0
+        was = self.delayed
         self.delayed = wanted and self._may_be_steam(self._waited_ms)
         if self.delayed:
             self._waited_ms += passed
+            if not was:  # whatever becomes of it, the centre sees it
+                self._tell(self._bits if self._fusing.done else kinds.SMOKE)
         self._small_delayed = small and self._may_be_steam(self._small_waited_ms)
         if self._small_delayed:
             self._small_waited_ms += passed
@@ -176,12 +193,12 @@ class Judge:
         return waited_ms < self._values[at.STEAM_DELAY] * 1000
 
     def _all_fresh(self) -> bool:
-        """Every voter that lives has a new value since the last look; then they are looked at together."""
+        """Every quick voter that lives has a new value since the last look; then they are looked at together."""
         any_fresh = False
         for channel in self._voters:
             if channel.fresh:
                 any_fresh = True
-            elif channel.alive:
+            elif channel.alive and not channel.idle and channel.period_ms <= _PACE_MS:
                 return False
         if any_fresh:
             for channel in self._voters:
@@ -206,8 +223,11 @@ class Judge:
             self._tell(bits)
 
     def _tell(self, bits: int) -> None:
-        """A prealarm is due: at most one in 10 minutes, and none twice for one rise."""
-        if self._since_prealarm_ms >= _PREALARM_EVERY_MS:
-            self._since_prealarm_ms = 0
-            self._told = True
-            self.prealarm = bits
+        """A prealarm is due: none twice for one rise, at most one in 10 minutes, and fewer if they keep coming."""
+        if self._since_prealarm_ms < self._pause_ms:
+            return
+        often = self._since_prealarm_ms < 4 * self._pause_ms
+        self._pause_ms = min(2 * self._pause_ms, _PREALARM_MOST_MS) if often else _PREALARM_EVERY_MS
+        self._since_prealarm_ms = 0
+        self._told = True
+        self.prealarm = bits

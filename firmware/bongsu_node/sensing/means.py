@@ -6,7 +6,8 @@ from array import array
 from bongsu_wire import measured
 from bongsu_wire.measured import UNKNOWN
 
-# 4 values a second of 16 bits for an hour stay below 2^30.
+# 4 values a second of 16 bits for an hour stay below 2^30; several sensors of one quantity may fill it earlier.
+_SUM_MOST = (1 << 30) - 65_536
 INTERVAL_MOST_S = 3600
 
 
@@ -28,8 +29,9 @@ class Means:
             return
         for i in range(len(self._quantities)):
             if self._quantities[i] == quantity:
-                self._sums[i] += value
-                self._counts[i] += 1
+                if self._sums[i] < _SUM_MOST:
+                    self._sums[i] += value
+                    self._counts[i] += 1
                 return
 
     def step(self, now: int) -> bool:

@@ -45,9 +45,12 @@ class Probe:
             self._miss(now, repr(e))
             return
         if fresh:
-            self._feed(now)
+            self._take(now)
         elif self._sensor.warming:
             self._silent_polls = 0
+            for channel in self.channels:
+                if channel is not None:
+                    channel.idle = True
         else:
             self._silent_polls += 1
             if self._silent_polls > self._late_polls:
@@ -69,6 +72,12 @@ class Probe:
             self.faulty = False
             return True
         return False
+
+    def _take(self, now: int) -> None:
+        try:
+            self._feed(now)
+        except Exception as e:  # a value that no channel can take is no value
+            self._miss(now, repr(e))
 
     def _feed(self, now: int) -> None:
         self._silent_polls = 0

@@ -35,6 +35,7 @@ class Watch:
         self._log = log
         self._until_log = 0
         self._held_ms = [-1] * len(judge.channels)
+        self._fusing_ms = -1
 
     def step(self, now: int) -> None:
         """One sample of everything at ticks `now`."""
@@ -106,15 +107,26 @@ class Watch:
             before = self._held_ms[i]
             if channel.active:
                 if before < 0:
-                    self._log_hold(channel, "start", 0)
+                    self._log_hold(channel.bit, "start", 0)
                 self._held_ms[i] = channel.held_ms
             elif before >= 0:
                 self._held_ms[i] = -1
                 if before < HOLD_MS:
-                    self._log_hold(channel, "broken", before)
+                    self._log_hold(channel.bit, "broken", before)
 
-    def _log_hold(self, channel, what: str, held_ms: int) -> None:
-        self._log("I", "hold", "phen=%s state=%s held_ms=%d" % (kinds.phenomena_text(channel.bit), what, held_ms))
+        judge = self.judge
+        before = self._fusing_ms
+        if judge.fusing:
+            self._fusing_ms = judge.fusion_held_ms
+            if before < 0:
+                self._log_hold(judge.fusing, "start", 0)
+        elif before >= 0:
+            self._fusing_ms = -1
+            if before < HOLD_MS:
+                self._log_hold(kinds.HEAT | kinds.SMOKE, "broken", before)
+
+    def _log_hold(self, bits: int, what: str, held_ms: int) -> None:
+        self._log("I", "hold", "phen=%s state=%s held_ms=%d" % (kinds.phenomena_text(bits), what, held_ms))
 
     def readings(self):
         """The present values, as keyword arguments of payload.Event."""

@@ -95,7 +95,7 @@ def table(facts: Facts) -> list[tuple[str, str, str]]:
     alarm_s = facts.alarm_wall_s
     done = facts.done
     rows: list[tuple[str, float | None, float | None, str]] = [
-        ("ignition -> smoke above its limit for good", facts.ignition_board_s, facts.first_high_board_s, "board"),
+        ("ignition -> above its limit for good", facts.ignition_board_s, facts.first_high_board_s, "board"),
         ("above its limit -> alarm (5 s of hold)", facts.first_high_board_s, facts.alarm_board_s, "board"),
         ("alarm -> receipt at the node", alarm_s, facts.receipt_wall_s, "wall"),
         ("alarm -> fire station accepted", alarm_s, done.get(("responder:station", "alarm")), "wall"),

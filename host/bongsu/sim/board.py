@@ -44,7 +44,7 @@ _FAULTS = {
 _IDF_FREE_BYTES = 110_000
 _BEACON_TIMEOUT_MS = 1000
 # Heap of the unix port: objects are twice as wide as on the chip, and the shims live in it too.
-HEAP_KB = 768
+HEAP_KB = 1536
 _DEFAULT_BUTTON = 27
 
 

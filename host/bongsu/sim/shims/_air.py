@@ -21,13 +21,15 @@ _columns = {}  # name -> values at these times
 
 
 def load(lines):
-    """Take a scenario: CSV lines, the first a header `t_s,...` with scenario_csv's columns."""
+    """Take a scenario: an iterator of CSV lines, the first a header `t_s,...` with scenario_csv's columns. Line by
+    line: the heap that the firmware leaves may have no room for the whole text in one piece.
+    """
     _times.clear()
     _columns.clear()
-    names = [_COLUMNS.get(name, name) for name in lines[0].strip().split(",")[1:]]
+    names = [_COLUMNS.get(name, name) for name in next(lines).strip().split(",")[1:]]
     for name in names:
         _columns[name] = []
-    for line in lines[1:]:
+    for line in lines:
         fields = line.split(",")
         if len(fields) == len(names) + 1:
             _times.append(int(float(fields[0]) * 1000))

@@ -37,7 +37,7 @@ def _modules(folder, config):
             file = host.open(folder + "/scenario.csv", "r")
         except OSError:
             return
-        _air.load(file.read().split("\n"))
+        _air.load(file)
         file.close()
 
     read_scenario(None)
