@@ -93,7 +93,7 @@ class Story:
         """A condition begins to hold, or stops holding too early."""
         what = line.fields.get("phen", "")
         if line.fields.get("state") == "start":
-            if line.source == market.FIRE_UNIT:
+            if line.source == market.FIRE_UNIT and self.facts.alarm_board_s is None:
                 self.facts.first_high_board_s = _board_s(line)
             return [self._board(line, "hold begins", f"{what} above its limit; an alarm needs 5.0 s")]
         held_ms = int(line.fields.get("held_ms", 0))
