@@ -161,9 +161,9 @@ class HeatChannel(Channel):
         on = value + _HEAT_NOISE_DK + (gained >> 3) >= trend.past(_TURN_S)  # flames swirl: an eighth is no fall
         self.small = gained >= values[at.HEAT_SMALL]
         # Heat that has come to rest is warm air; that of a fire goes on: the last 20 s brought three fifths of it, or
-        # the two minutes three times as much.
+        # the two minutes twice as much.
         lately = value - trend.past(_HEAT_RISE_S)
-        much = lately * 5 >= values[at.HEAT_SMALL] * 3 or gained >= values[at.HEAT_SMALL] * 3
+        much = lately * 5 >= values[at.HEAT_SMALL] * 3 or gained >= values[at.HEAT_SMALL] * 2
         self.votes = self.small and on and much
         high = value >= values[at.HEAT_ALARM]
         if high and value + _FLAME_GONE_DK < trend.past(_TURN_S):

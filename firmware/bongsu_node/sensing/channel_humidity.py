@@ -6,7 +6,7 @@ from bongsu_node.sensing.filters import Trend
 from bongsu_node.sensing.hold import SAMPLE_MS
 from bongsu_wire import kinds
 
-_RISE_S = 120
+_RISE_S = 300  # a steamer steams for minutes
 
 
 class HumidityChannel(Channel):

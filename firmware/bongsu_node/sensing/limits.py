@@ -28,7 +28,7 @@ NAMES = (
     "smoke_alone_e4",
     "smoke_drift_e4",  # the most that drift compensation takes away
     "steam_rh_half",  # humidity from which smoke may be steam, 0.5 %
-    "steam_rise_half",  # or its rise within 120 s
+    "steam_rise_half",  # or its rise within 5 min
     "steam_delay_s",  # the longest that a smoke decision waits for it
     "co_small_dppm",  # 0.1 ppm
     "gas_alarm_index",
@@ -52,7 +52,7 @@ RANGES = (
     (0, 1200),
     (100, 201),  # 201: never
     (4, 201),
-    (0, 180),
+    (0, 300),
     (50, 3000),
     (0, 10_000),
     (0, 10_000),

@@ -126,7 +126,8 @@ def retire(installation: Installation, node_id: str, json_wanted: bool) -> None:
     "sensor_texts",
     metavar="TYPE[,KEY=VALUE...]",
     multiple=True,
-    help="A sensor beyond the board's own, e.g. sht4x or mq7,pin=35,load_ohm=10000,adc_permille=600 (default: as it was told before).",
+    help="A sensor beyond the board's own, e.g. sht4x or mq7,pin=35,load_ohm=10000,adc_permille=600 (default: as it"
+    " was told before).",
 )
 @click.option("--only-sensors", is_flag=True, help="Those of --sensor alone, and not the board's own.")
 @click.option(
