@@ -45,8 +45,8 @@ def test_the_profiles_that_there_must_be() -> None:
     [
         ("market_dry.detector.smoke_alarm_e4", None, "market_dry.detector.smoke_alarm_e4 is missing"),
         ("market_dry.detector.smok", 1, "market_dry.detector.smok is not known"),
-        ("home.detector.smoke_alarm_e4", 6000, "home.detector.smoke_alarm_e4 must be a whole number from 50 to 5000"),
-        ("home.detector.smoke_clear_e4", 5000, "home.detector.smoke_clear_e4 must be below smoke_alarm_e4"),
+        ("home.detector.smoke_alarm_e4", 6000, "home.detector.smoke_alarm_e4 must be a whole number from 50 to 2000"),
+        ("home.detector.smoke_clear_e4", 1999, "home.detector.smoke_clear_e4 must be below smoke_alarm_e4"),
         ("home.detector.smoke_alarm_e4", "600", "home Expected `int`"),
         ("home.detector.smoke_alarm_e4", 0.6, "home Expected `int`"),
         ("home.title.ko", None, "home.title must have ko and en"),
@@ -207,7 +207,7 @@ def test_changes_add_up_and_a_named_profile_begins_anew() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("smoke_alarm_e4=6000", "smoke_alarm_e4: must be a whole number from 50 to 5000"),
+        ("smoke_alarm_e4=6000", "smoke_alarm_e4: must be a whole number from 50 to 2000"),
         ("smoke_clear_e4=599 smoke_alarm_e4=599", "smoke_clear_e4: must be below smoke_alarm_e4"),
         ("smoke=5", "there is no number 'smoke'"),
         ("smoke_alarm_e4=6e2", "is not NAME=NUMBER"),

@@ -7,6 +7,7 @@ from bongsu_node.sensing.hold import SAMPLE_MS
 from bongsu_wire import kinds
 
 _RISE_S = 300  # a steamer steams for minutes
+_DAMP_RISE_HALF = 4  # air that is damp already has no room for the full rise; the monsoon's does not rise at all
 
 
 class HumidityChannel(Channel):
@@ -29,4 +30,6 @@ class HumidityChannel(Channel):
     def _judge(self, now: int, value: int) -> None:
         values, trend = self._values, self._trend
         trend.step(now, value)
-        self._steamy = value >= values[at.STEAM_RH] or value - trend.low >= values[at.STEAM_RISE]
+        rise = value - trend.low
+        damp = value >= values[at.STEAM_RH] and rise >= _DAMP_RISE_HALF
+        self._steamy = damp or rise >= values[at.STEAM_RISE]

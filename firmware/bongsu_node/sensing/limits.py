@@ -27,7 +27,7 @@ NAMES = (
     "smoke_small_e4",
     "smoke_alone_e4",
     "smoke_drift_e4",  # the most that drift compensation takes away
-    "steam_rh_half",  # humidity from which smoke may be steam, 0.5 %
+    "steam_rh_half",  # humidity from which smoke may be steam if it has risen by 2 %, 0.5 %
     "steam_rise_half",  # or its rise within 5 min
     "steam_delay_s",  # the longest that a smoke decision waits for it
     "co_small_dppm",  # 0.1 ppm
@@ -60,7 +60,7 @@ RANGES = (
     (0, 2000),
     (5, 600),
 )
-DEFAULTS = (3302, 3232, 83, 100, 20, 60, 1500, 500, 0, 120, 1000, 240, 201, 20, 240, 600, 3000, 1500, 60, 500, 120)
+DEFAULTS = (3302, 3232, 83, 100, 20, 60, 1500, 500, 0, 120, 1000, 240, 190, 20, 240, 600, 3000, 1500, 60, 500, 120)
 
 VERSION = 1
 NAME_MAX = 16
