@@ -26,8 +26,8 @@ _STALE_MS = 2_000
 class Judge:
     """`channels`: see channel.py; `values`: limits in the order of limits.NAMES.
 
-    fusion: the bits of a fusion that has held, else 0; delayed: a decision waits for steam; prealarm: bits of a
-    prealarm that step() just decided, else 0.
+    fusing: the Hold of small changes that overlap, those of `bits`; fusion: the bits once it has held, else 0; delayed: a
+    decision waits for steam; prealarm: bits of a prealarm that step() just decided, else 0.
     """
 
     def __init__(self, channels, values, ticks_diff) -> None:
@@ -45,9 +45,9 @@ class Judge:
                 self._humidity = channel
             if channel.bit & _FUSED and slowest < channel.period_ms <= _PACE_MS:
                 slowest = channel.period_ms
-        self._fusing = Hold(HOLD_MS, ticks_diff, slowest)
+        self.fusing = Hold(HOLD_MS, ticks_diff, slowest)
         self._small = Hold(values[at.PREALARM_HOLD] * 1000, ticks_diff, slowest)
-        self._bits = 0
+        self.bits = 0
         self._told = False
         self._small_delayed = False
         self._since_prealarm_ms = 4 * _PREALARM_MOST_MS
@@ -75,30 +75,20 @@ class Judge:
             self._stale_ms = 0
         else:
             self._stale_ms += passed if self._stale_ms < _STALE_MS else 0
-            self._fusing.missed(now)
+            self.fusing.missed(now)
             self._small.missed(now)
         self._wait_for_steam(passed)
-        self.fusion = self._bits if self._fusing.done and not (self.delayed and self._bits & kinds.SMOKE) else 0
+        self.fusion = self.bits if self.fusing.done and not (self.delayed and self.bits & kinds.SMOKE) else 0
 
     @property
     def rising(self) -> bool:
         """Some hold is under way (nothing may block the loop now)."""
-        if self._fusing.active and not self._fusing.done and self._stale_ms < _STALE_MS:
+        if self.fusing.active and not self.fusing.done and self._stale_ms < _STALE_MS:
             return True
         for channel in self.channels:
             if channel.rising:
                 return True
         return False
-
-    @property
-    def fusing(self) -> int:
-        """Bits of the small changes that overlap now, 0 without."""
-        return self._bits if self._fusing.active else 0
-
-    @property
-    def fusion_held_ms(self) -> int:
-        """How long the small changes have overlapped."""
-        return self._fusing.held_ms
 
     def fulfilled(self, bit: int):
         """The channel of this phenomenon whose own criterion has held (and waits for nothing); None without one."""
@@ -144,7 +134,7 @@ class Judge:
         for channel in self.channels:
             if channel.bit == bit:
                 channel.end_hold()
-        self._fusing.sample(0, False)
+        self.fusing.sample(0, False)
 
     def _passed(self, now: int) -> int:
         step = self._diff(now, self._last)
@@ -170,7 +160,7 @@ class Judge:
                 wanted = wanted or channel.fulfilled
             if channel.quantity == kinds.Q_SMOKE_E4:
                 small = small or channel.small
-        wanted = wanted or (self._fusing.done and self._bits & kinds.SMOKE != 0)
+        wanted = wanted or (self.fusing.done and self.bits & kinds.SMOKE != 0)
         if small or wanted:
             self._calm_ms = 0
         elif self._calm_ms < _STEAM_FORGET_MS:
@@ -182,7 +172,7 @@ class Judge:
         if self.delayed:
             self._waited_ms += passed
             if not was:  # whatever becomes of it, the centre sees it
-                self._tell(self._bits if self._fusing.done else kinds.SMOKE)
+                self._tell(self.bits if self.fusing.done else kinds.SMOKE)
         self._small_delayed = small and self._may_be_steam(self._small_waited_ms)
         if self._small_delayed:
             self._small_waited_ms += passed
@@ -213,9 +203,9 @@ class Judge:
             if channel.votes:
                 votes |= channel.bit
         two = votes & (votes - 1) != 0
-        self._fusing.sample(now, two)
+        self.fusing.sample(now, two)
         if two:
-            self._bits = votes
+            self.bits = votes
         steam = bits == kinds.SMOKE and self._small_delayed
         if bits == 0:
             self._told = False

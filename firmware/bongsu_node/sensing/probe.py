@@ -38,15 +38,17 @@ class Probe:
         """Poll the sensor at ticks `now` and feed its channels."""
         try:
             fresh = self._sensor.poll(now)
+            if fresh:
+                self._feed(now)
         except SensorError as e:
             self._miss(now, e.why)
             return
-        except Exception as e:  # a driver's bug takes out its own sensor, not the others
+        except Exception as e:  # a driver's bug, or a value that no channel takes, costs its own sensor
             self._miss(now, repr(e))
             return
         if fresh:
-            self._take(now)
-        elif self._sensor.warming:
+            return
+        if self._sensor.warming:
             self._silent_polls = 0
             for channel in self.channels:
                 if channel is not None:
@@ -72,12 +74,6 @@ class Probe:
             self.faulty = False
             return True
         return False
-
-    def _take(self, now: int) -> None:
-        try:
-            self._feed(now)
-        except Exception as e:  # a value that no channel can take is no value
-            self._miss(now, repr(e))
 
     def _feed(self, now: int) -> None:
         self._silent_polls = 0

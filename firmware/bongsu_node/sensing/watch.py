@@ -80,7 +80,7 @@ class Watch:
                 states.append(state)
                 if not state.active:
                     state.begin(now)
-        self._response.alarm(states, bits, kinds.CRIT_FUSION, self.judge.fusion_held_ms)
+        self._response.alarm(states, bits, kinds.CRIT_FUSION, self.judge.fusing.held_ms)
 
     def _sensor_fault(self, probe) -> None:
         """A sensor failed or works again; sensors of one kind share a fault, which ends with the last of them."""
@@ -114,16 +114,16 @@ class Watch:
                 if before < HOLD_MS:
                     self._log_hold(channel.bit, "broken", before)
 
-        judge = self.judge
         before = self._fusing_ms
-        if judge.fusing:
-            self._fusing_ms = judge.fusion_held_ms
+        hold = self.judge.fusing
+        if hold.active:
+            self._fusing_ms = hold.held_ms
             if before < 0:
-                self._log_hold(judge.fusing, "start", 0)
+                self._log_hold(self.judge.bits, "start", 0)
         elif before >= 0:
             self._fusing_ms = -1
             if before < HOLD_MS:
-                self._log_hold(kinds.HEAT | kinds.SMOKE, "broken", before)
+                self._log_hold(self.judge.bits, "broken", before)
 
     def _log_hold(self, bits: int, what: str, held_ms: int) -> None:
         self._log("I", "hold", "phen=%s state=%s held_ms=%d" % (kinds.phenomena_text(bits), what, held_ms))

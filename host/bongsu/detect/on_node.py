@@ -169,7 +169,7 @@ class Run:
             total = (total * 31 + c.value * 128 + flags + c.held_ms) & 0xFFFFFF
         if self.outfit.smoke:
             total += self.outfit.smoke.baseline.level_e4 * 2 + self.outfit.smoke.baseline.frozen
-        total = total * 31 + judge.fusion + 16 * judge.delayed + 32 * judge.prealarm + judge.fusion_held_ms
+        total = total * 31 + judge.fusion + 16 * judge.delayed + 32 * judge.prealarm + judge.fusing.held_ms
         self.digest = (total * 31 + self.alarms.active) & 0xFFFFFF
 
 
