@@ -26,8 +26,8 @@ _STALE_MS = 2_000
 class Judge:
     """`channels`: see channel.py; `values`: limits in the order of limits.NAMES.
 
-    fusing: the Hold of small changes that overlap, those of `bits`; fusion: the bits once it has held, else 0; delayed: a
-    decision waits for steam; prealarm: bits of a prealarm that step() just decided, else 0.
+    fusing: the Hold of small changes that overlap, those of `bits`; fusion: the bits once it has held, else 0;
+    delayed: a decision waits for steam; prealarm: bits of a prealarm that step() just decided, else 0.
     """
 
     def __init__(self, channels, values, ticks_diff) -> None:
