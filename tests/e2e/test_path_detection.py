@@ -139,7 +139,7 @@ def _refused(t: Town, board: VirtualBoard) -> None:
     """Neither what the command line refuses nor what the board does changes anything."""
     node, mark = board.node_id, board.mark()
     before = json.loads(t.command("node", "show", node, "--json", shown=None))
-    with pytest.raises(UsageFault, match=r"smoke_alarm_e4: must be a whole number from 50 to 5000"):
+    with pytest.raises(UsageFault, match=r"smoke_alarm_e4: must be a whole number from 50 to 2000"):
         t.command("node", "set", node, "smoke_alarm_e4=49", shown=None)
     with Installation(t.data).writing("outbox") as conn:
         orders.place(conn, node, "set_parameter", actor="test", now_ms=int(time.time() * 1000), args=b"\x01\x04none")

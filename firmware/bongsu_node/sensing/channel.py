@@ -198,7 +198,7 @@ class SmokeChannel(Channel):
 
     @property
     def held_ms(self) -> int:
-        if self.criterion == kinds.CRIT_SMOKE_LONG:
+        if self._long_done and not self._fixed.done and not self._rise.done:
             return self._long_ms
         return max(self._fixed.held_ms, self._rise.held_ms)  # MicroPython has no property of super()
 
