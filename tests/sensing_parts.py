@@ -96,16 +96,20 @@ class Rig:
         for name in changes or {}:
             self.values[limits.NAMES.index(name)] = changes[name]
         self.sensors = {q: Scripted(q, (periods or {}).get(q, PERIOD_MS)) for q in quantities}
-        fitted = [({"type": TYPES[q]}, self.sensors[q]) for q in quantities]
-        self.fitted = fit.Outfit(fitted, self.values, diff, start_e4=start_e4)
+        self._diff = diff
+        self._start_e4 = start_e4
         self.alarms = AlarmState((kinds.HEAT, kinds.SMOKE, kinds.CO, kinds.GAS), diff)
-        self.watch = Watch(
-            self.fitted.probes, self.fitted.judge, self.alarms, self, self.fitted.history, None, lambda *a: None
-        )
+        self.refit([({"type": TYPES[q]}, self.sensors[q]) for q in quantities])
         self.calls: list[tuple[int, str, int, int]] = []
         self.held_ms: list[int] = []
         self.now = start
         self.ms = 0
+
+    def refit(self, fitted: Any) -> None:
+        """Begin with these pairs of entry and sensor."""
+        self.fitted = fit.Outfit(fitted, self.values, self._diff, start_e4=self._start_e4)
+        parts = self.fitted
+        self.watch = Watch(parts.probes, parts.judge, self.alarms, self, parts.history, None, lambda *a: None)
 
     def alarm(self, states: Any, bits: int, criterion: int, held_ms: int) -> None:
         self.calls.append((self.ms, "alarm", bits, criterion))

@@ -389,3 +389,93 @@ def test_co_that_flickers_about_a_level_still_alarms_and_a_cigarette_does_not() 
     for _ in range(20):
         rig.run(60, co=600).run(240, co=20)
     assert rig.told("alarm") == []
+
+
+# ---- who keeps whom waiting, and for how long
+
+
+@pytest.mark.parametrize("period_ms", [5_000, 150_000])
+@pytest.mark.parametrize("warming", [False, True])
+def test_a_slow_or_warming_co_sensor_keeps_no_fusion_waiting(period_ms: int, warming: bool) -> None:
+    rig = Rig((TEMP, SMOKE, CO), periods={CO: period_ms})
+    if warming:
+        rig.sensors[CO].warming = True
+        rig.sensors[CO].poll = lambda now: False  # type: ignore[method-assign]
+    rig.run(200).run(5.75, temp=2965, smoke=200)
+    assert rig.calls == [(205_500, "alarm", kinds.HEAT | kinds.SMOKE, kinds.CRIT_FUSION)]
+
+
+def test_a_dead_sensor_lends_its_vote_for_minutes_and_not_for_ever() -> None:
+    """Else a little warmth an hour later were a fire."""
+    rig = Rig().run(60)
+    rig.run(3, smoke=200).run(3600, smoke=DEAD).run(30, temp=2965)
+    assert rig.told("alarm") == [] and rig.told("prealarm")[-1] == (kinds.HEAT, kinds.CRIT_SMALL)
+
+
+def test_sensors_that_die_in_mid_fusion_do_not_keep_the_link_from_connecting() -> None:
+    rig = Rig().run(60)
+    rig.run(2, smoke=200, temp=2965)
+    assert rig.watch.rising
+    rig.run(60, smoke=DEAD, temp=DEAD)
+    assert not rig.watch.rising
+
+
+def test_steam_does_not_keep_the_link_from_connecting() -> None:
+    rig = Rig((TEMP, SMOKE, RH), {"smoke_rise_e4": 0}).run(130)
+    rig.run(30, smoke=700, rh=190)
+    assert rig.fitted.judge.delayed and not rig.watch.rising
+
+
+def test_while_a_decision_waits_for_steam_the_centre_sees_a_prealarm() -> None:
+    rig = Rig((TEMP, SMOKE, RH)).run(130)
+    rig.run(20, smoke=700, rh=190).run(600, smoke=5, rh=190)
+    assert rig.told("alarm") == [] and rig.told("prealarm") == [(kinds.SMOKE, kinds.CRIT_SMALL)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(rh=st.integers(190, 200))
+def test_air_that_is_damp_all_day_delays_nothing(rh: int) -> None:
+    rig = Rig((TEMP, SMOKE, RH)).run(320, rh=rh)
+    rig.run(6, smoke=700)
+    assert rig.told("alarm") == [(kinds.SMOKE, kinds.CRIT_SMOKE_FIXED)]
+
+
+def test_prealarms_that_keep_coming_become_rare() -> None:
+    rig = Rig().run(60)
+    for _ in range(6 * 120):  # every 30 s for 6 hours
+        rig.run(10, smoke=200).run(20, smoke=5)
+    times = [ms for ms, what, _, _ in rig.calls if what == "prealarm"]
+    assert 2 <= len(times) <= 8
+    assert all(later - earlier >= 600_000 for earlier, later in zip(times, times[1:], strict=False))
+
+
+# ---- smoke that stays, and fire that flickers
+
+LONG = {"smoke_long_e4": 500, "smoke_long_s": 120, "smoke_alarm_e4": 1500, "smoke_alone_e4": 0, "smoke_rise_e4": 0}
+
+
+def test_smoke_that_stays_alarms_though_it_dips_and_a_spray_does_not() -> None:
+    rig = Rig((SMOKE,), LONG).run(60)
+    for _ in range(20):
+        rig.run(14, smoke=600).run(1, smoke=450)
+    assert rig.told("alarm") == [(kinds.SMOKE, kinds.CRIT_SMOKE_LONG)]
+    rig = Rig((SMOKE,), LONG).run(60)
+    for _ in range(20):
+        rig.run(30, smoke=600).run(60, smoke=5)
+    assert rig.told("alarm") == []
+
+
+def test_heat_that_swirls_while_it_rises_fast_alarms() -> None:
+    """30 K/min with a degree up and down."""
+    rig = Rig((TEMP,), {"heat_alarm_dk": 3632}).run(60)
+    for n in range(60):
+        rig.run(1, temp=2940 + 5 * n + (10 if n % 4 < 2 else -10))
+    assert rig.told("alarm")
+
+
+def test_slow_heat_with_a_little_smoke_is_a_fusion() -> None:
+    """A wood fire as TF1 of EN 54: 15 K in five minutes."""
+    rig = Rig(changes={"smoke_rise_e4": 0}).run(60)
+    for n in range(150):
+        rig.run(2, temp=2940 + n, smoke=200)
+    assert rig.told("alarm") == [(kinds.HEAT | kinds.SMOKE, kinds.CRIT_FUSION)]

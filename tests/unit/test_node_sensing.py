@@ -8,8 +8,9 @@ import pytest
 from bongsu_node.sensing import SensorError, fit
 from bongsu_node.sensing.channel import UNKNOWN
 from bongsu_node.sensing.filters import Median3
+from bongsu_node.sensing.means import Means
 from bongsu_node.sensing.smoke_head import SmokeHead
-from bongsu_wire import kinds
+from bongsu_wire import kinds, measured
 from tests import mpy, sensing_parts
 from tests.sensing_parts import DEAD, GAS, HEAD, SMOKE, TEMP, Rig
 
@@ -223,6 +224,77 @@ def test_the_hysteresis_keeps_an_alarm() -> None:
     assert [what for _, what, _, _ in rig.calls] == ["alarm"]
     rig.run(62, smoke=5)
     assert [what for _, what, _, _ in rig.calls] == ["alarm", "restore"]
+
+
+def test_a_dead_thermometer_beside_a_living_one_does_not_keep_an_alarm_for_ever() -> None:
+    """It would hide the next fire."""
+    rig = Rig((TEMP,), {"heat_small_dk": 200, "heat_rise_dk_min": 0})
+    dead = sensing_parts.Scripted(TEMP)
+    rig.refit([({"type": "lm75"}, rig.sensors[TEMP]), ({"type": "ntc"}, dead)])
+    rig.run(5)
+    dead.next = DEAD
+    rig.run(30).run(10, temp=3400).run(200, temp=2940).run(10, temp=3400)
+    assert [what for _, what, _, _ in rig.calls] == ["fault", "alarm", "restore", "alarm"]
+
+
+def test_a_sensor_that_gives_no_value_and_says_so_by_0xffff_is_not_hot() -> None:
+    rig = Rig().run(5)
+    rig.run(30, temp=UNKNOWN)
+    assert rig.told("alarm") == [] and rig.told("prealarm") == []
+    assert rig.told("fault") == [(kinds.FAULT_HEAT_SENSOR, 0)]
+
+
+@pytest.mark.parametrize("period_ms", [250, 1_000, 5_000, 150_000])
+def test_one_bad_answer_is_no_fault_however_slow_the_sensor(period_ms: int) -> None:
+    rig = Rig((TEMP,), periods={TEMP: period_ms}).run(2 * period_ms / 1000 + 5)
+    good = rig.sensors[TEMP].next
+    rig.step(temp=DEAD)
+    rig.run(3 * period_ms / 1000 + 20, temp=good)
+    assert rig.calls == []
+
+
+def test_a_link_that_cannot_take_a_reading_does_not_stop_the_sensing() -> None:
+    """NVS has no counter to give: that is the link's trouble."""
+    rig = Rig()
+    lines: list[tuple[str, ...]] = []
+
+    class Due:
+        def step(self, now: int) -> bool:
+            return True
+
+        def reading(self) -> bytes:
+            return b"reading"
+
+    def refuse(data: bytes) -> None:
+        raise OSError(5)
+
+    rig.watch._means = Due()
+    rig.watch._log = lambda *a: lines.append(a)
+    rig.watch.on_reading = refuse
+    rig.run(5).run(8, smoke=700)
+    assert rig.told("alarm") and any(tag == "reading" for _, tag, _ in lines)
+
+
+def test_a_sensor_that_needs_the_air_around_it_is_handed_the_judge() -> None:
+    rig = Rig()
+    gas = sensing_parts.Scripted(GAS)
+    gas.judge = None
+    rig.refit([({"type": "lm75"}, rig.sensors[TEMP]), ({"type": "sgp40"}, gas)])
+    rig.run(5)
+    assert gas.judge is rig.fitted.judge and gas.judge.value(TEMP) == 2940
+
+
+@pytest.mark.parametrize("sensors", [1, 3])
+def test_means_of_an_hour_of_the_highest_values_stay_small_ints(sensors: int) -> None:
+    means = Means(3600, (SMOKE,), sensing_parts.ticks_diff)
+    for n in range(4 * 3600):
+        for _ in range(sensors):
+            means.take(SMOKE, 0xFFFE)
+        assert means.step(n * 250) == (n == 4 * 3600 - 1) or n == 4 * 3600 - 1
+        assert means._sums[0] < 1 << 30
+    assert measured.decode_reading(means.reading() or measured.encode_reading(measured.Reading(0, 1, {}))).values == {
+        SMOKE: 0xFFFE
+    }
 
 
 def test_after_a_reset_by_hand_only_that_phenomenon_must_hold_anew() -> None:

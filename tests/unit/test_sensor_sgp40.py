@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from bongsu_node.sensing.channel import UNKNOWN
 from bongsu_node.sensing.voc_index import VocIndex
+from bongsu_wire import kinds
 from tests import mpy
 from tests import sensor_parts as parts
 from tests.sensor_bench import SPECS, Bench, words_of
@@ -174,3 +175,20 @@ def test_nothing_is_given_while_it_warms() -> None:
     bench.run(30_000)
     assert bench.sensor.warming
     assert bench.sensor.values == [UNKNOWN]
+
+
+def test_it_is_told_the_air_that_the_nodes_other_sensors_measure() -> None:
+    class Air:
+        values = {kinds.Q_TEMP_DK: 3082, kinds.Q_HUMIDITY_HALF: 0xFFFF}
+
+        def value(self, quantity: int) -> int:
+            return self.values[quantity]
+
+    bench = Bench(SPECS["sgp40"])
+    bench.sensor.judge = Air()
+    bench.start()
+    assert bench.chip.told == (0x8000, 0x6666)  # one of the two alone says nothing
+    Air.values[kinds.Q_HUMIDITY_HALF] = 180
+    bench.run(3_000)
+    humidity, temperature = bench.chip.told
+    assert abs(humidity / 65_535 * 100 - 90) < 0.01 and abs(temperature / 65_535 * 175 - 45 - 35.05) < 0.01

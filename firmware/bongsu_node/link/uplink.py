@@ -207,7 +207,11 @@ class Uplink:
             return _IDLE_MS
         if not self._mqtt.takes(False):
             return _FULL_MS
-        counter = self._send(kinds.UP_HISTORY, self._up_topic, part[1], 1, now)
+        try:
+            counter = self._send(kinds.UP_HISTORY, self._up_topic, part[1], 1, now)
+        except Exception as e:  # NVS has no counter to give: it must not cost the alarms their link
+            self._log("E", "uplink", "history=%d err=%r" % (part[0], e))
+            return _IDLE_MS
         self._minutes.sent(part, counter, now)
         return 0 if self._minutes.due(pending, now) else _IDLE_MS
 

@@ -86,6 +86,9 @@ class Outfit:
             faulty = told is not None and told(fault)
             self.probes.append(Probe(sensor, mine, fault, ticks_diff, self.means, faulty))
         self.judge = Judge(channels, values, ticks_diff)
+        for _, sensor in fitted:
+            if hasattr(sensor, "judge"):  # it needs the air around it to be right
+                sensor.judge = self.judge
         watched = [channel.quantity for channel in channels]
         self.history = History([q for q in _HISTORY if q in watched], ticks_diff)
 

@@ -2,12 +2,16 @@
 
 from bongsu_node.sensing import SensorError
 from bongsu_node.sensing.hold import Hold
+from bongsu_wire.measured import UNKNOWN
 
 # A sensor that fails for this long is a fault, and one that works for this long is well again; the centre hears of it
 # in < 60 s.
 FAULT_MS = 10_000
-# A sensor that answers only now and then is failing: it must give this many values in a row to count as working.
+# A sensor that answers only now and then is failing: it must give this many values in a row to count as working. One
+# whose values are more than _SLOW_MS apart, so many polls without an error (a driver repeats its error every 2 s).
 _GOOD_RUN = 4
+_SLOW_MS = 1_000
+_SLOW_RUN = 10
 _LATE_MS = 2_000  # beyond two of its periods without a value it is silent
 _POLL_MS = 250
 
@@ -28,6 +32,8 @@ class Probe:
         self._sensor = sensor
         self._means = means
         self._good = 0
+        self._slow = sensor.period_ms > _SLOW_MS
+        self._run = _SLOW_RUN if self._slow else _GOOD_RUN
         self._bad = False
         self._silent_polls = 0
         self._late_polls = (2 * sensor.period_ms + _LATE_MS) // _POLL_MS
@@ -46,6 +52,8 @@ class Probe:
         except Exception as e:  # a driver's bug, or a value that no channel takes, costs its own sensor
             self._miss(now, repr(e))
             return
+        if fresh or self._slow:
+            self._well()
         if fresh:
             return
         if self._sensor.warming:
@@ -62,7 +70,7 @@ class Probe:
     def supervise(self, now: int) -> bool:
         """After each sample(): True when `faulty` changed."""
         failed = self._failing.sample(now, self._bad)
-        works = self._working.sample(now, self._good >= _GOOD_RUN)
+        works = self._working.sample(now, self._good >= self._run)
         if failed:
             self._fail(True)
         elif works:
@@ -77,16 +85,23 @@ class Probe:
 
     def _feed(self, now: int) -> None:
         self._silent_polls = 0
-        self._good += self._good < _GOOD_RUN
-        if self._good >= _GOOD_RUN:
-            self._bad = False
         values = self._sensor.values
+        if min(values) == UNKNOWN:
+            raise SensorError("silent")
         for i in range(len(values)):
             channel = self.channels[i]
             if channel is not None:
-                channel.sample(now, values[i])
+                if values[i] == UNKNOWN:  # one of several: no value, and above all no high one
+                    channel.missed(now)
+                else:
+                    channel.sample(now, values[i])
             if self._means is not None:
                 self._means.take(self._sensor.quantities[i], values[i])
+
+    def _well(self) -> None:
+        self._good += self._good < self._run
+        if self._good >= self._run:
+            self._bad = False
 
     def _miss(self, now: int, why: str) -> None:
         self.why = why

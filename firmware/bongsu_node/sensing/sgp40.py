@@ -13,6 +13,7 @@ from bongsu_node.sensing.crc8 import check, crc8
 from bongsu_node.sensing.i2c_sensor import address_of
 from bongsu_node.sensing.voc_index import VocIndex
 from bongsu_wire import kinds
+from bongsu_wire.measured import UNKNOWN
 
 _ADDRESSES = (0x59,)
 _READ_SERIAL = b"\x36\x82"  # 3.4
@@ -29,7 +30,8 @@ _START, _IDENTITY, _TEST, _COLLECT = 0, 1, 2, 3
 
 
 class Sgp40(CommandSensor):
-    """`i2c`: a machine.I2C or alike. raw: newest ticks; index: see VocIndex.
+    """`i2c`: a machine.I2C or alike. raw: newest ticks; index: see VocIndex; judge: gives temperature and humidity of
+    the node's other sensors, to be set; without them it is told 50 % and 25 degC.
 
     warming: the first minute after power-on and after each failure.
     """
@@ -40,6 +42,7 @@ class Sgp40(CommandSensor):
     def __init__(self, i2c, address: int, ticks_diff) -> None:
         super().__init__(i2c, address, ticks_diff)
         self.raw = 0
+        self.judge = None
         self.index = VocIndex()
         self.warming = True
         self._warm_ms = 0
@@ -53,6 +56,13 @@ class Sgp40(CommandSensor):
         """The air at the sensor, in 0.1 K and 0.5 %: of the thermometer and hygrometer next to it."""
         self._put(2, humidity_half * 65_535 // 200)
         self._put(5, (2 * temp_dk - 4_563) * 65_535 // 3_500)  # (t + 45 degC) 65535 / 175
+
+    def _look_around(self) -> None:
+        if self.judge is not None:
+            temp_dk = self.judge.value(kinds.Q_TEMP_DK)
+            humidity_half = self.judge.value(kinds.Q_HUMIDITY_HALF)
+            if max(temp_dk, humidity_half) != UNKNOWN:
+                self.compensate(temp_dk, humidity_half)
 
     def _put(self, at: int, word: int) -> None:
         word = 0 if word < 0 else word if word < 65_535 else 65_535
@@ -94,6 +104,7 @@ class Sgp40(CommandSensor):
             raise SensorError("range")
         self._moves(now, 0, raw)
         self.raw = raw
+        self._look_around()
         self._command(now, _COLLECT, self._measure)
         if self.warming:
             self._quiet_ms = 0

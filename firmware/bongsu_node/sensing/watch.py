@@ -96,9 +96,15 @@ class Watch:
             self._until_log = _LOG_EVERY
             self._log("I", "sample", self.readings_text())
         if self._means is not None and self._means.step(now):
-            reading = self._means.reading()
-            if reading is not None and self.on_reading is not None:
-                self.on_reading(reading)
+            self._tell_reading(self._means.reading())
+
+    def _tell_reading(self, reading) -> None:
+        if reading is None or self.on_reading is None:
+            return
+        try:
+            self.on_reading(reading)
+        except Exception as e:  # NVS that has no counter to give, for one: the next reading comes, the sensing goes on
+            self._log("E", "reading", "err=%r" % e)
 
     def _tell_holds(self) -> None:
         channels = self.judge.channels
