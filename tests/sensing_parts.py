@@ -55,6 +55,11 @@ def ticks_diff(a: int, b: int) -> int:
     return ((a - b + (PERIOD >> 1)) & (PERIOD - 1)) - (PERIOD >> 1)
 
 
+def state_of(alarms: Any, bit: int) -> Any:
+    """The state of one phenomenon of an AlarmState."""
+    return next(state for state in alarms.phenomena if state.bit == bit)
+
+
 class Scripted:
     """A sensor whose next value is set from outside; DEAD: it raises."""
 

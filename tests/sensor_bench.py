@@ -16,8 +16,8 @@ else:
     _CHIPS = "bongsu.sim.shims.chips."
 
 from bongsu_node.sensing import SensorError, i2c_sensor
-from bongsu_node.sensing.channel import UNKNOWN
 from bongsu_wire import kinds
+from bongsu_wire.measured import UNKNOWN
 
 STEP_MS = 250
 # Ticks wrap soon after a bench begins.

@@ -208,7 +208,7 @@ class Node:
             self.baseline.keep(self.smoke.baseline.level_e4)
         if self.supervisor.since_failure_ms >= _LASTING_MS or not self.supervisor.restarts:
             self.faults.set(kinds.FAULT_TASK, False)
-        if not self.watch.rising:
+        if not self.watch.judge.rising:
             gc.collect()
 
     def _storage_failed(self) -> bool:

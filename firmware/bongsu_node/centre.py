@@ -56,7 +56,7 @@ class Centre:
         start("uplink", self.uplink.run, 90_000)
 
     def _may_block(self) -> bool:
-        return not self._node.watch.rising
+        return not self._node.watch.judge.rising
 
     def _may_dial(self) -> bool:
         return self.wifi.up and self._may_block() and (not self._tls or self._room.enough())

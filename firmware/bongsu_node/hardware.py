@@ -33,10 +33,6 @@ class Hardware:
         """An analogue input, up to 3.1 V."""
         return machine.ADC(machine.Pin(pin), atten=machine.ADC.ATTN_11DB)
 
-    def pin_in(self, pin: int, pull_up: bool):
-        """A digital input."""
-        return machine.Pin(pin, machine.Pin.IN, machine.Pin.PULL_UP if pull_up else None)
-
     def pin_out(self, pin: int):
         """A digital output, low at first."""
         return machine.Pin(pin, machine.Pin.OUT, value=0)

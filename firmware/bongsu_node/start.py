@@ -119,6 +119,7 @@ def _make_sensing(node: Node) -> None:
     node.smoke = fitted.smoke
     node.watch = Watch(fitted.probes, fitted.judge, node.alarms, node.response, fitted.history, fitted.means, node.log)
     node.response.readings = node.readings
+    c.sensors = c.errors = None  # needed once
 
 
 def _make_journal(node: Node) -> Journal:

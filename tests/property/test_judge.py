@@ -415,15 +415,15 @@ def test_a_dead_sensor_lends_its_vote_for_minutes_and_not_for_ever() -> None:
 def test_sensors_that_die_in_mid_fusion_do_not_keep_the_link_from_connecting() -> None:
     rig = Rig().run(60)
     rig.run(2, smoke=200, temp=2965)
-    assert rig.watch.rising
+    assert rig.fitted.judge.rising
     rig.run(60, smoke=DEAD, temp=DEAD)
-    assert not rig.watch.rising
+    assert not rig.fitted.judge.rising
 
 
 def test_steam_does_not_keep_the_link_from_connecting() -> None:
     rig = Rig((TEMP, SMOKE, RH), {"smoke_rise_e4": 0}).run(130)
     rig.run(30, smoke=700, rh=190)
-    assert rig.fitted.judge.delayed and not rig.watch.rising
+    assert rig.fitted.judge.delayed and not rig.fitted.judge.rising
 
 
 def test_while_a_decision_waits_for_steam_the_centre_sees_a_prealarm() -> None:

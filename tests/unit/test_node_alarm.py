@@ -12,6 +12,7 @@ from bongsu_node.alarm.siren import Siren
 from bongsu_node.alarm.state import SILENCE_MS, AlarmState
 from bongsu_node.upkeep.faults import Faults
 from bongsu_wire import kinds, payload
+from tests.sensing_parts import state_of
 
 PERIOD = 1 << 30
 
@@ -25,7 +26,7 @@ def state() -> AlarmState:
 
 
 def raised(alarms: AlarmState, bit: int, event: int, criterion: int = kinds.CRIT_HEAT_FIXED) -> None:
-    p = alarms.of(bit)
+    p = state_of(alarms, bit)
     p.begin(0)
     p.event, p.criterion = event, criterion
 
@@ -39,12 +40,10 @@ def test_phenomena_are_independent() -> None:
     assert (alarms.active, alarms.newest_event) == (kinds.SMOKE, 4)
     raised(alarms, kinds.HEAT, 7)
     assert (alarms.active, alarms.newest_event) == (kinds.HEAT | kinds.SMOKE, 7)
-    with pytest.raises(ValueError, match="not watched"):
-        alarms.of(kinds.CO)
 
 
 def quiet_samples(alarms: AlarmState, start: int, samples: int) -> list[int]:
-    p = alarms.of(kinds.HEAT)
+    p = state_of(alarms, kinds.HEAT)
     return [n for n in range(samples) if p.step((start + n * 250) % PERIOD, False, True)]
 
 
@@ -53,7 +52,7 @@ def test_restore_takes_60_s_below_the_hysteresis(start: int) -> None:
     alarms = state()
     raised(alarms, kinds.HEAT, 1)
     assert quiet_samples(alarms, start, 240) == []
-    p = alarms.of(kinds.HEAT)
+    p = state_of(alarms, kinds.HEAT)
     # Between hysteresis and threshold: neither an alarm nor quiet.
     assert p.step((start + 240 * 250) % PERIOD, False, False) is False
     assert quiet_samples(alarms, start + 241 * 250, 300) == [240]
@@ -64,13 +63,13 @@ def test_a_rise_before_the_restore_is_the_same_alarm() -> None:
     alarms = state()
     raised(alarms, kinds.HEAT, 1)
     assert quiet_samples(alarms, 0, 100) == []
-    assert alarms.of(kinds.HEAT).step(25_000, True, False) is False
+    assert state_of(alarms, kinds.HEAT).step(25_000, True, False) is False
 
 
 def test_a_silent_sensor_is_no_quiet() -> None:
     alarms = state()
     raised(alarms, kinds.HEAT, 1)
-    p = alarms.of(kinds.HEAT)
+    p = state_of(alarms, kinds.HEAT)
     assert p.step(0, False, True) is False
     for n in range(1, 1000):
         p.missed(n * 250)
@@ -97,7 +96,7 @@ def test_silence_does_not_outlive_its_alarm() -> None:
     alarms = state()
     raised(alarms, kinds.HEAT, 1)
     alarms.silence(0)
-    alarms.of(kinds.HEAT).end()
+    state_of(alarms, kinds.HEAT).end()
     assert not alarms.silenced(1)
 
 
@@ -114,9 +113,9 @@ def test_the_state_comes_back_after_a_restart() -> None:
     again = state()
     assert again.resume(alarms.pack(0x0102), ()) == 0x0102
     assert (again.active, again.newest_event) == (kinds.SMOKE, 0x01020304)
-    assert again.of(kinds.SMOKE).criterion == kinds.CRIT_SMOKE_FIXED
+    assert state_of(again, kinds.SMOKE).criterion == kinds.CRIT_SMOKE_FIXED
     # Still hot: the same alarm, no new event.
-    assert again.of(kinds.SMOKE).step(0, True, False) is False
+    assert state_of(again, kinds.SMOKE).step(0, True, False) is False
 
 
 def test_power_cut_between_journal_and_state() -> None:
@@ -136,8 +135,8 @@ def test_an_old_alarm_that_waits_for_its_receipt_does_not_sound_again() -> None:
     """Its restore was receipted first and has left the journal; or it is what merged old alarms have become."""
     alarms = state()
     raised(alarms, kinds.HEAT, 5)
-    alarms.of(kinds.HEAT).end()
-    alarms.of(kinds.HEAT).event = 6
+    state_of(alarms, kinds.HEAT).end()
+    state_of(alarms, kinds.HEAT).event = 6
     again = state()
     again.resume(alarms.pack(0), [event(5, kinds.ALARM, kinds.HEAT), event(9, kinds.ALARM, kinds.HEAT, count=3)])
     assert again.active == 0
@@ -239,7 +238,7 @@ class Desk:
         self.order.append("state")
 
     def alarm(self) -> None:
-        p = self.alarms.of(kinds.HEAT)
+        p = state_of(self.alarms, kinds.HEAT)
         p.begin(0)
         self.response.alarm((p,), kinds.HEAT, kinds.CRIT_HEAT_FIXED, 5000)
 
@@ -352,7 +351,7 @@ def test_a_new_alarm_overrides_the_silence(tmp_path: Path) -> None:
     desk.alarm()
     assert desk.response.silence()
     assert desk.alarms.silenced(1)
-    desk.response.alarm((desk.alarms.of(kinds.SMOKE),), kinds.SMOKE, kinds.CRIT_SMOKE_FIXED, 5000)
+    desk.response.alarm((state_of(desk.alarms, kinds.SMOKE),), kinds.SMOKE, kinds.CRIT_SMOKE_FIXED, 5000)
     assert not desk.alarms.silenced(1)
 
 
@@ -362,8 +361,8 @@ def test_a_fusion_is_one_event_of_both_phenomena_and_each_restores_by_itself(tmp
     for one in states:
         one.begin(0)
     desk.response.alarm(states, kinds.HEAT | kinds.SMOKE, kinds.CRIT_FUSION, 5250)
-    desk.alarms.of(kinds.HEAT).end()
-    desk.response.restored(desk.alarms.of(kinds.HEAT))
+    state_of(desk.alarms, kinds.HEAT).end()
+    desk.response.restored(state_of(desk.alarms, kinds.HEAT))
     assert desk.journal is not None
     told = [(e.kind, e.phenomena, e.criterion) for e in desk.journal.events()]
     assert told == [
@@ -372,7 +371,7 @@ def test_a_fusion_is_one_event_of_both_phenomena_and_each_restores_by_itself(tmp
     ]
     again = state()
     again.resume(None, desk.journal.events())
-    assert again.active == kinds.SMOKE and again.of(kinds.SMOKE).event == 1
+    assert again.active == kinds.SMOKE and state_of(again, kinds.SMOKE).event == 1
 
 
 def test_a_prealarm_sounds_nothing_and_changes_no_state(tmp_path: Path) -> None:
@@ -395,7 +394,7 @@ def test_the_minute_before_an_alarm_is_remembered_and_cannot_stop_it(tmp_path: P
 
     desk.response.remember = fail
     desk.order.clear()
-    desk.response.alarm((desk.alarms.of(kinds.SMOKE),), kinds.SMOKE, kinds.CRIT_SMOKE_FIXED, 5000)
+    desk.response.alarm((state_of(desk.alarms, kinds.SMOKE),), kinds.SMOKE, kinds.CRIT_SMOKE_FIXED, 5000)
     assert desk.order == ["siren", "journal", "state", "link"]
 
 

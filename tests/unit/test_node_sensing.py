@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from bongsu_node.sensing import SensorError, fit
-from bongsu_node.sensing.channel import UNKNOWN
 from bongsu_node.sensing.filters import Median3
 from bongsu_node.sensing.means import Means
 from bongsu_node.sensing.smoke_head import SmokeHead
 from bongsu_wire import kinds, measured
+from bongsu_wire.measured import UNKNOWN
 from tests import mpy, sensing_parts
-from tests.sensing_parts import DEAD, GAS, HEAD, SMOKE, TEMP, Rig
+from tests.sensing_parts import DEAD, GAS, HEAD, SMOKE, TEMP, Rig, state_of
 
 
 class Adc:
@@ -189,9 +189,9 @@ def test_an_entry_that_cannot_be_made_is_a_fault_of_its_kind_and_no_more() -> No
 def test_a_hold_freezes_with_its_sensor_and_lets_the_link_connect() -> None:
     rig = Rig((TEMP,), {"heat_rise_dk_min": 0, "heat_alone_dk_min": 0}).run(2)
     rig.run(3, temp=3400)
-    assert rig.watch.rising
+    assert rig.fitted.judge.rising
     rig.run(3600, temp=DEAD)
-    assert not rig.watch.rising  # or its fault would never get out
+    assert not rig.fitted.judge.rising  # or its fault would never get out
     assert rig.told("alarm") == []
     assert rig.fitted.judge.channels[0].held_ms == 10 * 250
     begun_ms = rig.ms
@@ -301,7 +301,7 @@ def test_after_a_reset_by_hand_only_that_phenomenon_must_hold_anew() -> None:
     rig = Rig().run(2)
     rig.run(6, temp=3400)
     rig.run(3, temp=DEAD, smoke=700)
-    rig.alarms.of(kinds.HEAT).end()
+    state_of(rig.alarms, kinds.HEAT).end()
     rig.fitted.judge.end_hold(kinds.HEAT)
     rig.run(8)
     alarms = [(ms, bits) for ms, what, bits, _ in rig.calls if what == "alarm"]

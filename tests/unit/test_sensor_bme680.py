@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from bongsu.sim.shims.chips import bme680 as chip
 from bongsu_node.sensing import bme680, bosch
 from bongsu_node.sensing.bme680 import Bme680
-from bongsu_node.sensing.channel import UNKNOWN
+from bongsu_wire.measured import UNKNOWN
 from tests import sensor_parts as parts
 from tests.sensor_bench import SPECS, Bench, words_of
 from tests.sensor_parts import SmallInt

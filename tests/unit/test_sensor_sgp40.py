@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bongsu_node.sensing.channel import UNKNOWN
 from bongsu_node.sensing.voc_index import VocIndex
 from bongsu_wire import kinds
+from bongsu_wire.measured import UNKNOWN
 from tests import mpy
 from tests import sensor_parts as parts
 from tests.sensor_bench import SPECS, Bench, words_of

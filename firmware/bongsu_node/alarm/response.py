@@ -4,7 +4,7 @@ Nothing in here can stop the siren or the sensing. If flash fails the event is s
 number for it, it waits in the journal until look_after() finds one.
 """
 
-from bongsu_node.sensing.watch import NAMES
+from bongsu_node.sensing.watch import text_of
 from bongsu_node.upkeep.faults import Faults
 from bongsu_wire import kinds, payload
 
@@ -72,8 +72,7 @@ class Response:
         self.faults.set(probe.fault, stands)
 
     def _decision_text(self, number: int, bits: int, criterion: int, held_ms: int) -> str:
-        values = self._readings()
-        shown = " ".join(["%s=%d" % (name, values[name]) for name in NAMES if name in values])
+        shown = text_of(self._readings())
         names = kinds.phenomena_text(bits), kinds.name(kinds.CRITERIA, criterion)
         return "event=%d phen=%s criterion=%s held_ms=%d %s" % (number, names[0], names[1], held_ms, shown)
 

@@ -58,13 +58,6 @@ class AlarmState:
         self._silent = False
         self._silent_since = 0
 
-    def of(self, bit: int) -> Phenomenon:
-        """The state of one phenomenon. Raises ValueError if the node does not watch it."""
-        for p in self.phenomena:
-            if p.bit == bit:
-                return p
-        raise ValueError("phenomenon not watched")
-
     @property
     def active(self) -> int:
         """Bits of the phenomena in alarm."""

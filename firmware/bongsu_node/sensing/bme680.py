@@ -12,8 +12,9 @@ temperature; the other quantities are valid meanwhile, so that the sensor as a w
 """
 
 from bongsu_node.sensing import SensorError, bosch
-from bongsu_node.sensing.i2c_sensor import UNKNOWN, I2cSensor, address_of
+from bongsu_node.sensing.i2c_sensor import I2cSensor, address_of
 from bongsu_wire import kinds
+from bongsu_wire.measured import UNKNOWN
 
 _ADDRESSES = (0x76, 0x77)  # SDO low, high (6.2)
 _ID = 0xD0

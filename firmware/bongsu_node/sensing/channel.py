@@ -14,8 +14,8 @@ from bongsu_node.sensing.baseline import Baseline
 from bongsu_node.sensing.filters import Median3, Trend
 from bongsu_node.sensing.hold import HOLD_MS, SAMPLE_MS, Hold
 from bongsu_wire import kinds
+from bongsu_wire.measured import UNKNOWN
 
-UNKNOWN = 0xFFFF
 _DEAD_MS = 2_000  # without a sample: a frozen hold no longer keeps the link from connecting, for its fault must get out
 # A sensor that dies while it was up keeps its half of a fusion for 5 min (polls of 250 ms): what burnt it shows by
 # then, and an old vote must not make an alarm of a warm afternoon.
@@ -36,6 +36,8 @@ _FLAME_GONE_DK = 200
 
 class Channel:
     """What all of them share. `values`: limits in the order of limits.NAMES; `period_ms` of its sensor's values."""
+
+    waits = False  # its decision may be steam's doing, and waits while the air is steamy
 
     def __init__(self, bit: int, quantity: int, values, ticks_diff, period_ms: int = SAMPLE_MS) -> None:
         self.bit = bit
@@ -72,11 +74,6 @@ class Channel:
     def held_ms(self) -> int:
         """How long the criterion that has held longest has."""
         return max(self._fixed.held_ms, self._rise.held_ms)
-
-    @property
-    def waits(self) -> bool:
-        """Its decision may be steam's doing, and waits while the air is steamy."""
-        return False
 
     @property
     def rising(self) -> bool:
@@ -146,10 +143,6 @@ class HeatChannel(Channel):
             return kinds.CRIT_HEAT_FIXED
         return kinds.CRIT_HEAT_ALONE if self.alone and self._values[at.HEAT_ALONE] else kinds.CRIT_HEAT_RISE
 
-    @property
-    def waits(self) -> bool:
-        return not self._fixed.done  # a steamer warms a thermometer by 25 K within two minutes
-
     def missed(self, now: int) -> None:
         super().missed(now)
         self._trend.missed(now)
@@ -170,6 +163,7 @@ class HeatChannel(Channel):
             self._fixed.missed(now)
         else:
             self._fixed.sample(now, high)
+        self.waits = not self._fixed.done  # a steamer warms a thermometer by 25 K within two minutes
         rate, total = values[at.HEAT_RISE], values[at.HEAT_RISE_TOTAL]
         if self.alone and values[at.HEAT_ALONE]:
             rate, total = values[at.HEAT_ALONE], _ALONE_TOTAL_DK
@@ -181,16 +175,14 @@ class HeatChannel(Channel):
 class SmokeChannel(Channel):
     """Optical density, 1e-4/m, judged above its baseline (EN 54-7). `start_e4`: the baseline as it was kept."""
 
+    waits = True
+
     def __init__(self, values, ticks_diff, period_ms: int = SAMPLE_MS, start_e4: int = 0) -> None:
         super().__init__(kinds.SMOKE, kinds.Q_SMOKE_E4, values, ticks_diff, period_ms)
         self.baseline = Baseline(values, ticks_diff, start_e4)
         self._trend = Trend(_SMOKE_RISE_S, ticks_diff)
         self._long_ms = 0
         self._lowered = False
-
-    @property
-    def waits(self) -> bool:
-        return True
 
     @property
     def fulfilled(self) -> bool:

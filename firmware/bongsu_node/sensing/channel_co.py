@@ -30,7 +30,6 @@ class CoChannel(Channel):
         self._diff = ticks_diff
         self._last = 0
         self._ms = -1
-        self._passed_s = 0
         self._counted_s = [0] * len(LEVELS)
         self._done = False
 

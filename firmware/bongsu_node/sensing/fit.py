@@ -6,6 +6,7 @@ from bongsu_node.sensing.history import History
 from bongsu_node.sensing.judge import Judge
 from bongsu_node.sensing.probe import Probe
 from bongsu_wire import kinds
+from bongsu_wire.measured import UNKNOWN
 
 # What a type of sensor is for: of it the fault is named, also when the sensor could not be made at all.
 MAIN = {
@@ -56,7 +57,7 @@ class Absent:
 
     def __init__(self, quantity: int, why: str) -> None:
         self.quantities = (quantity,)
-        self.values = [0xFFFF]
+        self.values = [UNKNOWN]
         self._why = why
 
     def poll(self, now: int) -> bool:

@@ -9,8 +9,8 @@ import errno
 
 from bongsu_node.sensing import SensorError
 from bongsu_node.sensing.stuck import LIMIT_MIN, Stuck
+from bongsu_wire.measured import UNKNOWN
 
-UNKNOWN = 0xFFFF  # as on the wire
 SAMPLE_MS = 250
 _STEP_MOST_MS = 1_000
 

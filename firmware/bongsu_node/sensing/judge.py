@@ -14,6 +14,7 @@
 from bongsu_node.sensing import at
 from bongsu_node.sensing.hold import HOLD_MS, SAMPLE_MS, Hold
 from bongsu_wire import kinds
+from bongsu_wire.measured import UNKNOWN
 
 _FUSED = kinds.HEAT | kinds.SMOKE | kinds.CO
 _PREALARM_EVERY_MS = 600_000
@@ -125,9 +126,9 @@ class Judge:
         """Newest value of a quantity, the highest if there are several; 0xFFFF without one."""
         found = -1
         for channel in self.channels:
-            if channel.quantity == quantity and found < channel.value < 0xFFFF:
+            if channel.quantity == quantity and found < channel.value < UNKNOWN:
                 found = channel.value
-        return found if found >= 0 else 0xFFFF
+        return found if found >= 0 else UNKNOWN
 
     def end_hold(self, bit: int) -> None:
         """After a reset by hand the criteria of phenomenon `bit` must hold anew."""

@@ -4,27 +4,27 @@ import asyncio
 
 from bongsu_node.sensing.hold import HOLD_MS, SAMPLE_MS
 from bongsu_wire import kinds
+from bongsu_wire.measured import UNKNOWN
 
 _LOG_EVERY = 40  # samples: 10 s
-# Readings of payload.Event, and of log lines.
-_SHOWN = (
-    ("temp_dk", kinds.Q_TEMP_DK),
-    ("smoke_e4", kinds.Q_SMOKE_E4),
-    ("humidity_half", kinds.Q_HUMIDITY_HALF),
-)
-NAMES = ("temp_dk", "smoke_e4", "humidity_half", "gas")  # their order in log lines
-_UNKNOWN = 0xFFFF
+# Readings of payload.Event, in their order in log lines. Of the first ones the quantities.
+_NAMES = ("temp_dk", "smoke_e4", "humidity_half", "gas")
+_QUANTITIES = b"\x01\x02\x03"  # kinds.Q_TEMP_DK, Q_SMOKE_E4, Q_HUMIDITY_HALF
+
+
+def text_of(values) -> str:
+    """Readings as they stand in log lines."""
+    return " ".join(["%s=%d" % (name, values[name]) for name in _NAMES if name in values])
 
 
 class Watch:
     """`probes`: see Probe; `judge`: Judge of all their channels; `alarms`: AlarmState; `response`: alarm(), prealarm(),
     restored(), sensor_fault(); `history`, `means`: see there; `log`.
 
-    rising: some hold is under way (nothing may block the loop now); on_reading(payload): an interval is over.
+    on_reading(payload), to be set: an interval is over.
     """
 
     def __init__(self, probes, judge, alarms, response, history, means, log) -> None:
-        self.rising = False
         self.probes = probes
         self.judge = judge
         self.history = history
@@ -34,8 +34,7 @@ class Watch:
         self._response = response
         self._log = log
         self._until_log = 0
-        self._held_ms = [-1] * len(judge.channels)
-        self._fusing_ms = -1
+        self._held_ms = [-1] * (len(judge.channels) + 1)  # of each channel and of the fusion; -1: no hold
 
     def step(self, now: int) -> None:
         """One sample of everything at ticks `now`."""
@@ -53,7 +52,6 @@ class Watch:
         for probe in self.probes:
             if probe.supervise(now):
                 self._sensor_fault(probe)
-        self.rising = judge.rising
         self._tell(now)
 
     def _settle(self, state, now: int) -> None:
@@ -92,9 +90,9 @@ class Watch:
     def _tell(self, now: int) -> None:
         self._tell_holds()
         self._until_log -= 1
-        if self.rising or self._until_log < 0:
+        if self.judge.rising or self._until_log < 0:
             self._until_log = _LOG_EVERY
-            self._log("I", "sample", self.readings_text())
+            self._log("I", "sample", text_of(self.readings()))
         if self._means is not None and self._means.step(now):
             self._tell_reading(self._means.reading())
 
@@ -110,26 +108,21 @@ class Watch:
         channels = self.judge.channels
         for i in range(len(channels)):
             channel = channels[i]
-            before = self._held_ms[i]
-            if channel.active:
-                if before < 0:
-                    self._log_hold(channel.bit, "start", 0)
-                self._held_ms[i] = channel.held_ms
-            elif before >= 0:
-                self._held_ms[i] = -1
-                if before < HOLD_MS:
-                    self._log_hold(channel.bit, "broken", before)
+            self._tell_hold(i, channel.bit, channel.active, channel.held_ms)
+        fusing = self.judge.fusing
+        self._tell_hold(len(channels), self.judge.bits, fusing.active, fusing.held_ms)
 
-        before = self._fusing_ms
-        hold = self.judge.fusing
-        if hold.active:
-            self._fusing_ms = hold.held_ms
+    def _tell_hold(self, i: int, bits: int, active: bool, held_ms: int) -> None:
+        """Log where hold number `i` began, and where it broke before its time."""
+        before = self._held_ms[i]
+        if active:
+            self._held_ms[i] = held_ms
             if before < 0:
-                self._log_hold(self.judge.bits, "start", 0)
+                self._log_hold(bits, "start", 0)
         elif before >= 0:
-            self._fusing_ms = -1
+            self._held_ms[i] = -1
             if before < HOLD_MS:
-                self._log_hold(self.judge.bits, "broken", before)
+                self._log_hold(bits, "broken", before)
 
     def _log_hold(self, bits: int, what: str, held_ms: int) -> None:
         self._log("I", "hold", "phen=%s state=%s held_ms=%d" % (kinds.phenomena_text(bits), what, held_ms))
@@ -138,22 +131,17 @@ class Watch:
         """The present values, as keyword arguments of payload.Event."""
         values = {}
         judge = self.judge
-        for name, quantity in _SHOWN:
-            value = judge.value(quantity)
-            if value != _UNKNOWN:
-                values[name] = value
+        for i in range(len(_QUANTITIES)):
+            value = judge.value(_QUANTITIES[i])
+            if value != UNKNOWN:
+                values[_NAMES[i]] = value
         gas = judge.value(kinds.Q_GAS_INDEX)
         co_dppm = judge.value(kinds.Q_CO_DPPM)
-        if co_dppm != _UNKNOWN:
+        if co_dppm != UNKNOWN:
             gas = (co_dppm + 5) // 10
-        if gas != _UNKNOWN:
+        if gas != UNKNOWN:
             values["gas"] = gas
         return values
-
-    def readings_text(self) -> str:
-        """The present values, as they stand in log lines."""
-        values = self.readings()
-        return " ".join(["%s=%d" % (name, values[name]) for name in NAMES if name in values])
 
     async def run(self, beat, ticks_ms, ticks_add, ticks_diff) -> None:
         """Sample for ever, on a schedule of ticks that does not drift; what a blocked loop missed is left out."""

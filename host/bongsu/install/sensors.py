@@ -296,8 +296,6 @@ class _Nothing:
 
     def adc(self, pin: int) -> None: ...
 
-    def pin_in(self, pin: int, pull_up: bool) -> None: ...
-
     def pin_out(self, pin: int) -> "_Level":
         return _Level()
 
