@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests import postgres_parts
+from tests import postgres_parts, sensor_play
 
 # How long a process that has been told to end may take, before it counts as left behind.
 ENDING_S = 5.0
@@ -48,6 +48,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _touches_store(item: Any) -> bool:
     source = item.path.read_text(encoding="utf-8")
     return any(name in source for name in ("receiver_parts", "registry_parts", "postgres_parts"))
+
+
+@pytest.fixture(scope="module")
+def sensor_players() -> Iterator[None]:
+    """Both interpreters for sensor_play.play()."""
+    with sensor_play.both():
+        yield
 
 
 @pytest.fixture(scope="session")

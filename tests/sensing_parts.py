@@ -149,3 +149,15 @@ class Rig:
 
 
 NAMES = {"temp": TEMP, "smoke": SMOKE, "rh": RH, "co": CO, "gas": GAS, "head": HEAD}
+
+
+def play(start: int, quantities: Any, track: Any) -> Any:
+    """What a rig that begins at ticks `start` makes of a track: runs of (samples, ms between them, values)."""
+    rig = Rig(quantities, None, start)
+    for count, dt, values in track:
+        for _ in range(count):
+            rig.step(dt, **values)
+    judge = rig.fitted.judge
+    ends = [[c.value, c.small, c.fulfilled, c.below, c.held_ms] for c in judge.channels]
+    parts = [p.hex() for p in rig.fitted.history.parts(1, judge)]
+    return [rig.calls, rig.held_ms, ends, rig.alarms.active, parts]

@@ -38,6 +38,11 @@ def both() -> Iterator[None]:
             _servers.remove(server)
 
 
+def chip(at_ms: int, **state: Any) -> list[Any]:
+    """A step of a play: from `at_ms` on the model is in this state."""
+    return [at_ms, "chip", "set", state]
+
+
 class Play:
     """events: [(ms, values or why), ...]; warm_ms: how long it was warming; until_ms: how long it was polled."""
 

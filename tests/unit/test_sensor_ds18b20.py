@@ -1,6 +1,5 @@
 """DS18B20 on a 1-Wire line, against a bit-by-bit model of line and chip."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,20 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bongsu.sim.shims.chips import onewire
-from tests.sensor_play import both, field_of, play
+from tests.sensor_play import chip, field_of, play
+
+pytestmark = pytest.mark.usefixtures("sensor_players")
 
 ENTRY = {"pin": 4}
 POWER_ON_DK = 3582  # 85.0 degC = 358.15 K
-
-
-@pytest.fixture(scope="module", autouse=True)
-def interpreters() -> Iterator[None]:
-    with both():
-        yield
-
-
-def chip(at_ms: int, **state: Any) -> list[Any]:
-    return [at_ms, "chip", "set", state]
 
 
 def line(at_ms: int, fault: str) -> list[Any]:

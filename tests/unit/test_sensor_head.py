@@ -1,26 +1,17 @@
 """A certified detector head by its relay loop, against a model of the loop."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.sensor_play import both, field_of, play
+from tests.sensor_play import chip, field_of, play
+
+pytestmark = pytest.mark.usefixtures("sensor_players")
 
 WIRING = {"supply_mv": 3300, "series_ohm": 4_700, "eol_ohm": 10_000, "alarm_ohm": 2_200}
 ENTRY = {"pin": 35, **WIRING}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def interpreters() -> Iterator[None]:
-    with both():
-        yield
-
-
-def chip(at_ms: int, **state: Any) -> list[Any]:
-    return [at_ms, "chip", "set", state]
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,22 +1,17 @@
 """MAX30105 as optical smoke on I2C, against a model of its registers."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.sensor_play import both, field_of, play
+from tests.sensor_play import field_of, play
+
+pytestmark = pytest.mark.usefixtures("sensor_players")
 
 ADDRESS = 0x57
 ENTRY = {"clean_counts": 8_000, "counts_per_e4": 20}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def interpreters() -> Iterator[None]:
-    with both():
-        yield
 
 
 def bus(at_ms: int, what: str, *args: Any) -> list[Any]:

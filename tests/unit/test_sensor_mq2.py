@@ -1,6 +1,5 @@
 """MQ-2 on the ADC, against a model of sensor, heater and load."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,23 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bongsu.sim.shims.chips import analog
-from tests.sensor_play import both, field_of, play
+from tests.sensor_play import chip, field_of, play
+
+pytestmark = pytest.mark.usefixtures("sensor_players")
 
 ENTRY = {"pin": 35, "load_ohm": 20_000, "adc_permille": 650}
 WIRING = {"ro_ohm": 10_000, "load_ohm": 20_000, "adc_permille": 650}
 WARM_MS = 180_000
 DAY_MS = 86_400_000
 CLEAN_OHM = 98_300  # 9.83 Ro
-
-
-@pytest.fixture(scope="module", autouse=True)
-def interpreters() -> Iterator[None]:
-    with both():
-        yield
-
-
-def chip(at_ms: int, **state: Any) -> list[Any]:
-    return [at_ms, "chip", "set", state]
 
 
 @settings(max_examples=20, deadline=None)

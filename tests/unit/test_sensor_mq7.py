@@ -1,6 +1,5 @@
 """MQ-7 on the ADC with its heater cycle, against a model of sensor, heater and load."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,23 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import sensor_rig
-from tests.sensor_play import both, field_of, play
+from tests.sensor_play import chip, field_of, play
+
+pytestmark = pytest.mark.usefixtures("sensor_players")
 
 ENTRY = {"pin": 35, "load_ohm": 20_000, "adc_permille": 650, "heater_pin": 12}
 WIRING = {"ro_ohm": 5_000, "load_ohm": 20_000, "adc_permille": 650}
 CYCLE_MS = 150_000
 FIRST_MS = 2 * CYCLE_MS
 DAY_MS = 86_400_000
-
-
-@pytest.fixture(scope="module", autouse=True)
-def interpreters() -> Iterator[None]:
-    with both():
-        yield
-
-
-def chip(at_ms: int, **state: Any) -> list[Any]:
-    return [at_ms, "chip", "set", state]
 
 
 @settings(max_examples=20, deadline=None)

@@ -1,14 +1,15 @@
 """NTC thermistor on the ADC, against a model of its divider."""
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.sensor_play import both, field_of, play
+from tests.sensor_play import chip, field_of, play
+
+pytestmark = pytest.mark.usefixtures("sensor_players")
 
 ENTRY = {"pin": 35, "r25_ohm": 10_000, "beta": 3950, "divider_ohm": 10_000, "supply_mv": 3300}
 WIRING = {"r25_ohm": 10_000, "beta": 3950, "divider_ohm": 10_000, "supply_mv": 3300}
@@ -16,16 +17,6 @@ WIRING = {"r25_ohm": 10_000, "beta": 3950, "divider_ohm": 10_000, "supply_mv": 3
 
 def ohm(c: float, r25_ohm: float, beta: float) -> float:
     return r25_ohm * math.exp(beta / (c + 273.15) - beta / 298.15)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def interpreters() -> Iterator[None]:
-    with both():
-        yield
-
-
-def chip(at_ms: int, **state: Any) -> list[Any]:
-    return [at_ms, "chip", "set", state]
 
 
 @settings(max_examples=40, deadline=None)

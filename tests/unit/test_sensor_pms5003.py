@@ -1,6 +1,5 @@
 """PMS5003 on a UART, against a model that streams; and the frame's parser in rubbish."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,20 +8,12 @@ from hypothesis import strategies as st
 
 from bongsu.sim.shims.chips import pms
 from bongsu_node.sensing.pms_frame import FRAME_LEN, Parser
-from tests.sensor_play import both, field_of, play
+from tests.sensor_play import chip, field_of, play
+
+pytestmark = pytest.mark.usefixtures("sensor_players")
 
 ENTRY = {"rx": 16}
 WARM_MS = 30_000
-
-
-@pytest.fixture(scope="module", autouse=True)
-def interpreters() -> Iterator[None]:
-    with both():
-        yield
-
-
-def chip(at_ms: int, **state: Any) -> list[Any]:
-    return [at_ms, "chip", "set", state]
 
 
 # What looks like a beginning is the worst rubbish.

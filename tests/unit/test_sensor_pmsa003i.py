@@ -1,22 +1,17 @@
 """PMSA003I on I2C, against a model of it."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.sensor_play import both, field_of, play
+from tests.sensor_play import field_of, play
+
+pytestmark = pytest.mark.usefixtures("sensor_players")
 
 ADDRESS = 0x12
 WARM_MS = 30_000
-
-
-@pytest.fixture(scope="module", autouse=True)
-def interpreters() -> Iterator[None]:
-    with both():
-        yield
 
 
 def bus(at_ms: int, what: str, *args: Any) -> list[Any]:

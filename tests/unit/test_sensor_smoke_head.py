@@ -1,26 +1,17 @@
 """Analogue smoke head, against a model of it."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.sensor_play import both, field_of, play
+from tests.sensor_play import chip, field_of, play
+
+pytestmark = pytest.mark.usefixtures("sensor_players")
 
 ENTRY = {"pin": 34, "mv_clean": 400, "uv_per_e4": 1000}
 WIRING = {"mv_clean": 400, "uv_per_e4": 1000}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def interpreters() -> Iterator[None]:
-    with both():
-        yield
-
-
-def chip(at_ms: int, **state: Any) -> list[Any]:
-    return [at_ms, "chip", "set", state]
 
 
 @settings(max_examples=30, deadline=None)

@@ -9,9 +9,8 @@ Humidity is computed within +-2^30 as the pressure is; see bosch.py.
 """
 
 from bongsu_node.sensing import SensorError, bosch
-from bongsu_node.sensing.i2c_sensor import I2cSensor, address_of
+from bongsu_node.sensing.i2c_sensor import address_of
 from bongsu_wire import kinds
-from bongsu_wire.measured import UNKNOWN
 
 _ADDRESSES = (0x76, 0x77)  # SDO low, high (6.2)
 _ID = 0xD0
@@ -30,15 +29,12 @@ _TRIM_B = 0xE1
 _MEASURING, _COPYING = 0x08, 0x01  # status, 5.4.4
 _RESET_MS = 2
 _MEASURE_MS = 10  # 9.1: 9.3 ms at most at 1x
-_SKIPPED = 0x80000  # 3.4: what stands in the registers of what was not measured
-_SKIPPED_H = 0x8000
 # Trimming of humidity is for -40 .. 85 degC; beyond 117 degC it takes that of 117 degC.
 _DT_MOST = 524_288
-_P_LEAST, _P_MOST = 3_000, 11_000  # 300 .. 1100 hPa, table 3
 _START, _SET_UP, _COLLECT = 0, 1, 2
 
 
-class Bme280(I2cSensor):
+class Bme280(bosch.BoschSensor):
     """`i2c`: a machine.I2C or alike. Pressure outside of 300 .. 1100 hPa is unknown, and no fault of the others."""
 
     quantities = (kinds.Q_TEMP_DK, kinds.Q_HUMIDITY_HALF, kinds.Q_PRESSURE_DHPA)
@@ -47,7 +43,6 @@ class Bme280(I2cSensor):
         super().__init__(i2c, address, ticks_diff, raws=2)
         self._byte = bytearray(1)
         self._raw = bytearray(13)  # 0xF2 .. 0xFE
-        self._trim: bosch.Trim = None
         self._h1 = self._h2 = self._h3 = self._h4 = self._h5 = self._h6 = 0
 
     def _step(self, now: int) -> bool:
@@ -107,15 +102,7 @@ class Bme280(I2cSensor):
         pressure = raw[5] << 12 | raw[6] << 4 | raw[7] >> 4
         temperature = raw[8] << 12 | raw[9] << 4 | raw[10] >> 4
         humidity = raw[11] << 8 | raw[12]
-        if temperature == _SKIPPED or humidity == _SKIPPED_H:
-            raise SensorError("reset")
-        fine = self._trim.t_fine(temperature)
-        self._moves(now, 0, temperature)
-        self._moves(now, 1, humidity)
-        self.values[0] = bosch.temp_dk(fine)
-        self.values[1] = self._humidity_half(humidity, fine)
-        dhpa = self._trim.pressure_dhpa(pressure, fine)
-        self.values[2] = dhpa if _P_LEAST <= dhpa <= _P_MOST else UNKNOWN
+        self._take(now, pressure, temperature, humidity)
         self._measure(now)
         return True
 

@@ -12,7 +12,7 @@ temperature; the other quantities are valid meanwhile, so that the sensor as a w
 """
 
 from bongsu_node.sensing import SensorError, bosch
-from bongsu_node.sensing.i2c_sensor import I2cSensor, address_of
+from bongsu_node.sensing.i2c_sensor import address_of
 from bongsu_wire import kinds
 from bongsu_wire.measured import UNKNOWN
 
@@ -44,16 +44,13 @@ _PLATE_C = 320
 _MEASURE_MS = 200  # 148 ms of heating, 11 ms of the others
 _VALID_STABLE = 0x30  # gas_valid_r, heat_stab_r
 _GAS_WARM_MS = 300_000
-_SKIPPED = 0x80000
-_SKIPPED_H = 0x8000
-_P_LEAST, _P_MOST = 3_000, 11_000  # 300 .. 1100 hPa
 # 3.4.1: corrections of the sixteen ranges of the ADC in 0.1 %.
 _K1 = (0, 0, 0, 0, 0, -10, 0, -8, 0, 0, -2, -5, 0, -10, 0, 0)
 _K2 = (0, 0, 0, 0, 1, 7, 0, -8, -1, 0, 0, 0, 0, 0, 0, 0)
 _START, _SET_UP, _COLLECT, _REST = 0, 1, 2, 3
 
 
-class Bme680(I2cSensor):
+class Bme680(bosch.BoschSensor):
     """`i2c`: a machine.I2C or alike. Pressure outside of 300 .. 1100 hPa is unknown, and no fault of the others."""
 
     quantities = (kinds.Q_TEMP_DK, kinds.Q_HUMIDITY_HALF, kinds.Q_PRESSURE_DHPA, kinds.Q_GAS_HOHM)
@@ -64,7 +61,6 @@ class Bme680(I2cSensor):
         self._byte = bytearray(1)
         self._raw = bytearray(15)
         self._ctrl = bytearray(6)
-        self._trim: bosch.Trim = None
         self._h1 = self._h2 = self._h3 = self._h4 = self._h5 = self._h6 = self._h7 = 0
         self._offsets = []  # of the gas ADC by range
         self._scales = []
@@ -163,15 +159,7 @@ class Bme680(I2cSensor):
         pressure = raw[2] << 12 | raw[3] << 4 | raw[4] >> 4
         temperature = raw[5] << 12 | raw[6] << 4 | raw[7] >> 4
         humidity = raw[8] << 8 | raw[9]
-        if temperature == _SKIPPED or humidity == _SKIPPED_H:
-            raise SensorError("reset")
-        fine = self._trim.t_fine(temperature)
-        self._moves(now, 0, temperature)
-        self._moves(now, 1, humidity)
-        self.values[0] = bosch.temp_dk(fine)
-        self.values[1] = self._humidity_half(humidity, fine)
-        dhpa = self._trim.pressure_dhpa(pressure, fine)
-        self.values[2] = dhpa if _P_LEAST <= dhpa <= _P_MOST else UNKNOWN
+        self._take(now, pressure, temperature, humidity)
         self.values[3] = self._gas_hohm(now, raw[13] << 2 | raw[14] >> 6, raw[14])
         self._state = _REST
         return True

@@ -10,7 +10,14 @@ the BME680's, and p6 in quarters (p6q = 4 x the BME280's, 1 x the BME680's); p10
 """
 
 from bongsu_node.sensing import SensorError
+from bongsu_node.sensing.i2c_sensor import I2cSensor
+from bongsu_wire.measured import UNKNOWN
 
+# What stands in the registers of what was not measured (BME280 3.4).
+_SKIPPED = 0x80000
+_SKIPPED_H = 0x8000
+_P_LEAST = 3_000  # 300 .. 1100 hPa: where the pressure is specified, in both
+_P_MOST = 11_000
 _ZERO_C = 1_398_528  # 273.15 K in t_fine
 _COLDEST = -204_800  # -40 degC
 # Pressure is trimmed for -40 .. 85 degC; beyond some 97 degC it takes the trimming of 97 degC.
@@ -100,3 +107,27 @@ class Trim:
 def temp_dk(t_fine: int) -> int:
     """In 0.1 K."""
     return (t_fine + _ZERO_C + 256) >> 9
+
+
+class BoschSensor(I2cSensor):
+    """What BME280 and BME680 have in common. values: temperature, humidity, pressure, and what the driver adds.
+
+    A driver sets _trim, and gives _humidity_half(raw, fine).
+    """
+
+    _trim: Trim
+
+    def _take(self, now: int, pressure: int, temperature: int, humidity: int) -> None:
+        """Fill the first three values of raw ones. Raises SensorError: "reset", "range", "stuck"."""
+        if temperature == _SKIPPED or humidity == _SKIPPED_H:
+            raise SensorError("reset")
+        fine = self._trim.t_fine(temperature)
+        self._moves(now, 0, temperature)
+        self._moves(now, 1, humidity)
+        self.values[0] = temp_dk(fine)
+        self.values[1] = self._humidity_half(humidity, fine)
+        dhpa = self._trim.pressure_dhpa(pressure, fine)
+        self.values[2] = dhpa if _P_LEAST <= dhpa <= _P_MOST else UNKNOWN
+
+    def _humidity_half(self, raw: int, fine: int) -> int:
+        raise NotImplementedError

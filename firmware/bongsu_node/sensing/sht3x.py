@@ -7,10 +7,9 @@ if it was asked for, so that every value is fresh, and there is no configuration
 """
 
 from bongsu_node.sensing import SensorError
-from bongsu_node.sensing.command_sensor import CommandSensor
 from bongsu_node.sensing.crc8 import check
 from bongsu_node.sensing.i2c_sensor import address_of
-from bongsu_wire import kinds
+from bongsu_node.sensing.sht import ShtSensor
 
 _ADDRESSES = (0x44, 0x45)  # ADDR low, high (table 8)
 _SOFT_RESET = b"\x30\xa2"  # 4.8; 1.5 ms
@@ -20,15 +19,12 @@ _RESET_MS = 2
 _MEASURE_MS = 16  # table 4: at most 15.5 ms
 # Table 18: bit 13 heater on, bit 1 the last command was not understood. After a reset both are 0.
 _HEATER, _REFUSED = 0x20, 0x02
-_LOWEST = 1_873  # -40 degC, the lower end of the sensor (2.2); above the upper end it shall say "hot"
 _SATURATED = 0xFFFF  # 100 %: a wet place may stay there for days
 _START, _STATUS, _COLLECT = 0, 1, 2
 
 
-class Sht3x(CommandSensor):
+class Sht3x(ShtSensor):
     """`i2c`: a machine.I2C or alike."""
-
-    quantities = (kinds.Q_TEMP_DK, kinds.Q_HUMIDITY_HALF)
 
     def __init__(self, i2c, address: int, ticks_diff) -> None:
         super().__init__(i2c, address, ticks_diff, raws=2)
@@ -46,18 +42,10 @@ class Sht3x(CommandSensor):
             return False
         if not self._waited(now, _MEASURE_MS):
             return False
-        raw = self._raw
-        self._read(raw)
-        check(raw)
-        temperature = raw[0] << 8 | raw[1]
-        humidity = raw[3] << 8 | raw[4]
-        if temperature < _LOWEST:
-            raise SensorError("range")
-        self._moves(now, 0, temperature)
+        humidity = self._take(now)
         if humidity != _SATURATED:
             self._moves(now, 1, humidity)
-        # 4.13: T = -45 + 175 raw / 65535 degC, RH = 100 raw / 65535 %. In 0.1 K: 2281.5 + 1750 raw / 65535.
-        self.values[0] = (1_750 * temperature + 149_518_102 + 32_767) // 65_535
+        # 4.13: RH = 100 raw / 65535 %.
         self.values[1] = (200 * humidity + 32_767) // 65_535
         self._command(now, _COLLECT, _MEASURE)
         return True

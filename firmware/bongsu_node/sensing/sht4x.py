@@ -6,11 +6,9 @@ One measurement a command, high precision (data sheet, version 6.6, 4.5): a valu
 that every value is fresh, and there is no configuration that a power dip could lose. The heater is never used.
 """
 
-from bongsu_node.sensing import SensorError
-from bongsu_node.sensing.command_sensor import CommandSensor
 from bongsu_node.sensing.crc8 import check
 from bongsu_node.sensing.i2c_sensor import address_of
-from bongsu_wire import kinds
+from bongsu_node.sensing.sht import ShtSensor
 
 _ADDRESSES = (0x44, 0x45, 0x46)  # by part number: -A, -B, -C
 _SOFT_RESET = b"\x94"
@@ -18,14 +16,11 @@ _READ_SERIAL = b"\x89"
 _MEASURE = b"\xfd"
 _RESET_MS = 2  # 3.1: 1 ms at most
 _MEASURE_MS = 9  # 3.1: 8.3 ms at most
-_LOWEST = 1_873  # -40 degC, the lower end of the sensor; above the upper end it shall say "hot"
 _START, _IDENTIFY, _IDENTITY, _COLLECT = 0, 1, 2, 3
 
 
-class Sht4x(CommandSensor):
+class Sht4x(ShtSensor):
     """`i2c`: a machine.I2C or alike. serial: of the chip, None until it answered."""
-
-    quantities = (kinds.Q_TEMP_DK, kinds.Q_HUMIDITY_HALF)
 
     def __init__(self, i2c, address: int, ticks_diff) -> None:
         super().__init__(i2c, address, ticks_diff, raws=2)
@@ -49,17 +44,9 @@ class Sht4x(CommandSensor):
         return False
 
     def _collect(self, now: int) -> bool:
-        raw = self._raw
-        self._read(raw)
-        check(raw)
-        temperature = raw[0] << 8 | raw[1]
-        humidity = raw[3] << 8 | raw[4]
-        if temperature < _LOWEST:
-            raise SensorError("range")
-        self._moves(now, 0, temperature)
+        humidity = self._take(now)
         self._moves(now, 1, humidity)
-        # 4.6: T = -45 + 175 raw / 65535 degC, RH = -6 + 125 raw / 65535 %, to be cut at 0 and 100.
-        self.values[0] = (1_750 * temperature + 149_518_102 + 32_767) // 65_535
+        # 4.6: RH = -6 + 125 raw / 65535 %, to be cut at 0 and 100.
         half = (250 * humidity + 32_767) // 65_535 - 12
         self.values[1] = 0 if half < 0 else 200 if half > 200 else half
         self._command(now, _COLLECT, _MEASURE)

@@ -102,12 +102,9 @@ class Turn:
 
     def _heartbeat(self, up: Uplink, beat: payload.Heartbeat, received_ms: int) -> None:
         """A sign of life, if it is new and young; answered if the node's server time gets old."""
-        books = self._books
-        verdict = books.sightings.judge(up.node.id, up.key.epoch, up.counter)
-        if verdict is Verdict.STALE:
-            raise Refused(ingest.REPLAY, up.node.id)
-        if verdict is Verdict.DUPLICATE:
+        if not self._is_new(up):
             return
+        books = self._books
         books.vitals.heartbeats += 1
         books.orders.heard(up.node.id, up.key.epoch, up.counter, books.clock.mono_ms())
         fresh = echo_is_fresh(received_ms, beat.echo_server_ms, beat.echo_age_ms)
@@ -118,16 +115,19 @@ class Turn:
         if not fresh or up.key.state == "pending" or wants_answer(up.node.id, beat.echo_age_ms, self._now_ms):
             self._answer(up)
 
-    def _reading(self, up: Uplink, reading: measured.Reading, received_ms: int) -> None:
-        """What a node measured. No sign of life: it echoes nothing, so somebody may have held it back."""
-        books = self._books
-        verdict = books.sightings.judge(up.node.id, up.key.epoch, up.counter)
+    def _is_new(self, up: Uplink) -> bool:
+        """Does the counter window let this frame in? False: it was here before. Raises Refused if it is a replay."""
+        verdict = self._books.sightings.judge(up.node.id, up.key.epoch, up.counter)
         if verdict is Verdict.STALE:
             raise Refused(ingest.REPLAY, up.node.id)
-        if verdict is Verdict.DUPLICATE:
+        return verdict is not Verdict.DUPLICATE
+
+    def _reading(self, up: Uplink, reading: measured.Reading, received_ms: int) -> None:
+        """What a node measured. No sign of life: it echoes nothing, so somebody may have held it back."""
+        if not self._is_new(up):
             return
         try:
-            books.air.take(up.node, up.key.epoch, up.counter, reading, received_ms)
+            self._books.air.take(up.node, up.key.epoch, up.counter, reading, received_ms)
         except NotTaken:
             raise Refused(ingest.TIME, up.node.id) from None
 
