@@ -35,9 +35,11 @@ def make_board(tmp_path: Path) -> Iterator[MakeBoard]:
         board.close()
 
 
-def output(board: VirtualBoard, seconds: float = 10.0) -> list[str]:
-    """Power a discrete board on (if it is off) and let `seconds` pass; the lines it printed meanwhile."""
-    start = board.mark()
+def output(board: VirtualBoard, seconds: float = 10.0, since: int | None = None) -> list[str]:
+    """Power a discrete board on (if it is off) and let `seconds` pass; the lines it printed meanwhile, or from mark
+    `since` on: an order may be answered before this looks.
+    """
+    start = board.mark() if since is None else since
     board.power_on()
     board.run_for(seconds)
     return [line.text for line in board.log_lines[start:] if not line.text.startswith((">>>", "MicroPython"))]

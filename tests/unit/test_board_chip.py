@@ -251,8 +251,9 @@ asyncio.run(main())
 """
     )
     assert output(board, 5) == []
+    mark = board.mark()
     board.press_button(300)
-    assert output(board, 5) == ["edge 0 5000", "woken 5000", "edge 1 5300", "woken 5300"]
+    assert output(board, 5, since=mark) == ["edge 0 5000", "woken 5000", "edge 1 5300", "woken 5300"]
 
 
 def test_scenario_runs_in_board_time_over_reboots(make_board: MakeBoard) -> None:
