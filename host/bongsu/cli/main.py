@@ -1,23 +1,23 @@
 """The command `bongsu`: its groups, loaded when they are used, so that each command starts fast."""
 
-import importlib
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import click
 
 from bongsu.cli.context import DATA_ENV, Installation, default_data
 from bongsu.cli.errors import run
+from bongsu.cli.lazy import Commands, lazy_group
 
-# Command -> (module, attribute, what it is for). The order is that of the help.
-COMMANDS: dict[str, tuple[str, str, str]] = {
+COMMANDS: Commands = {
     "init": ("bongsu.cli.init", "init", "Make a data folder: certificates, master key, settings, database."),
     "site": ("bongsu.cli.site", "site", "Markets and blocks of homes."),
     "unit": ("bongsu.cli.unit", "unit", "Shops and homes."),
     "contact": ("bongsu.cli.contact", "contact", "Owners and deputies."),
-    "node": ("bongsu.cli.node", "node", "Boards: register, provision, retire."),
+    "node": ("bongsu.cli.node", "node", "Nodes in the registry: register, provision, retire."),
+    "board": ("bongsu.cli.board", "board", "Kinds of boards: list, show, check, new."),
+    "device": ("bongsu.cli.device", "device", "Boards at hand: flash, provision, commission, and day two."),
     "responder": ("bongsu.cli.responder", "responder", "Fire stations and control centres."),
     "import": ("bongsu.cli.imports", "import_shops", "Read a market's shop list from a CSV or Excel file."),
     "export": ("bongsu.cli.exports", "export_shops", "Write a market's shop list as CSV or Excel."),
@@ -54,25 +54,6 @@ command, option or value that can never be right; 130 interrupted.
 """
 
 
-class LazyGroup(click.Group):
-    """A group whose commands are imported when they are called; its help needs no import."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute, _ = COMMANDS[cmd_name]
-        command: Any = getattr(importlib.import_module(module), attribute)
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, purpose) for name, (_, _, purpose) in COMMANDS.items()])
-
-
 def _version() -> str:
     try:
         return version("bongsu")
@@ -80,7 +61,7 @@ def _version() -> str:
         return "(not installed, run from a checkout)"
 
 
-@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=lazy_group(COMMANDS), epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(_version(), prog_name="bongsu")
 @click.option(
     "--data", type=click.Path(path_type=Path), help=f"Data folder (else {DATA_ENV}, else ~/.local/share/bongsu)."

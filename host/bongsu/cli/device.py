@@ -1,0 +1,14 @@
+"""`bongsu device`: boards at hand, on a serial port, and nodes in service."""
+
+import click
+
+from bongsu.cli.context import data_option
+from bongsu.cli.lazy import Commands, lazy_group
+
+COMMANDS: Commands = {}
+
+
+@click.group(cls=lazy_group(COMMANDS))
+@data_option
+def device() -> None:
+    """Boards at hand: flash, provision, commission, and what comes on day two."""
