@@ -26,6 +26,7 @@ from typing import Any, Literal, Protocol
 from bongsu.errors import BongsuError
 from bongsu.install.sensors import TYPES
 from bongsu.sim import flash
+from bongsu.sim.console import Console
 from bongsu.sim.link import LinkProxy
 from bongsu.sim.serial_log import LogLine
 from bongsu.sim.supervisor import POWER_ON, Supervisor
@@ -68,7 +69,8 @@ class BundleLike(Protocol):
 class VirtualBoard:
     """One board. `folder`: its own, made if missing; `node_id`: MAC as 12 hex digits; `speed`: board seconds per wall
     second; `seed`: of torn writes and the like; `ticks_start`: value of ticks_ms at each boot; `thermometer`: lm75 (9
-    bits), lm75b (11) or tmp102 (12)."""
+    bits), lm75b (11) or tmp102 (12). `image`: its flash, if that is not a file of its own in the folder; `console`: who
+    sits at its serial line, which has a REPL then."""
 
     def __init__(
         self,
@@ -80,6 +82,8 @@ class VirtualBoard:
         ticks_start: int = 0,
         thermometer: Literal["lm75", "lm75b", "tmp102"] = "lm75b",
         heap_kb: int = HEAP_KB,
+        image: flash.FlashImage | None = None,
+        console: Console | None = None,
     ) -> None:
         if not _NODE_ID.match(node_id):
             raise ValueError(f"node id {node_id!r} is not 12 lower-case hex digits")
@@ -89,11 +93,12 @@ class VirtualBoard:
         self.folder = folder.resolve()
         self.node_id = node_id
         self.link: LinkProxy | None = None
-        self.image = flash.FlashImage(self.folder / "flash.img")
+        self.image = image or flash.FlashImage(self.folder / "flash.img")
         self._nvs = self.folder / "nvs.bin"
         self._discrete = math.isinf(speed)
         ratio = None if self._discrete else Fraction(speed).limit_denominator(1000)
-        self._supervisor = Supervisor(self.folder, _first_state(node_id, thermometer), ratio, seed, heap_kb)
+        state = _first_state(node_id, thermometer)
+        self._supervisor = Supervisor(self.folder, self.image, state, ratio, seed, heap_kb, console)
         self._supervisor.ticks_start = ticks_start
         (self.folder / "scenario.csv").unlink(missing_ok=True)
 
@@ -226,6 +231,10 @@ class VirtualBoard:
         if pin is None:
             pin = self._supervisor.state["pins"].get("button", _DEFAULT_BUTTON)
         self._supervisor.order(press=[pin, hold_ms])
+
+    def type_in(self, data: bytes) -> None:
+        """Bytes on the serial line of a board that has a console."""
+        self._supervisor.type_in(data)
 
     def set_input(self, pin: int, level: int) -> None:
         """Drive a pin from outside."""

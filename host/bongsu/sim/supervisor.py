@@ -17,7 +17,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bongsu.sim.flash import BLOCKS
+from bongsu.sim.console import Console
+from bongsu.sim.flash import FlashImage
+from bongsu.sim.interpreter import MODES
+from bongsu.sim.interpreter import SOFT as _REPL_ENDED
 from bongsu.sim.life import Life, drain, read, readable
 from bongsu.sim.serial_log import SerialLog
 
@@ -42,9 +45,19 @@ def monotonic_us() -> int:
 
 
 class Supervisor:
-    """The thread and the state of one board. `speed`: board seconds per wall second, None = discrete."""
+    """The thread and the state of one board. `speed`: board seconds per wall second, None = discrete; `console`: its serial
+    line, if somebody sits at it."""
 
-    def __init__(self, folder: Path, state: dict[str, Any], speed: Fraction | None, seed: int, heap_kb: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        flash: FlashImage,
+        state: dict[str, Any],
+        speed: Fraction | None,
+        seed: int,
+        heap_kb: int,
+        console: Console | None = None,
+    ) -> None:
         self.folder = folder
         self.state = state
         self.changed = threading.Condition()
@@ -61,6 +74,9 @@ class Supervisor:
         self._speed = speed
         self._seed = seed
         self._heap_kb = heap_kb
+        self._flash = flash
+        self._console = console
+        self._repl = "friendly"
         self._origin_us: int | None = None
         self._discrete_us = 0
         self._trace_rest = b""
@@ -110,6 +126,16 @@ class Supervisor:
         """Tell the running board something once (a button press)."""
         self.call(lambda: self.life.send(values) if self.life is not None else None)
 
+    def type_in(self, data: bytes) -> None:
+        """Bytes on the serial line; does not wait."""
+
+        def order() -> None:
+            if self.life is not None and self._console is not None:
+                self._console.type_in(self.life, data)
+
+        self._orders.put(order)
+        os.write(self._wake_w, b"!")
+
     def close(self) -> None:
         """End the board and its thread; may be called twice."""
         if self._ended:
@@ -141,7 +167,13 @@ class Supervisor:
     # -- in the board's thread
 
     def boot(self, cause: int) -> None:
-        """Start the interpreter."""
+        """Start the interpreter: the chip was reset."""
+        if self._console is not None:
+            self._console.booted(cause)
+        self._boot(cause, "friendly")
+
+    def _boot(self, cause: int, repl: str) -> None:
+        console, self._repl = self._console, repl
         if self._origin_us is None:
             self._origin_us = monotonic_us()
         if cause == POWER_ON:
@@ -155,11 +187,12 @@ class Supervisor:
             "origin_us": self._origin_us,
             "vt_us": self._discrete_us,
             "ticks_start": self.ticks_start,
-            "flash_blocks": BLOCKS,
+            "repl": console.config(repl) if console else None,
+            "flash": [str(self._flash.path), self._flash.start, self._flash.blocks],
             "seed": self._seed * 1000 + len(self.causes),
         }
         (self.folder / "boot.json").write_text(json.dumps(config))
-        life = Life(self.folder, self._heap_kb)
+        life = Life(self.folder, self._heap_kb, repl if console else None)
         self._trace_rest = b""
         self._watchdog_s = self._wake_at = None
         self._selector.register(life.serial, selectors.EVENT_READ)
@@ -180,7 +213,7 @@ class Supervisor:
         life.kill()
         self._selector.unregister(life.serial)
         self._selector.unregister(life.trace)
-        drain(life.serial, self.log.feed)
+        drain(life.serial, self._heard)
         drain(life.trace, self._trace)
         self.log.end_of_life()
         life.close()
@@ -205,19 +238,40 @@ class Supervisor:
         elif self.life is not None and fd == self.life.serial:
             data = read(fd)
             if data:
-                self.log.feed(data)
+                self._heard(data)
             elif data is not None:
                 self._died()
         elif self.life is not None and fd == self.life.trace:
             for line in self._lines(read(fd) or b""):
                 self._told(line)
 
+    def _heard(self, data: bytes) -> None:
+        self.log.feed(data)
+        if self._console is not None:
+            self._console.heard(data)
+
     def _died(self) -> None:
-        """The interpreter ended by itself, which no board does: its own fault or ours, and never hidden."""
+        """The interpreter ended by itself. With a REPL that is its soft reset; else no board does so: its own fault or
+        ours, and never hidden."""
         assert self.life is not None
         code = self.life.process.wait()
+        mode = code - _REPL_ENDED
+        if self._console is not None and 0 <= mode < len(MODES):
+            self._soft_reboot(MODES[mode])
+            return
         self.stop()
         self._fail(f"the interpreter ended with code {code}")
+
+    def _soft_reboot(self, repl: str) -> None:
+        """The interpreter alone starts anew, its REPL in the mode that it had; nothing resets the watchdog."""
+        assert self._console is not None
+        watchdog, fed = self._watchdog_s, self._fed
+        self._resetting = True
+        self.stop()
+        self._console.soft_reboot()
+        self._boot(SOFT, repl)
+        self._watchdog_s, self._fed = watchdog, fed
+        self._resetting = False
 
     def _fail(self, why: str) -> None:
         with self.changed:
@@ -267,6 +321,7 @@ class Supervisor:
     def _told(self, line: str) -> None:
         kind, *words = line.split(" ")
         handler = {
+            "b": self._on_boot,
             "w": self._on_watchdog,
             "f": self._on_watchdog,
             "p": self._on_pin,
@@ -281,6 +336,10 @@ class Supervisor:
         }.get(kind)
         if handler is not None:
             handler(words)
+
+    def _on_boot(self, words: list[str]) -> None:
+        if self._console is not None:
+            self._console.started()
 
     def _on_watchdog(self, words: list[str]) -> None:
         self._fed = time.monotonic()
@@ -308,7 +367,7 @@ class Supervisor:
     def _hear_out(self) -> None:
         """Read what the board printed before the order that just came."""
         if self.life is not None:
-            drain(self.life.serial, self.log.feed)
+            drain(self.life.serial, self._heard)
 
     def _on_pause(self, words: list[str]) -> None:
         self._on_time(words)
@@ -330,7 +389,9 @@ class Supervisor:
         """The board asks to be ended: reset, deep sleep, watchdog in board time, or the power cut it was told to
         suffer."""
         if words[0] == "soft":
-            self._restart(SOFT)
+            self._restart(SOFT if self._console is None else HARD)  # ESP32: HARD_RESET is what machine.reset() leaves
+        elif words[0] == "repl":
+            self._soft_reboot(self._repl)
         elif words[0] == "watchdog":
             self._restart(WATCHDOG)
         elif words[0] == "sleep":
