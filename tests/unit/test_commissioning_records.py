@@ -52,6 +52,7 @@ def test_a_record_is_carried_on_and_closed_when_all_is_done(store: Store) -> Non
     with store.write() as conn, pytest.raises(RegistryError, match="flash is not done"):
         commissioning.finish(conn, number, actor="kim", now_ms=NOW_MS)
     note(store, number, "flash", "already", image="x.bin", image_sha256="ab" * 32)
+    note(store, number, "find", "already", took_ms=900)  # when it was done, and how long that took, stays
     for step in ("register", "provision", "measure", "walk_test"):
         note(store, number, step, rssi_dbm=-61)
     note(store, number, "label", "left")

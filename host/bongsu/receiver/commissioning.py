@@ -51,13 +51,16 @@ def begin(
 def note(
     conn: Connection, number: int, step: str, state: str, *, at_ms: int, took_ms: int, said: str = "", **facts: Any
 ) -> None:
-    """What became of a step of an open record; `facts`: of FACTS. Raises ValueError for a step or fact that is none."""
+    """What became of a step of an open record; `facts`: of FACTS. Who finds a step done already leaves in place what
+    the record says of its doing. Raises ValueError for a step or fact that is none.
+    """
     if step not in STEPS or not set(facts) <= set(FACTS):
         raise ValueError(f"no step or fact of a record: {step}, {sorted(facts)}")
     table = schema.commissioning
     mine = table.c.id == number
     steps = dict(conn.execute(select(table.c.steps).where(mine)).scalar_one())
-    steps[step] = {"state": state, "at_ms": at_ms, "took_ms": took_ms, "said": said[:_SAID_MAX]}
+    if state != ALREADY or steps.get(step, {}).get("state") != DONE:
+        steps[step] = {"state": state, "at_ms": at_ms, "took_ms": took_ms, "said": said[:_SAID_MAX]}
     conn.execute(update(table).where(mine, table.c.done_ms.is_(None)).values(steps=steps, **facts))
 
 
