@@ -159,11 +159,11 @@ def _write_words(pen: ImageDraw.ImageDraw, text: LabelText, box: Box, face: Type
     """The words below each other, all of them in the same proportion as big as they fit into the box; what does not fit
     at the smallest ends with an ellipsis.
     """
-    spot = "  ".join(part for part in (text.unit, text.spot) if part)
     paragraphs = [
         _Paragraph(text.name, 60, 2),
         _Paragraph(text.where, 36, 2),
-        _Paragraph(spot, 34, 2),
+        _Paragraph(text.unit or "", 34, 2),
+        _Paragraph(text.spot, 34, 1),
         _Paragraph(text.day.isoformat(), 34, 1),
     ]
     lines: list[tuple[str, int]] = []
