@@ -85,7 +85,7 @@ def _lines(picture: Image.Image, tape: Tape) -> list[bytes]:
     """The picture line by line as it leaves the printer: 720 bits each, 1 = black, the right edge first."""
     if tape.along:
         picture = picture.transpose(Image.Transpose.ROTATE_90)
-    head = Image.new("1", (PINS, picture.height), 1)
+    head = Image.new("1", (PINS, picture.height), 255)
     head.paste(picture, (PINS - tape.right_pins - tape.print_pins, 0))
     data = ImageChops.invert(ImageOps.mirror(head)).tobytes()
     return [data[at : at + _LINE_BYTES] for at in range(0, len(data), _LINE_BYTES)]

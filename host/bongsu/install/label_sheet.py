@@ -53,7 +53,7 @@ def pdf(pictures: Sequence[Image.Image], size: Size, first: int = 1) -> bytes:
     pages: list[Image.Image] = []
     for place, picture in enumerate(pictures, first - 1):
         if place % sheet.places == 0 or not pages:
-            pages.append(Image.new("1", (_dots(_A4_MM[0]), _dots(_A4_MM[1])), 1))
+            pages.append(Image.new("1", (_dots(_A4_MM[0]), _dots(_A4_MM[1])), 255))
         _put(pages[-1], picture, sheet, place % sheet.places)
     out = io.BytesIO()
     pages[0].save(out, "PDF", resolution=DPI, save_all=True, append_images=pages[1:], title=_TITLE)
