@@ -24,26 +24,15 @@ from types import TracebackType
 from typing import Any, Literal, Protocol
 
 from bongsu.errors import BongsuError
-from bongsu.install.sensors import TYPES
 from bongsu.sim import flash
 from bongsu.sim.console import Console
 from bongsu.sim.link import LinkProxy
 from bongsu.sim.serial_log import LogLine
 from bongsu.sim.supervisor import POWER_ON, Supervisor
 from bongsu.sim.track import Point, Track
+from bongsu.sim.wiring import AIR, faults_of, first_state, usual_sensors
 
 _NODE_ID = re.compile(r"^[0-9a-f]{12}$")
-# What set_values may hold.
-AIR = ("temp_c", "smoke_od", "rh_pct", "co_ppm", "gas_index", "pm25_ug", "co2_ppm", "pressure_hpa", "voc")
-_FAULTS = {
-    "i2c": ("nak", "bus", "bit_error", "stuck", "unplugged"),
-    "adc": ("open", "short", "stuck", "unplugged"),
-    "onewire": ("open", "short", "bit_error", "unplugged"),
-    "uart": ("silent", "bit_error", "bus", "unplugged"),
-}
-# Free heap of the ESP-IDF on a plain ESP32 with Wi-Fi up and no TLS session.
-_IDF_FREE_BYTES = 110_000
-_BEACON_TIMEOUT_MS = 1000
 # Heap of the unix port: objects are twice as wide as on the chip, and the shims live in it too.
 HEAP_KB = 1536
 _DEFAULT_BUTTON = 27
@@ -97,7 +86,7 @@ class VirtualBoard:
         self._nvs = self.folder / "nvs.bin"
         self._discrete = math.isinf(speed)
         ratio = None if self._discrete else Fraction(speed).limit_denominator(1000)
-        state = _first_state(node_id, thermometer)
+        state = first_state(node_id, thermometer)
         self._supervisor = Supervisor(self.folder, self.image, state, ratio, seed, heap_kb, console)
         self._supervisor.ticks_start = ticks_start
         (self.folder / "scenario.csv").unlink(missing_ok=True)
@@ -145,7 +134,7 @@ class VirtualBoard:
         networks = [[w["ssid"], w.get("psk"), -60] for w in node_json.get("wifi", [])]
         self._supervisor.set(
             pins=pins,
-            sensors=node_json.get("sensors") or _usual_sensors(pins, node_json.get("smoke_head", {})),
+            sensors=node_json.get("sensors") or usual_sensors(pins, node_json.get("smoke_head", {})),
             networks=networks or [["*", None, -60]],
         )
 
@@ -181,7 +170,7 @@ class VirtualBoard:
         kind = {"smoke": "smoke_head"}.get(sensor, sensor)
         if kind not in {entry["type"] for entry in self._supervisor.state["sensors"]}:
             raise ValueError(f"the board has no {kind}")
-        allowed = _faults_of(kind)
+        allowed = faults_of(kind)
         if fault is not None and fault not in allowed:
             raise ValueError(f"{sensor} has the faults {', '.join(allowed)}, not {fault}")
         faults = {**self._supervisor.state["faults"], kind: fault}
@@ -225,6 +214,10 @@ class VirtualBoard:
     def set_idf_heap_free(self, size: int) -> None:
         """What esp32.idf_heap_info reports as free, bytes."""
         self._supervisor.set(idf_free=size)
+
+    def set_flash_full(self, full: bool) -> None:
+        """The flash takes no new block: a file system on it is full."""
+        self._supervisor.set(flash_full=full)
 
     def press_button(self, hold_ms: int, pin: int | None = None) -> None:
         """Press the button (node.json's pin, unless given) for `hold_ms` of board time."""
@@ -393,40 +386,7 @@ class VirtualBoard:
         self.close()
 
 
-def _first_state(node_id: str, thermometer: str) -> dict[str, Any]:
-    """The state shared with the shims (`_board.state`) of a board in quiet air."""
-    return {
-        "node": node_id,
-        "cause": POWER_ON,
-        "flash_writes": 0,
-        "cut_after": 0,
-        "rtc": [0, 0],
-        "rtc_memory": "",
-        "run_to_us": 0,
-        "air": {},
-        "faults": {},
-        "thermometer": thermometer,
-        "sensors": _usual_sensors({}, {}),
-        "pins": {},
-        "wifi": "up",
-        "wifi_active": False,
-        "networks": [["*", None, -60]],
-        "beacon_timeout_ms": _BEACON_TIMEOUT_MS,
-        "idf_free": _IDF_FREE_BYTES,
-    }
-
-
-def _usual_sensors(pins: dict[str, int], smoke_head: dict[str, int]) -> list[dict[str, Any]]:
-    """What a board carries if its node.json names no sensors."""
-    head = {"mv_clean": 400, "uv_per_e4": 1000, **smoke_head}
-    return [{"type": "lm75"}, {"type": "smoke_head", "pin": pins.get("smoke_adc", 34), **head}]
-
-
 def _track(points: list[Point]) -> Track:
     if not points:
         raise ValueError("a scenario needs a point")
     return Track.of_points(points)
-
-
-def _faults_of(kind: str) -> tuple[str, ...]:
-    return (*_FAULTS[TYPES[kind].bus], *(("heater",) if kind in ("mq2", "mq7") else ()))

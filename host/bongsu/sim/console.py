@@ -1,5 +1,5 @@
-"""The serial line of a board whose interpreter has a REPL: what it prints goes out as an ESP32 sends it, and what comes in
-is typed to it. All methods run in the board's thread."""
+"""The serial line of a board whose interpreter has a REPL: what it prints goes out as an ESP32 sends it, and what comes
+in is typed to it. All methods run in the board's thread."""
 
 import re
 from collections.abc import Callable
@@ -12,13 +12,13 @@ _CTRL_C = b"\x03"
 _SOFT_REBOOT = b"MPY: soft reboot\r\n"
 # A lone line feed of print(): the chip's print() sends two characters.
 _LINE_FEED = re.compile(rb"(?<!\r)\n")
-_BANNER = re.compile(rb"; (?:linux|darwin) \[[^\]\r\n]*\] version\r\n")
+_BANNER = re.compile(rb"; (?:linux|darwin) \[[^\]\r\n]*\] version")
 
 
 @dataclass(frozen=True)
 class Image:
-    """The MicroPython image that a board runs: `machine` and `build` as os.uname() and sys.implementation say them, `mpy`:
-    sys.implementation._mpy; bytes of the whole flash."""
+    """The MicroPython image that a board runs: `machine` and `build` as os.uname() and sys.implementation say them,
+    `mpy`: sys.implementation._mpy; bytes of the whole flash."""
 
     machine: str
     build: str
@@ -27,8 +27,8 @@ class Image:
 
 
 class Console:
-    """`send` takes what the board says; `booted` is told each start of the chip (its cause, of sim.supervisor) before the
-    board says anything; a soft reset is none. Both are called in the board's thread and must be quick."""
+    """`send` takes what the board says; `booted` is told each start of the chip (its cause, of sim.supervisor) before
+    the board says anything; a soft reset is none. Both are called in the board's thread and must be quick."""
 
     def __init__(self, image: Image, send: Callable[[bytes], None], booted: Callable[[int], None]) -> None:
         self.image = image
@@ -58,7 +58,7 @@ class Console:
         if line_feed:
             cooked = cooked[1:]
         machine = self.image.machine.encode()
-        self._send(_BANNER.sub(lambda _: b"; " + machine + b"\r\n", cooked))
+        self._send(_BANNER.sub(lambda _: b"; " + machine, cooked))
 
     def type_in(self, life: Life, data: bytes) -> None:
         """Bytes from the other side. Ctrl-C interrupts the program that runs; where none does, the REPL reads it."""

@@ -19,7 +19,8 @@ _CAUGHT_SIGNALS = re.compile(r"^SigCgt:\s*([0-9a-f]+)$", re.MULTILINE)
 
 
 class Life:
-    """One run of the interpreter, from boot to its end. `repl`: mode of the REPL that follows the program, if one does."""
+    """One run of the interpreter, from boot to its end. `repl`: mode of the REPL that follows the program, if one
+    does."""
 
     def __init__(self, folder: Path, heap_kb: int, repl: str | None = None) -> None:
         control_r, self.control = os.pipe()
@@ -32,7 +33,7 @@ class Life:
             self.process = subprocess.Popen(
                 micropython.command(*options, *start, repl=repl or "none"),
                 env=micropython.environment(),
-                stdin=keyboard if repl else subprocess.DEVNULL,
+                stdin=keyboard.fileno() if repl else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 bufsize=0,

@@ -23,19 +23,12 @@ from bongsu.sim.interpreter import MODES
 from bongsu.sim.interpreter import SOFT as _REPL_ENDED
 from bongsu.sim.life import Life, drain, read, readable
 from bongsu.sim.serial_log import SerialLog
+from bongsu.sim.watchdog import Watchdog
 
 T = TypeVar("T")
 
 POWER_ON, HARD, WATCHDOG, DEEP_SLEEP, SOFT = 1, 2, 3, 4, 5
 CAUSES = {POWER_ON: "power_on", HARD: "hard", WATCHDOG: "watchdog", DEEP_SLEEP: "deep_sleep", SOFT: "soft"}
-# A busy computer may not run a board for a moment, and at high speed that moment is long in board time: the watchdog
-# bites no sooner than this (wall).
-WATCHDOG_MIN_WALL_S = 2.0
-# The board passes on a feed at most every tenth of the time-out: the watchdog bites between 1.0 and 1.1 of it.
-WATCHDOG_SLACK = 1.1
-# In discrete mode only a program that hangs without reading the clock is left to the host; everything else bites in
-# board time.
-_WATCHDOG_DISCRETE_S = 5.0
 _CALL_TIMEOUT_S = 30.0
 
 
@@ -45,8 +38,8 @@ def monotonic_us() -> int:
 
 
 class Supervisor:
-    """The thread and the state of one board. `speed`: board seconds per wall second, None = discrete; `console`: its serial
-    line, if somebody sits at it."""
+    """The thread and the state of one board. `speed`: board seconds per wall second, None = discrete; `console`: its
+    serial line, if somebody sits at it."""
 
     def __init__(
         self,
@@ -80,8 +73,7 @@ class Supervisor:
         self._origin_us: int | None = None
         self._discrete_us = 0
         self._trace_rest = b""
-        self._watchdog_s: float | None = None
-        self._fed = 0.0
+        self._watchdog = Watchdog(speed)
         self._wake_at: float | None = None
         self._resetting = False
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -170,9 +162,9 @@ class Supervisor:
         """Start the interpreter: the chip was reset."""
         if self._console is not None:
             self._console.booted(cause)
-        self._boot(cause, "friendly")
+        self._start(cause, "friendly")
 
-    def _boot(self, cause: int, repl: str) -> None:
+    def _start(self, cause: int, repl: str) -> None:
         console, self._repl = self._console, repl
         if self._origin_us is None:
             self._origin_us = monotonic_us()
@@ -194,7 +186,7 @@ class Supervisor:
         (self.folder / "boot.json").write_text(json.dumps(config))
         life = Life(self.folder, self._heap_kb, repl if console else None)
         self._trace_rest = b""
-        self._watchdog_s = self._wake_at = None
+        self._wake_at = None
         self._selector.register(life.serial, selectors.EVENT_READ)
         self._selector.register(life.trace, selectors.EVENT_READ)
         with self.changed:
@@ -206,7 +198,11 @@ class Supervisor:
 
     def stop(self) -> None:
         """End the interpreter as a power cut does; what it had said before is read to the end."""
-        self._watchdog_s = self._wake_at = None
+        self._watchdog.stop()
+        self._end_life()
+
+    def _end_life(self) -> None:
+        self._wake_at = None
         life = self.life
         if life is None:
             return
@@ -265,12 +261,10 @@ class Supervisor:
     def _soft_reboot(self, repl: str) -> None:
         """The interpreter alone starts anew, its REPL in the mode that it had; nothing resets the watchdog."""
         assert self._console is not None
-        watchdog, fed = self._watchdog_s, self._fed
         self._resetting = True
-        self.stop()
+        self._end_life()
         self._console.soft_reboot()
-        self._boot(SOFT, repl)
-        self._watchdog_s, self._fed = watchdog, fed
+        self._start(SOFT, repl)
         self._resetting = False
 
     def _fail(self, why: str) -> None:
@@ -278,25 +272,20 @@ class Supervisor:
             self.crash = f"{why}:\n{self.log.tail()}"
             self.changed.notify_all()
 
-    def _watchdog_wall_s(self) -> float:
-        assert self._watchdog_s is not None
-        if self._speed is None:
-            return _WATCHDOG_DISCRETE_S
-        return max(self._watchdog_s * WATCHDOG_SLACK / float(self._speed), WATCHDOG_MIN_WALL_S)
-
     def _timeout_s(self) -> float | None:
-        now = time.monotonic()
-        ends = [] if self._wake_at is None else [self._wake_at]
-        if self._watchdog_s is not None and self.life is not None:
-            ends.append(self._fed + self._watchdog_wall_s())
-        return max(0.0, min(ends) - now) if ends else None
+        ends = [end for end in (self._wake_at, self._bites_at()) if end is not None]
+        return max(0.0, min(ends) - time.monotonic()) if ends else None
+
+    def _bites_at(self) -> float | None:
+        return self._watchdog.bites_at if self.life is not None else None
 
     def _clocks(self) -> None:
         now = time.monotonic()
         if self._wake_at is not None and now >= self._wake_at:
             self._wake_at = None
             self.boot(DEEP_SLEEP)
-        if self._watchdog_s is None or self.life is None or now < self._fed + self._watchdog_wall_s():
+        bites_at = self._bites_at()
+        if self.life is None or bites_at is None or now < bites_at:
             return
         # It may have been us who were late: a feed that waits in the pipe counts.
         if not readable(self.life.trace):
@@ -342,9 +331,7 @@ class Supervisor:
             self._console.started()
 
     def _on_watchdog(self, words: list[str]) -> None:
-        self._fed = time.monotonic()
-        if words:
-            self._watchdog_s = int(words[0]) / 1000
+        self._watchdog.feed(int(words[0]) if words else None)
 
     def _on_pin(self, words: list[str]) -> None:
         with self.changed:

@@ -20,7 +20,7 @@ TICKS_PERIOD = 1 << 30  # an ESP32's small ints have 31 bits
 _ASYNC_BASE = 1 << 40
 # In discrete mode reading the clock costs this much board time, so that a loop that waits by reading it ends.
 _READ_COST_US = 20
-# Feeds of the watchdog are passed on to the host at most this often per time-out (the host's WATCHDOG_SLACK).
+# Feeds of the watchdog are passed on to the host at most this often per time-out (the host's watchdog.SLACK).
 _FEED_SHARE = 10
 
 state = {}  # what the host set; keys in VirtualBoard

@@ -1,4 +1,4 @@
-"""Boots one virtual board as `_start.py` says: mounts the littlefs image as the only file system, puts the shims in place
+"""Boots one virtual board, for `_start.py`: mounts the littlefs image as the only file system, puts the shims in place
 of the unix port's modules, then runs /boot.py and /main.py as an ESP32 does.
 """
 
@@ -83,7 +83,7 @@ def _device(config):
     import _flash
 
     path, start, blocks = config["flash"]
-    return _flash.Flash(open(path, "r+b"), blocks, start)  # noqa: SIM115  # open as long as the board runs
+    return _flash.Flash(open(path, "r+b"), blocks, start)  # open as long as the board runs
 
 
 def _mount(device):

@@ -73,7 +73,7 @@ class Flash:
         if operation == 5:
             return BLOCK
         if operation == 6:
-            if _board.state.get("flash_full"):
+            if _board.state["flash_full"]:
                 return _ENOSPC
             torn = _counts()
             self._file.seek(self._start + argument * BLOCK)
