@@ -5,7 +5,9 @@ import click
 from bongsu.cli.context import data_option
 from bongsu.cli.lazy import Commands, lazy_group
 
-COMMANDS: Commands = {}
+COMMANDS: Commands = {
+    "label": ("bongsu.cli.device_label", "label", "Make labels: PNG, PDF sheets, Brother QL."),
+}
 
 
 @click.group(cls=lazy_group(COMMANDS))
