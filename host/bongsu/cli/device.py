@@ -5,7 +5,9 @@ import click
 from bongsu.cli.context import data_option
 from bongsu.cli.lazy import Commands, lazy_group
 
-COMMANDS: Commands = {}
+COMMANDS: Commands = {
+    "flash": ("bongsu.cli.device_flash", "flash", "Put MicroPython on a board."),
+}
 
 
 @click.group(cls=lazy_group(COMMANDS))
