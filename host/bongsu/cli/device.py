@@ -7,6 +7,7 @@ from bongsu.cli.lazy import Commands, lazy_group
 
 COMMANDS: Commands = {
     "flash": ("bongsu.cli.device_flash", "flash", "Put MicroPython on a board."),
+    "label": ("bongsu.cli.device_label", "label", "Make labels: PNG, PDF sheets, Brother QL."),
 }
 
 
