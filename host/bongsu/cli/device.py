@@ -6,6 +6,7 @@ from bongsu.cli.context import data_option
 from bongsu.cli.lazy import Commands, lazy_group
 
 COMMANDS: Commands = {
+    "flash": ("bongsu.cli.device_flash", "flash", "Put MicroPython on a board."),
     "label": ("bongsu.cli.device_label", "label", "Make labels: PNG, PDF sheets, Brother QL."),
 }
 
