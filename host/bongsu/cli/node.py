@@ -33,14 +33,6 @@ for _command in node_changes.COMMANDS:
 node.add_command(node_changes.move, "assign")
 
 
-def _known_board(_ctx: click.Context, _param: click.Parameter, name: str) -> str:
-    from bongsu.install.boards import board_names
-
-    if name not in board_names():
-        raise UsageFault(f"there is no board {name!r}", "Known boards: " + ", ".join(board_names()))
-    return name
-
-
 @node.command()
 @click.argument("node_id", metavar="MAC")
 @click.option("--unit", "address", metavar="SITE/UNIT", help="The unit in which it hangs.")
@@ -112,7 +104,14 @@ def retire(installation: Installation, node_id: str, json_wanted: bool) -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A new folder for the bundle.")
 @click.option("--broker-ip", help="The broker's IP address as nodes see it (default: [broker] in receiver.toml).")
 @click.option("--broker-port", type=click.IntRange(1, 65535), help="Its port (default: [broker] in receiver.toml).")
-@click.option("--board", "board_name", default="esp32-devkitc", show_default=True, callback=_known_board)
+@click.option(
+    "--board",
+    "board_name",
+    metavar="NAME|FILE",
+    default="esp32-devkitc",
+    show_default=True,
+    help="Its kind: see bongsu board list.",
+)
 @click.option(
     "--profile",
     callback=node_set.known_profile,
@@ -157,12 +156,11 @@ def provision(
     The former key stays valid until 24 hours after the new one's first frame. The bundle holds secrets: delete it when
     it is on the board.
     """
-    from bongsu.install.boards import load_board
     from bongsu.receiver import fields, fitting
     from bongsu.receiver.provision import provision_node
 
     provisioned = fields.node_id(node_id)
-    board = load_board(board_name)
+    board = installation.board(board_name)
     wish = fitting.Wish(_sensors(board, sensor_texts, only_sensors), only_sensors, reading_s)
     config = installation.config()
     broker = _broker_address(installation, config.broker, broker_ip, broker_port)

@@ -23,7 +23,7 @@ import serial
 from serial.tools import list_ports
 
 from bongsu.errors import BongsuError, UsageFault
-from bongsu.install.boards import board_names, load_board
+from bongsu.install.boards import all_boards
 
 # Of the log and of the ROM loader, on every chip that Bongsu runs on.
 CONSOLE_BAUD = 115_200
@@ -68,8 +68,8 @@ class Port:
 
 def usb_ids() -> frozenset[str]:
     """The USB ids ("vid:pid") of all boards: of their USB bridges, and of chips that have USB themselves."""
-    boards = [load_board(name) for name in board_names()]
-    return frozenset(usb for board in boards for about in (board, board.chip) for usb in getattr(about, "usb", ()))
+    boards, _ = all_boards()
+    return frozenset(usb for board in boards for usb in (*board.usb, *board.chip.usb))
 
 
 def found(ids: Collection[str] | None = None) -> list[Port]:
