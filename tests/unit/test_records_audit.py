@@ -27,10 +27,11 @@ READS = {
     "audit export", "backup verify", "backup keygen", "retention show", "doctor", "export", "demo", "sim",
     "board list", "board show", "board check", "board new",
     "air now", "air advisories", "air export", "air levels", "detect replay", "detect plot",
-    "device label",
+    "device flash", "device label",
 }  # fmt: skip
 # ... those that wait for a receiver, or make another installation (tested elsewhere), ...
 ELSEWHERE = {
+    "device provision",
     "receiver run",
     "restore",
     "node order",
