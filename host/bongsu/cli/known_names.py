@@ -24,7 +24,14 @@ _QUERIES = {
     "site": "SELECT id, name FROM site ORDER BY id",
 }
 # What a parameter is about: by its metavar, else by its option or name.
-_BY_METAVAR = {"MAC": "node", "[MAC]": "node", "[MAC]...": "node", "OLD-MAC": "node", "SITE/UNIT": "unit"}
+_BY_METAVAR = {
+    "MAC": "node",
+    "[MAC]": "node",
+    "[MAC]...": "node",
+    "OLD-MAC": "node",
+    "NEW-MAC": "node",
+    "SITE/UNIT": "unit",
+}
 _BY_NAME = {
     "--site": "site",
     "--board": "board",

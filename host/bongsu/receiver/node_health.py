@@ -13,7 +13,7 @@ from bongsu_wire import payload
 def summaries(conn: Connection, *, site_id: str | None = None) -> list[Row]:
     """Nodes as `registry.list_nodes` has them, with firmware ("0.1"), rssi_dbm and battery_mv; None: not known."""
     live = schema.node_live.c
-    beats = dict(conn.execute(select(live.node_id, live.heartbeat)).tuples().all())
+    beats = {row.node_id: row.heartbeat for row in conn.execute(select(live.node_id, live.heartbeat))}
     return [{**row, **of_beat(beats.get(row["node"]) or {})} for row in registry.list_nodes(conn, site_id=site_id)]
 
 
