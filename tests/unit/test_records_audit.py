@@ -30,6 +30,7 @@ READS = {
 }  # fmt: skip
 # ... those that wait for a receiver, or make another installation (tested elsewhere), ...
 ELSEWHERE = {
+    "device provision",
     "receiver run",
     "restore",
     "node order",
