@@ -90,7 +90,7 @@ def test_the_plan(store: ImageStore, tmp_path: Path) -> None:
     image = str(tmp_path / "own.bin")
     assert [step.argv for step in plan.steps] == [
         (*program, "--chip", "auto", "--port", PORT, "--baud", "115200", *resets, "hard-reset", "flash-id"),
-        (*program, "--chip", "esp32", "--port", PORT, "--baud", "460800", *resets, "no-reset",
+        (*program, "--chip", "esp32", "--port", PORT, "--baud", "460800", *resets, "no-reset-stub",
          "write-flash", *kept, "--erase-all", "0x1000", image),
         (*program, "--chip", "esp32", "--port", PORT, "--baud", "460800", *resets, "hard-reset",
          "verify-flash", *kept, "0x1000", image),

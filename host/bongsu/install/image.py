@@ -181,7 +181,7 @@ def _torn(what: str, why: str) -> ImageError:
 
 def _partitions(data: bytes, at: int) -> tuple[Partition, ...]:
     table = data[at : at + _TABLE_MAX]
-    found = []
+    found: list[Partition] = []
     for position in range(0, len(table) - _ENTRY.size + 1, _ENTRY.size):
         magic, kind, subtype, offset, size, label, _ = _ENTRY.unpack_from(table, position)
         if magic == _SUM_MAGIC:
