@@ -28,8 +28,6 @@ _NAMES = {"esp32": "ESP32", "esp32s3": "ESP32S3", "esp32c3": "ESP32C3", "esp32c6
 _BUILDS = {name: f"ESP32_GENERIC_{name[5:].upper()}".rstrip("_") for name in _NAMES}
 # What a converter reads at 11 dB at least and at most, mV (ESP-IDF Programming Guide of each chip, ADC, attenuation).
 _ADC_MV = {"esp32": (142, 3300), "esp32s3": (0, 3100), "esp32c3": (0, 2500), "esp32c6": (0, 3300)}
-# Where a UART sends if nobody says (MicroPython, ports/esp32/machine_uart.c); UART 2 is not everywhere.
-_UART_TX = {"esp32": {"1": 10, "2": 17}, "esp32s3": {"1": 10, "2": 17}, "esp32c3": {"1": 10}, "esp32c6": {"1": 10}}
 # (ssid, psk, RSSI)
 OPEN_NETWORK = ("bongsu-rig", None, -55)
 
@@ -187,6 +185,6 @@ def _image(board: Board) -> Image:
         adc1=list(board.chip.adc1),
         adc2=list(board.chip.adc2),
         adc_mv=_ADC_MV[chip],
-        uart_tx=_UART_TX[chip],
+        uart_tx={"1": 10, str(board.chip.uart): board.chip.uart_tx},
     )
     return Image(machine, _BUILDS[chip], _MPY[chip], board.flash_mb << 20, pins)
