@@ -17,7 +17,7 @@ def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     port = option("--port")
     with ExitStack() as stack:
         if port is None:
-            made = stack.enter_context(virtual_bench(folder))
+            made = stack.enter_context(virtual_bench(folder, option("--board")))
         else:
             sensors = tuple(option("--hil-sensor")) or Options.sensors
             made = Bench(

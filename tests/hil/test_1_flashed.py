@@ -9,6 +9,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from bongsu.install.link import BoardLink
 from tests.hil.bench import Bench
 
+# One board, one process; a chip takes minutes to be erased and written.
+pytestmark = [pytest.mark.xdist_group("hil"), pytest.mark.timeout(900)]
+
 LM75_ADDRESS = 0x48
 
 # AES as CCM is built of: of what every stock image has, CBC for the tag and ECB for the key stream.
@@ -79,7 +82,7 @@ def test_flashing_says_what_was_written_and_verified(bench: Bench) -> None:
     bench.to("flashed")
     if bench.flashed is None:
         pytest.skip("the board runs MicroPython already, so it was not flashed: --hil-flash does it anew")
-    assert len(bench.flashed["image_sha256"]) == 64
+    assert len(bench.flashed["sha256"]) == 64
     assert len(bench.flashed["mac"]) == 12
 
 

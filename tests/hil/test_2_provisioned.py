@@ -1,6 +1,11 @@
 """State provisioned: application, settings and key are on the board, and the receiver heard it."""
 
+import pytest
+
 from tests.hil.bench import Bench
+
+# One board, one process; a chip takes minutes to be erased and written.
+pytestmark = [pytest.mark.xdist_group("hil"), pytest.mark.timeout(900)]
 
 APPLICATION_MOST = 250_000
 

@@ -4,6 +4,9 @@ import pytest
 
 from tests.hil.bench import HEARTBEAT_S, Bench
 
+# One board, one process; a chip takes minutes to be erased and written.
+pytestmark = [pytest.mark.xdist_group("hil"), pytest.mark.timeout(900)]
+
 # One heartbeat comes in 45 s; a command goes out with the next one at the latest.
 ORDER_S = 100.0
 ALARM_S = 60.0
