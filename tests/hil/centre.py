@@ -1,7 +1,6 @@
 """A receiver for the board under test: a data folder of its own, run by the `bongsu` command as a city runs it."""
 
 import json
-import os
 import queue
 import re
 import signal
@@ -128,7 +127,7 @@ class Centre:
         process, self._process = self._process, None
         if process is None:
             return
-        os.kill(process.pid, how)
+        process.send_signal(how)  # nothing, if it has ended by itself
         try:
             process.wait(_END_S)
         except subprocess.TimeoutExpired:
