@@ -82,8 +82,21 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     assert "pins.lamp" in e.value.message
 
 
+RADIO = """
+[radio]
+chip = "sx1276"
+on_board = false
+sck = 18
+miso = 19
+mosi = 23
+cs = 16
+reset = 17
+dio0 = 35
+"""
+
+
 def test_adc2_is_no_fault_without_wifi(tmp_path: Path) -> None:
-    text = GOOD.replace('name = "esp32-devkitc"', 'name = "board"').replace('["wifi"]', '["lora"]')
+    text = GOOD.replace('name = "esp32-devkitc"', 'name = "board"').replace('["wifi"]', '["lora"]') + RADIO
     _write(tmp_path, text.replace("smoke_adc = 34", "smoke_adc = 4"))
     assert load_board("board", tmp_path).pins["smoke_adc"] == 4
 

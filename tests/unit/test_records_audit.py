@@ -26,9 +26,11 @@ READS = {
     "incident list", "incident show", "incident export", "operator list", "exercise list", "audit list", "audit verify",
     "audit export", "backup verify", "backup keygen", "retention show", "doctor", "export", "demo", "sim",
     "air now", "air advisories", "air export", "air levels", "detect replay", "detect plot",
+    "device flash", "device label",
 }  # fmt: skip
 # ... those that wait for a receiver, or make another installation (tested elsewhere), ...
 ELSEWHERE = {
+    "device provision",
     "receiver run",
     "restore",
     "node order",
@@ -94,7 +96,10 @@ def _leaves(command: click.Command, name: str) -> Iterator[str]:
     if isinstance(command, click.Group) and name != "sim":
         if command.invoke_without_command:
             yield name
-        for word, one in command.commands.items():
+        context = click.Context(command)  # a group of the lazy kind knows its commands by its functions only
+        for word in command.list_commands(context):
+            one = command.get_command(context, word)
+            assert one is not None
             yield from _leaves(one, f"{name} {word}")
     else:
         yield name

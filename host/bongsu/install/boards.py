@@ -1,74 +1,68 @@
-"""Boards are data (boards/*.toml): loaded and checked here, by one function, before anything is put on a node."""
+"""Boards are data (boards/*.toml): loaded and checked here, by one function, before anything is put on a node.
 
-from collections.abc import Sequence
+A board is named by its name or by the path of its file, which ends in .toml. Names are sought among the boards that
+came with the package, in the folder that BONGSU_BOARDS names, and in boards/ of the data folder; one name in two of
+them is an error, so that no file silently stands for another. A chip that came with the package cannot be replaced; a
+further one may lie in chips/ beside the board's file.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import msgspec
 
 from bongsu.errors import BongsuError
+from bongsu.install import board_rules
+from bongsu.install.board_rules import FUNCTIONS, Direction
+from bongsu.install.board_schema import (
+    BoardFile,
+    Chip,
+    Entry,
+    Fault,
+    FlashLayout,
+    Image,
+    Psram,
+    Radio,
+    SmokeHead,
+    form_faults,
+    known_keys,
+)
 from bongsu.resources import resources
 
-_T = TypeVar("_T")
-Direction = Literal["in", "out", "adc"]
-# A sensor as node.json names it: "type", and the fields of that type (sensors.TYPES).
-Entry = dict[str, Any]
+__all__ = [
+    "BOARDS_ENV", "FUNCTIONS", "Board", "BoardError", "Chip", "Direction", "Entry", "Fault", "FlashLayout", "Image",
+    "Radio", "SmokeHead", "UnknownBoard", "board_folders", "board_names", "board_path", "examine", "load_board",
+    "pin_fault", "read_chip",
+]  # fmt: skip
 
-# What hangs on a pin, and what the pin must be able to do. I2C lines are driven low, so they count as outputs.
-FUNCTIONS: dict[str, Direction] = {
-    "i2c_sda": "out",
-    "i2c_scl": "out",
-    "smoke_adc": "adc",
-    "siren": "out",
-    "lamp": "out",
-    "button": "in",
-}
-# GPIO34-39 have no internal pull-up, and the button is read with one.
-NEEDS_PULL = ("button",)
+BOARDS_ENV = "BONGSU_BOARDS"
+_SUFFIX = ".toml"
 
 
 class BoardError(BongsuError):
-    """A board file is wrong, or there is no such board."""
+    """A board file is wrong; `faults`: each of its faults."""
+
+    def __init__(self, message: str, next_step: str = "", faults: tuple[Fault, ...] = ()) -> None:
+        super().__init__(message, next_step)
+        self.faults = faults
 
 
-class Chip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A chip's pins by what they may be used for (GPIO numbers), from boards/chips/<name>.toml."""
-
-    name: str
-    gpio: list[int]
-    input_only: list[int]
-    strapping: list[int]
-    flash: list[int]
-    console: list[int]
-    adc1: list[int]
-    adc2: list[int]
-
-
-class SmokeHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An analogue smoke head: output in clean air in mV, and microvolt per 1e-4/m of optical density."""
-
-    mv_clean: int
-    uv_per_e4: int
-
-
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    name: str
-    title: str
-    chip: str
-    flash_mb: int
-    psram_mb: int
-    bearers: list[Literal["wifi", "lora"]]
-    header: list[int]
-    pins: dict[str, int]
-    smoke_head: SmokeHead
-    sensors: list[Entry]
+class UnknownBoard(BoardError):
+    """There is no board of this name, or no such file."""
 
 
 @dataclass(frozen=True)
 class Board:
-    """A checked board. `pins`: GPIO number by function, a number for each of FUNCTIONS; `header`: GPIO that can be
-    reached; `sensors`: what it carries if nobody says otherwise, whole entries of node.json.
+    """A checked board.
+
+    pins: GPIO number by function, one for each of FUNCTIONS; header: GPIO that can be reached; sensors: what it carries
+    if nobody says otherwise, whole entries of node.json; pinout: where the pins are from; on_silicon: it has run on a
+    real one; usb: ids ("vid:pid") of its port; radio: None: Wi-Fi only; flash_pins, on_board: what its maker wired;
+    reasons: by key, why a rule is void there; path: of its file.
     """
 
     name: str
@@ -76,109 +70,156 @@ class Board:
     chip: Chip
     flash_mb: int
     psram_mb: int
+    psram: Psram
     bearers: tuple[str, ...]
     header: tuple[int, ...]
     pins: dict[str, int]
     smoke_head: SmokeHead
     sensors: tuple[Entry, ...]
+    role: str
+    pinout: str
+    on_silicon: bool
+    usb: tuple[str, ...]
+    image: Image
+    flash: FlashLayout
+    radio: Radio | None
+    flash_pins: tuple[int, ...]
+    on_board: Mapping[str, tuple[int, ...]]
+    reasons: Mapping[str, str]
+    path: Path
 
 
-def board_names(folder: Path | None = None) -> list[str]:
-    """Names of the boards in `folder` (default: those that came with the package), sorted."""
-    return sorted(path.stem for path in (folder or resources().boards).glob("*.toml"))
+def board_folders(data: Path | None = None) -> list[Path]:
+    """Where boards are sought: the package's folder, BONGSU_BOARDS, and boards/ of the data folder `data`."""
+    named = os.environ.get(BOARDS_ENV)
+    return [resources().boards, *([Path(named)] if named else []), *([data / "boards"] if data else [])]
 
 
-def load_board(name: str, folder: Path | None = None) -> Board:
-    """The board called `name`. Raises BoardError, which names file, key and pin, for anything that is wrong with it."""
-    folder = folder or resources().boards
-    if name not in board_names(folder):
-        raise BoardError(f"there is no board {name!r}", "Known boards: " + ", ".join(board_names(folder)))
-    path = folder / f"{name}.toml"
-    file = _read(path, _File)
-    chip_path = folder / "chips" / f"{file.chip}.toml"
-    if not chip_path.is_file():
-        raise BoardError(f"{path.name}: chip: there is no {chip_path.name} in chips/", "Name a chip that is there.")
-    chip = _read(chip_path, Chip)
-    faults = [f for f in (_name_fault(file, name), *_pin_faults(file, chip)) if f]
-    if faults:
-        raise BoardError(f"{path.name}: " + "; ".join(faults), f"Mend {path}.")
-    board = Board(
+def board_names(folder: Path | None = None, data: Path | None = None) -> list[str]:
+    """Names of the boards in `folder` (default: in all of board_folders(data)), sorted."""
+    folders = [folder] if folder else board_folders(data)
+    return sorted({path.stem for one in folders for path in one.glob(f"*{_SUFFIX}")})
+
+
+def board_path(name: str, folder: Path | None = None, data: Path | None = None) -> Path:
+    """The file of a board, by its name or path. Raises UnknownBoard; BoardError if the name is there twice."""
+    if name.endswith(_SUFFIX):
+        if not Path(name).is_file():
+            raise UnknownBoard(f"there is no board file {name}", "Name a file that is there: --board my-board.toml")
+        return Path(name)
+    folders = [folder] if folder else board_folders(data)
+    found = {(one / f"{name}{_SUFFIX}").resolve() for one in folders if name in board_names(one)}
+    if not found:
+        raise UnknownBoard(f"there is no board {name!r}", "Known boards: " + ", ".join(board_names(folder, data)))
+    if len(found) > 1:
+        files = " and ".join(str(path) for path in sorted(found))
+        raise BoardError(f"there are two boards {name!r}: {files}", "Rename one, or name the file itself.")
+    return found.pop()
+
+
+def load_board(name: str, folder: Path | None = None, data: Path | None = None) -> Board:
+    """The board called `name`, or whose file it is (...toml). Raises BoardError, which names file, key and pin, for
+    anything that is wrong with it.
+    """
+    path = board_path(name, folder, data)
+    board, faults = examine(path)
+    if board is None or faults:
+        text = "; ".join(str(fault) for fault in faults)
+        raise BoardError(f"{path.name}: {text}", f"Mend {path}.", tuple(faults))
+    return board
+
+
+def examine(path: Path) -> tuple[Board | None, list[Fault]]:
+    """A board file with all its faults; the board is None where they leave none. Raises BoardError if the file cannot
+    be read.
+    """
+    raw, faults = _decode(path)
+    faults += form_faults(BoardFile, raw) if raw is not None else []
+    try:
+        file = msgspec.convert(known_keys(raw or {}), BoardFile)
+    except msgspec.ValidationError:
+        return None, faults
+    try:
+        chip = read_chip(file.chip, path.parent)
+    except UnknownBoard as err:
+        return None, [*faults, Fault("chip", err.message)]
+    faults += board_rules.faults(file, chip, path.stem)
+    if not FUNCTIONS.keys() <= file.pins.keys():
+        return None, faults
+    board = _board(file, chip, path)
+    try:
+        return replace(board, sensors=_sensors(board, file.sensors)), faults
+    except _SensorFault as err:
+        return None, [*faults, err.fault]
+
+
+def read_chip(name: str, folder: Path | None = None) -> Chip:
+    """The chip called `name`: the package's own, else from chips/ in `folder`. Raises UnknownBoard if there is none,
+    BoardError if its file is wrong.
+    """
+    for one in (resources().boards, folder):
+        path = (one or Path()) / "chips" / f"{name}{_SUFFIX}"
+        if one and name.isalnum() and path.is_file():
+            raw, faults = _decode(path)
+            faults += form_faults(Chip, raw) if raw is not None else []
+            if faults:
+                raise BoardError(f"{path.name}: {'; '.join(map(str, faults))}", f"Mend {path}.", tuple(faults))
+            return msgspec.convert(raw, Chip)
+    raise UnknownBoard(f"there is no {name}{_SUFFIX} in chips/", "Name a chip that is there.")
+
+
+def _board(file: BoardFile, chip: Chip, path: Path) -> Board:
+    """Still without its sensors, which are judged by its pins."""
+    return Board(
         name=file.name,
         title=file.title,
         chip=chip,
         flash_mb=file.flash_mb,
         psram_mb=file.psram_mb,
+        psram=file.psram,
         bearers=tuple(file.bearers),
         header=tuple(file.header),
         pins=dict(file.pins),
         smoke_head=file.smoke_head,
         sensors=(),
+        role=file.role,
+        pinout=file.pinout,
+        on_silicon=file.on_silicon,
+        usb=tuple(file.usb),
+        image=file.image,
+        flash=file.flash,
+        radio=file.radio,
+        flash_pins=tuple(file.flash_pins),
+        on_board={name: tuple(pins) for name, pins in file.on_board.items()},
+        reasons=dict(file.reasons),
+        path=path,
     )
-    return replace(board, sensors=_sensors(path, board, file.sensors))
 
 
-def _sensors(path: Path, board: Board, entries: list[Entry]) -> tuple[Entry, ...]:
+class _SensorFault(Exception):
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+
+
+def _sensors(board: Board, entries: list[Entry]) -> tuple[Entry, ...]:
     from bongsu.install import sensors  # it knows boards
 
     try:
         return tuple(sensors.fit(board, entries))
     except sensors.SensorError as err:
-        raise BoardError(f"{path.name}: {err.message}", f"Mend {path}. {err.next_step}") from None
+        key, _, why = err.message.partition(": ")
+        raise _SensorFault(Fault(key if why else "sensors", why or err.message)) from None
 
 
-def _read(path: Path, kind: type[_T]) -> _T:
+def _decode(path: Path) -> tuple[dict[str, Any] | None, list[Fault]]:
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=kind)
+        return tomllib.loads(path.read_bytes().decode()), []
     except OSError as err:
         raise BoardError(f"cannot read {path}: {err.strerror}", "Check the file's permissions.") from None
-    except msgspec.DecodeError as err:  # msgspec names the path of a wrong value
-        raise BoardError(f"{path.name}: {err}", f"Mend {path}.") from None
     except ValueError as err:  # not UTF-8, or no TOML
-        raise BoardError(f"{path.name}: {err}", f"Mend {path}.") from None
-
-
-def _name_fault(file: _File, name: str) -> str:
-    return "" if file.name == name else f"name: is {file.name!r}, and the file is called {name!r}"
-
-
-def _pin_faults(file: _File, chip: Chip) -> list[str]:
-    faults = [f"pins.{function}: unknown key" for function in file.pins if function not in FUNCTIONS]
-    faults += [f"pins.{function}: missing" for function in FUNCTIONS if function not in file.pins]
-    users: dict[int, str] = {}
-    for function, pin in file.pins.items():
-        if function not in FUNCTIONS:
-            continue
-        if pin in users:
-            faults.append(f"pins.{function}: GPIO{pin} is also {users[pin]}")
-        users[pin] = function
-        fault = _pin_fault(function, pin, file, chip)
-        if fault:
-            faults.append(f"pins.{function}: GPIO{pin} {fault}")
-    return faults
-
-
-def _pin_fault(function: str, pin: int, file: _File, chip: Chip) -> str:
-    """What forbids this pin for this function, or ""."""
-    fault = _fault(chip, file.header, file.bearers, FUNCTIONS[function], pin)
-    if not fault and function in NEEDS_PULL and pin in chip.input_only:
-        fault = "has no internal pull-up"
-    return fault
+        return None, [Fault("", f"is no TOML: {err}")]
 
 
 def pin_fault(board: Board, direction: Direction, pin: int) -> str:
-    """What forbids a pin of this board for this direction, or ""."""
-    return _fault(board.chip, board.header, board.bearers, direction, pin)
-
-
-def _fault(chip: Chip, header: Sequence[int], bearers: Sequence[str], direction: Direction, pin: int) -> str:
-    rules = (
-        (pin not in chip.gpio, f"does not exist on {chip.name}"),
-        (pin not in header, "is not on this board's headers"),
-        (pin in chip.flash, "belongs to the module's flash"),
-        (pin in chip.console, "is the serial console"),
-        (pin in chip.strapping, "is a strapping pin: what hangs on it can keep the board from starting"),
-        (direction == "out" and pin in chip.input_only, "is input-only, and this is an output"),
-        (direction == "adc" and pin in chip.adc2 and "wifi" in bearers, "is on ADC2, which stops while Wi-Fi is on"),
-        (direction == "adc" and pin not in chip.adc1 + chip.adc2, "has no ADC"),
-    )
-    return next((why for broken, why in rules if broken), "")
+    """What forbids a pin of this board for a sensor that needs this direction, or ""."""
+    return board_rules.pin_fault(board, board.chip, direction, pin)

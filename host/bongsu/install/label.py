@@ -9,7 +9,7 @@ too. Nothing secret is in it.
 
 import datetime as dt
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import segno
@@ -23,7 +23,7 @@ DPI = 300
 _QR_PREFIX = "bongsu:1:"
 # ISO/IEC 18004: four modules of white around it.
 _QUIET = 4
-_BLACK, _WHITE = 0, 1
+_BLACK, _WHITE = 0, 255
 # Smaller letters than these of the sizes below cannot be read: 34 dots of them are 1.7 mm.
 SMALLEST_PERCENT = 60
 _MORE = "\N{HORIZONTAL ELLIPSIS}"
@@ -159,18 +159,21 @@ def _write_words(pen: ImageDraw.ImageDraw, text: LabelText, box: Box, face: Type
     """The words below each other, all of them in the same proportion as big as they fit into the box; what does not fit
     at the smallest ends with an ellipsis.
     """
-    spot = "  ".join(part for part in (text.unit, text.spot) if part)
     paragraphs = [
         _Paragraph(text.name, 60, 2),
         _Paragraph(text.where, 36, 2),
-        _Paragraph(spot, 34, 2),
+        _Paragraph(text.unit or "", 34, 2),
+        _Paragraph(text.spot, 34, 1),
         _Paragraph(text.day.isoformat(), 34, 1),
     ]
-    lines: list[tuple[str, int]] = []
     for percent in range(100, SMALLEST_PERCENT - 1, -5):
-        lines, whole = _set(paragraphs, box, face, percent)
-        if whole and sum(_line_height(size) for _, size in lines) <= box.height:
+        lines, whole = _set(paragraphs, box.width, face, percent)
+        if whole and _height(lines) <= box.height:
             break
+    else:
+        if _height(lines) > box.height:
+            short = [replace(paragraph, lines=1) for paragraph in paragraphs]
+            lines, _ = _set(short, box.width, face, SMALLEST_PERCENT)
     y = box.y
     for line, size in lines:
         pen.text((box.x, y), line, fill=_BLACK, font=face.at(size))
@@ -184,17 +187,21 @@ class _Paragraph:
     lines: int
 
 
-def _set(paragraphs: list[_Paragraph], box: Box, face: Typeface, percent: int) -> tuple[list[tuple[str, int]], bool]:
+def _set(paragraphs: list[_Paragraph], width: int, face: Typeface, percent: int) -> tuple[list[tuple[str, int]], bool]:
     """(Lines with their size at so many percent, are they whole)."""
     out: list[tuple[str, int]] = []
     whole = True
     for paragraph in paragraphs:
         size = paragraph.size * percent // 100
-        lines = _wrapped(paragraph.words, box.width, face.at(size))
+        lines = _wrapped(paragraph.words, width, face.at(size))
         if len(lines) > paragraph.lines:
-            lines, whole = _cut(lines[: paragraph.lines], box.width, face.at(size)), False
+            lines, whole = _cut(lines[: paragraph.lines], width, face.at(size)), False
         out += [(line, size) for line in lines]
     return out, whole
+
+
+def _height(lines: list[tuple[str, int]]) -> int:
+    return sum(_line_height(size) for _, size in lines)
 
 
 def _line_height(size: int) -> int:

@@ -18,8 +18,6 @@ MOST = 8  # entries (bongsu_node.config)
 READING_MOST_S = 3600
 # What hangs on these pins of every board, whatever is fitted; the smoke head's input is free if there is no such head.
 _TAKEN = ("i2c_sda", "i2c_scl", "siren", "lamp", "button")
-# The node's serial port drives its own pin where no other is named (MicroPython, ports/esp32/machine_uart.c: UART 2).
-UART_TX_PIN = 17
 
 
 class SensorError(BongsuError):
@@ -243,21 +241,22 @@ def _check_pins(board: Board, entries: Sequence[Entry]) -> None:
     users: dict[int, str] = {board.pins[function]: function for function in _TAKEN}
     for at, entry in enumerate(entries):
         kind, shared = TYPES[entry["type"]], entry.get("rom") is not None
-        for key, pin in _pins_of(entry, kind):
+        for key, pin in _pins_of(board, entry, kind):
             what = f"{_name(at, entry)}, {key}: GPIO{pin}"
             user = users.setdefault(pin, "a line of DS18B20 with roms" if shared else _name(at, entry))
             if user not in (_name(at, entry), "a line of DS18B20 with roms" if shared else ""):
                 raise SensorError(f"{what} is also {user}", _free_pins(board, kind.fields[key].direction, users))
             if fault := pin_fault(board, kind.fields[key].direction, pin):
                 raise SensorError(f"{what} {fault}", _free_pins(board, kind.fields[key].direction, users))
-        if len({pin for _, pin in _pins_of(entry, kind)}) < len(_pins_of(entry, kind)):
+        pins = [pin for _, pin in _pins_of(board, entry, kind)]
+        if len(set(pins)) < len(pins):
             raise SensorError(f"{_name(at, entry)}: has one pin for two things", "Name others.")
 
 
-def _pins_of(entry: Entry, kind: Type) -> list[tuple[str, int]]:
+def _pins_of(board: Board, entry: Entry, kind: Type) -> list[tuple[str, int]]:
     found = [(key, entry[key]) for key, field in kind.fields.items() if field.kind == "pin" and key in entry]
     if kind.bus == "uart" and "tx" not in entry:
-        found.append(("tx", UART_TX_PIN))
+        found.append(("tx", board.chip.uart_tx))  # the serial port drives this one where no other is named
     return found
 
 

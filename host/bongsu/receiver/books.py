@@ -34,6 +34,7 @@ from bongsu.receiver.silent_site import SilentSites
 from bongsu.receiver.state import Vitals
 from bongsu.receiver.store import schema
 from bongsu.receiver.store.changes import News
+from bongsu.receiver.walk_tests import WalkTests
 
 _IN_SERVICE = ("active", "old")
 # Topics of changes that say nothing of the registry; and those that, as a whole, mean the whole registry.
@@ -128,6 +129,7 @@ class Books:
         self.clock_watch = ClockWatch(self, sqlite=conn.dialect.name == "sqlite")
         self.silent_sites = SilentSites(self)
         self.exercises = Exercises(self)
+        self.walk_tests = WalkTests(self)
         self.beat_alarms = BeatAlarms(self)
         self.air = Intake(self, conn)
         self.rests = Rests()

@@ -81,13 +81,16 @@ class Signal:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a signal did to an incident. `fault`: what it did to the fault that nobody could be told."""
+    """What a signal did to an incident. `fault`: what it did to the fault that nobody could be told. `text`: of a walk
+    test's event, the text to the unit's first contact, or why there is none (walk_tests.UNTEXTED).
+    """
 
     incident: Incident | None = None
     opened: bool = False
     new_round: bool = False
     restored: bool = False
     fault: "Outcome | None" = None
+    text: "Planned | str | None" = None
 
 
 @dataclass(slots=True)

@@ -1,4 +1,5 @@
-"""What the writer does beside alarms, each at its own time: watch over the receiver itself, end exercises, tidy up.
+"""What the writer does beside alarms, each at its own time: watch over the receiver itself, end exercises and walk
+tests, tidy up.
 
 A chore is asked when it is due (monotonic ms); when its time has come it acts inside the writer's transaction, through
 the turn: it may make something stand or end (a fault of a node, a site, the receiver), and write to the store. It must
@@ -85,6 +86,7 @@ def make_chores(books: "Books", conn: Connection) -> list[Chore]:
     makers: tuple[Any, ...] = (LetGo, Aftermath, OwnFaults, Upkeep, Presence)
     made: list[Chore] = [
         books.exercises,
+        books.walk_tests,
         books.beat_alarms,
         books.clock_watch,
         books.silent_sites,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, update
 
-from bongsu.receiver import exercises
+from bongsu.receiver import exercises, walk_tests
 from bongsu.receiver.casebook import Signal
 from bongsu.receiver.clock import SystemClock
 from bongsu.receiver.store import schema
@@ -123,6 +123,7 @@ def shift_stored(conn: Connection, step_ms: int, before_ms: int) -> None:
     over by then stays over.
     """
     exercises.shift(conn, step_ms)
+    walk_tests.shift(conn, step_ms)
     d, k = schema.delivery, schema.node_key
     conn.execute(
         update(d)

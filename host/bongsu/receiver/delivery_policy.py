@@ -12,6 +12,9 @@ from typing import Any
 
 WEBHOOK, SMS = "webhook", "sms"
 ALARM, RESTORE, ESCALATION = "alarm", "restore", "escalation"
+# The text of a walk test. Its incident is closed as it is written, so it is tried for as long as an installer waits.
+TEST = "test"
+TEST_WITHIN_MS = 300_000
 # An alarm that was told of as unverified is confirmed. In the store it is an alarm with a higher sequence number.
 UPDATE = "update"
 

@@ -33,6 +33,8 @@ _PLACES: tuple[tuple[Table, str], ...] = (
     (schema.delivery, "ref"),
     (schema.delivery_attempt, "detail"),
     (schema.audit, "detail"),
+    (schema.commissioning, "installer"),
+    (schema.commissioning, "steps"),
 )
 _TOPICS = {"incident": "incident", "delivery": "delivery"}
 

@@ -22,7 +22,8 @@ NUMBER_REUSED = "event_number_reused"
 @dataclass(slots=True)
 class Happening:
     """A new event on its way into the books. `content`: its bytes without the age. `texted`: contacts are told too.
-    `exercise_id`: of the exercise that the node's unit is part of at present.
+    `exercise_id`: of the exercise that the node's unit is part of at present. `walk_test`: number of the walk test that
+    waited for it.
     """
 
     node: NodeEntry
@@ -33,6 +34,7 @@ class Happening:
     directory: Directory
     texted: bool
     exercise_id: int | None = None
+    walk_test: int | None = None
     event_id: int = 0
 
     @property
@@ -138,7 +140,9 @@ def _fault_clear(book: Casebook, page: Page, h: Happening) -> Outcome:
 
 
 def _test(book: Casebook, page: Page, h: Happening) -> Outcome:
-    """Somebody pressed the test button: an exercise that is over at once; nobody is told."""
+    """Somebody pressed the test button: an exercise that is over at once. Nobody is told, but in a walk test the unit's
+    first contact.
+    """
     made = incidents.opened(
         h.node.subject,
         incidents.EXERCISE,
@@ -151,7 +155,8 @@ def _test(book: Casebook, page: Page, h: Happening) -> Outcome:
     )
     ended = incidents.closed(made, disposition="test", now_ms=h.received_ms)
     page.opened[ended.id] = ended
-    return Outcome(ended)
+    text = telling.walk_test(book, page, ended, h.facts(), h.texted) if h.walk_test is not None else None
+    return Outcome(ended, text=text)
 
 
 def _prealarm(book: Casebook, _page: Page, h: Happening) -> Outcome:

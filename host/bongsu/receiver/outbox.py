@@ -16,7 +16,7 @@ from bongsu.channels.base import Message, Outcome
 from bongsu.receiver import delivery_policy, rows
 from bongsu.receiver.casebook import Body, Planned, Told
 from bongsu.receiver.clock import Clock
-from bongsu.receiver.delivery_policy import WEBHOOK, After, Chance, Delivery, Policy
+from bongsu.receiver.delivery_policy import TEST, WEBHOOK, After, Chance, Delivery, Policy
 from bongsu.receiver.jobs import CHECK, SEND, Done, Job, Lease
 from bongsu.receiver.rows import batched
 from bongsu.receiver.store import changes, schema
@@ -150,7 +150,8 @@ class Outbox:
         if self._alone:
             held = update(table).where(waiting, table.c.lease_token.is_not(None))
             conn.execute(held.values(lease_token=None, lease_until_ms=None, next_at_ms=now_ms))
-            stale = update(table).where(table.c.state == "pending", table.c.incident_id.not_in(opened))
+            over = (table.c.purpose != TEST) | (table.c.created_ms < now_ms - delivery_policy.TEST_WITHIN_MS)
+            stale = update(table).where(table.c.state == "pending", table.c.incident_id.not_in(opened), over)
             conn.execute(stale.values(state="cancelled", lease_token=None, lease_until_ms=None))
         for row in conn.execute(select(table).where(waiting).order_by(table.c.id)):
             one = self._known(row, now_ms, mono_ms)
@@ -161,7 +162,7 @@ class Outbox:
         if not self._alone:  # reading only: what is of no use any more is cancelled when its time comes
             still = set(conn.execute(opened).scalars())
             for one in self._open.values():
-                one.void = one.delivery.incident_id not in still
+                one.void = not self._is_waited_for(one, one.delivery.incident_id in still)
 
     def take_in_all(self, conn: Connection) -> set[int]:
         """As `take_in`, of whatever is not done."""
@@ -201,6 +202,12 @@ class Outbox:
         self._follow(one, row, now_ms, mono_ms, _OTHERS_FIRST_MS)
         if was_away and not one.away:  # what waits in its line behind it may go
             self._wake_line(one.delivery.line)
+
+    def _is_waited_for(self, one: Open, incident_open: bool) -> bool:
+        """Is it of use still?"""
+        if one.delivery.purpose == TEST:
+            return self._clock.mono_ms() - one.since_ms < delivery_policy.TEST_WITHIN_MS
+        return incident_open
 
     def _let_go(self, one: Open) -> None:
         """What the relay still does with it is of no interest any more."""
@@ -422,7 +429,7 @@ class Outbox:
             after = delivery_policy.after_check(self._policy, d, outcome.state, polls=one.polls, chance=self._chance)
             attempts, one.polls = d.attempts, one.polls + 1
         reached = after.wait_ms is None
-        if one.void or not incident_open:
+        if one.void or not self._is_waited_for(one, incident_open):
             after = _last_try(one, after, done.action)
         one.delivery = replace(d, state=after.state, attempts=attempts, ref=after.ref)
         if after.wait_ms is None:

@@ -92,7 +92,7 @@ def remove_node(conn: Connection, node_id: str, *, actor: str, now_ms: int) -> N
                 f"node {node_id} has been in service: its keys and events are kept",
                 f"Take it out of service: bongsu node retire {node_id}" if row["state"] != "retired" else "",
             )
-    for live in (schema.node_live, schema.node_broker):
+    for live in (schema.node_live, schema.node_broker, schema.walk_test, schema.commissioning):
         conn.execute(delete(live).where(live.c.node_id == node_id))
     conn.execute(delete(schema.node).where(schema.node.c.id == node_id))
     changes.note(conn, "node", node_id)

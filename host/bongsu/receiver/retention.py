@@ -60,6 +60,7 @@ class Limits:
 
     events: dict[str, int]
     incidents: dict[str, int]
+    tests: int
     audit: int
     refused: int
     commands: int
@@ -77,6 +78,7 @@ class Limits:
         return Limits(
             events={kind: before[name] for kind, name in KINDS.items()},
             incidents={class_: before[name] for class_, name in CLASSES.items()},
+            tests=before[_TESTS],
             audit=now_ms - config.audit_days * DAY_MS,
             refused=now_ms - config.refused_days * DAY_MS,
             commands=now_ms - config.commands_days * DAY_MS,
@@ -119,6 +121,7 @@ class Sweep:
         yield from self._audit()
         yield from self._commands()
         yield from self._air()
+        yield from self._installation()
         yield from self._small()
 
     # ---- incidents, with what belongs to them
@@ -293,6 +296,19 @@ class Sweep:
             yield
         a = schema.air_advisory.c
         self._remove(schema.air_advisory, (a.ended_ms < hours_ms) & (a.id < self._highest(a.id)))
+        yield
+
+    def _installation(self) -> Iterator[None]:
+        """Walk tests as tests. Records of commissioning as the audit, but a node's newest stays while it is in service,
+        and so does what is not done.
+        """
+        w, c, n = schema.walk_test.c, schema.commissioning.c, schema.node.c
+        self._remove(schema.walk_test, (w.ended_ms < self._limits.tests) & (w.id < self._highest(w.id)))
+        yield
+        in_service = select(n.id).where(n.state != "retired")
+        newest = select(func.max(c.id)).where(c.node_id.in_(in_service)).group_by(c.node_id)
+        old = (c.done_ms < self._limits.audit) & c.id.not_in(newest) & (c.id < self._highest(c.id))
+        self._remove(schema.commissioning, old)
         yield
 
     def _small(self) -> Iterator[None]:

@@ -5,7 +5,8 @@
   need a person, because nobody wants engines at last night's fire. They stand as a fault that lists their incidents.
 - Open alarms: what happened to them after the backup is unknown. They stay open; the next alarm of theirs is told to
   everybody again (a new round), so that a fire is never taken for the one that was closed meanwhile.
-- Orders to nodes that waited are dropped; sessions of the console are void.
+- Orders to nodes that waited are dropped, and walk tests that ran are over, with their texts; sessions of the console
+  are void.
 """
 
 from dataclasses import dataclass, field
@@ -14,8 +15,10 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from bongsu.receiver import identity
+from bongsu.receiver.delivery_policy import TEST
 from bongsu.receiver.incidents import AS_OF_BACKUP, DISPATCHED, FAULT
 from bongsu.receiver.store import schema
+from bongsu.receiver.walk_tests import CANCELLED
 
 RESEND_WITHIN_MS = 3_600_000
 # Source and names of the fault.
@@ -45,6 +48,8 @@ def settle(conn: Connection, made_ms: int, now_ms: int, resend_within_ms: int) -
     _open_alarms(conn, done, made_ms, now_ms, resend_within_ms)
     waiting = schema.command.c.state.in_(("pending", "sent"))
     conn.execute(update(schema.command).where(waiting).values(state="expired"))
+    walk = schema.walk_test
+    conn.execute(update(walk).where(walk.c.ended_ms.is_(None)).values(ended_ms=now_ms, outcome=CANCELLED))
     conn.execute(delete(schema.console_session))
     done.fault = _tell(conn, done, made_ms, now_ms)
     return done
@@ -62,6 +67,7 @@ def _receivers(conn: Connection, done: Settled, now_ms: int) -> None:
 def _deliveries(conn: Connection, done: Settled, now_ms: int, resend_within_ms: int) -> None:
     table = schema.delivery
     waiting = table.c.state.in_(("pending", "sent"))
+    conn.execute(update(table).where(waiting, table.c.purpose == TEST).values(state="cancelled"))
     conn.execute(update(table).where(waiting).values(lease_token=None, lease_until_ms=None, next_at_ms=now_ms))
     old = select(table.c.id, table.c.incident_id).where(waiting, table.c.created_ms < now_ms - resend_within_ms)
     rows = conn.execute(old.order_by(table.c.id)).all()

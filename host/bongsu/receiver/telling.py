@@ -13,10 +13,11 @@ from sqlalchemy import Connection, select
 
 from bongsu.channels import texts
 from bongsu.receiver import incidents, policy, rows
-from bongsu.receiver.casebook import Body, Case, Casebook, Outcome, Page, Signal
-from bongsu.receiver.delivery_policy import ALARM, ESCALATION, RESTORE, SMS, UPDATE, WEBHOOK, first_told, sequence
+from bongsu.receiver.casebook import Body, Case, Casebook, Outcome, Page, Planned, Signal
+from bongsu.receiver.delivery_policy import ALARM, ESCALATION, RESTORE, SMS, TEST, UPDATE, WEBHOOK, first_told, sequence
 from bongsu.receiver.incidents import Incident
 from bongsu.receiver.store import schema
+from bongsu.receiver.walk_tests import ALARM_OPEN, NO_CONTACT, NO_SMS
 from bongsu_wire import kinds, payload
 
 Fields = dict[str, Any]
@@ -26,6 +27,7 @@ NOBODY_TOLD = "nobody_told"
 # In an incident's snapshot: {node: [key epoch, event number, phenomena]} of alarms that heartbeats told of.
 BY_BEAT = "heartbeats"
 _TOLD_AT_ONCE = ("station", "centre")
+_WALK_TEST = "walk_test"  # what happened, in the words of data/messages.toml
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +236,23 @@ def _is_anybody_told(book: Casebook, page: Page, case: Case, now_ms: int) -> Out
     if case.told:
         return book.end(page, incident.subject, incidents.FAULT, signal)
     return book.stand(page, incident.subject, incidents.FAULT, signal, lambda: dict(incident.snapshot))
+
+
+# ---- a walk test
+
+
+def walk_test(book: Casebook, page: Page, incident: Incident, facts: Facts, texted: bool) -> Planned | str:
+    """A node's test event that a walk test waited for: one text to the unit's first contact, marked as an exercise, and
+    nothing to anybody else. Returns the text, or why there is none. While an alarm of the same place is open there is
+    none: who reads "exercise, no fire" must be able to believe it.
+    """
+    if any((incident.subject, class_) in book.cases for class_ in incidents.DISPATCHED):
+        return ALARM_OPEN
+    people = first_told(incident.snapshot["contacts"])
+    if not people or not texted:
+        return NO_SMS if people else NO_CONTACT
+    text = texts.sms_text(report(incident, TEST, facts, (_WALK_TEST,)), people[0]["lang"])
+    return book.tell(page, Case(incident), TEST, people[0], text)
 
 
 # ---- it is over, or nobody answers

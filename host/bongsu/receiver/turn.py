@@ -11,10 +11,10 @@ from typing import Any
 
 from sqlalchemy import Connection, update
 
-from bongsu.receiver import events, histories, incidents, ingest, keys, telling
+from bongsu.receiver import events, histories, incidents, ingest, keys, rows, telling
 from bongsu.receiver.air.intake import NotTaken
 from bongsu.receiver.books import LINK, SECRETS, Books
-from bongsu.receiver.casebook import Case, Outcome, Page, Signal
+from bongsu.receiver.casebook import Case, Outcome, Page, Planned, Signal
 from bongsu.receiver.delivery_policy import ESCALATION, RESTORE, SMS, escalates
 from bongsu.receiver.directory import KEY_DAMAGED, Damage, NodeEntry
 from bongsu.receiver.ingest import Refused, Uplink
@@ -24,6 +24,7 @@ from bongsu.receiver.log import Log
 from bongsu.receiver.mqtt_edge import Arrived
 from bongsu.receiver.outbox import Late, Settled
 from bongsu.receiver.store import changes, schema
+from bongsu.receiver.walk_tests import RECEIVED, TEXTED
 from bongsu.receiver.window import Verdict
 from bongsu_wire import kinds, measured, payload
 
@@ -201,9 +202,9 @@ class Turn:
             else:
                 self._contradictions.append(Refused(verdict.value, up.node.id))
             if verdict is histories.Verdict.NEW:
-                first, rows = part.history.first, len(part.history.values) // len(part.history.quantities)
+                first, count = part.history.first, len(part.history.values) // len(part.history.quantities)
                 self.say("info", "history.committed", node=up.node.id, event=part.history.number, first=first,
-                         rows=rows, of=part.history.rows)  # fmt: skip
+                         rows=count, of=part.history.rows)  # fmt: skip
 
     def _event(self, conn: Connection, up: Uplink, received_ms: int) -> None:
         event = up.content
@@ -219,11 +220,23 @@ class Turn:
             node, up.key.epoch, event, content, received_ms, books.directory, books.settings.texted,
             books.exercises.of(node.site_id, node.unit_id),
         )  # fmt: skip
+        if event.kind == kinds.TEST:
+            at_ms = rows.event_time(event, received_ms)
+            h.walk_test = books.walk_tests.take(conn, node.id, at_ms, received_ms)
         done = events.record(books.casebook, self._page, h, reused=known is None)
+        if h.walk_test is not None:
+            self._walk_test_ended(conn, h.walk_test, h, done)
         books.orders.heard(up.node.id, up.key.epoch, up.counter, books.clock.mono_ms())
         books.sightings.note(up.node.id, None, received_ms)
         self._seen(up.node.id, received_ms)
         self._say_event(h, done)
+
+    def _walk_test_ended(self, conn: Connection, number: int, h: events.Happening, done: Outcome) -> None:
+        """Its event came: write down whether the text is on its way, or why there is none."""
+        text = done.text
+        said, delivery = (TEXTED, text.delivery.id) if isinstance(text, Planned) else (text or RECEIVED, None)
+        self._books.walk_tests.ended(conn, number, said, h.event_id, delivery)
+        self.say("info", "walk_test.ended", node=h.node.id, walk_test=number, outcome=said, delivery=delivery)
 
     def _node_back(self, conn: Connection, node_id: str, received_ms: int) -> None:
         signal = Signal(SUPERVISION, (SILENT,), received_ms)

@@ -13,7 +13,8 @@ from sqlalchemy import Connection, Engine, delete, event, func, insert, select
 
 from bongsu.receiver.store import postgres, schema
 
-# What can change, and what its ids are: node "a0b1c2d3e4f5", unit "hannae/a-07", incident 12, ... "all": read all anew.
+# What can change, and what its ids are: node "a0b1c2d3e4f5" (also of walk_test), unit "hannae/a-07", incident 12, ...
+# "all": read all anew.
 TOPICS = (
     "all",
     "site",
@@ -27,6 +28,7 @@ TOPICS = (
     "event",
     "command",
     "exercise",
+    "walk_test",
     "operator",
     "receiver",
     "other",  # a commit that nobody needs to take in
@@ -56,6 +58,7 @@ _COVER = {
     "command": ("command",),
     "exercise": ("exercise",),
     "exercise_unit": ("exercise",),
+    "walk_test": ("walk_test",),
     "operator": ("operator",),
     "receiver": ("receiver",),
 }

@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError,
 from bongsu.errors import BongsuError
 from bongsu.receiver.store import changes, postgres
 
-SCHEMA_HEAD = "0003"
+SCHEMA_HEAD = "0004"
 # How long a transaction waits for another process's. The receiver's own transactions take milliseconds.
 BUSY_TIMEOUT_MS = 5000
 _READ_OPTION = "bongsu_read"

@@ -45,6 +45,7 @@ OPERATOR_ROLES = ("viewer", "operator", "admin")
 AIR_LEVELS = ("good", "moderate", "bad", "very_bad", "hazardous")
 AIR_ENDINGS = ("recovered", "no_data", "table_changed")
 COMMAND_STATES = ("pending", "sent", "answered", "failed", "expired")
+WALK_TEST_OUTCOMES = ("received", "texted", "no_contact", "no_sms", "alarm_open", "expired", "cancelled")
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -492,6 +493,68 @@ exercise_unit = Table(
     Column("exercise_id", _BIG_ID, ForeignKey("exercise.id"), primary_key=True),
     Column("unit_id", String(32), primary_key=True),
 )
+
+# A walk test: the node's next test event is told to the unit's first contact, as an exercise (receiver/walk_tests.py).
+walk_test = Table(
+    "walk_test",
+    metadata,
+    Column("id", _BIG_ID, primary_key=True),
+    Column("node_id", String(12), ForeignKey("node.id"), nullable=False),
+    Column("begun_by", String(100), nullable=False),
+    Column("begun_ms", BigInteger, nullable=False),
+    Column("ends_ms", BigInteger, nullable=False),
+    Column("ended_ms", BigInteger),
+    Column("outcome", String(12)),
+    Column("event_id", BigInteger),  # the test event that it waited for
+    Column("delivery_id", BigInteger),  # the text, if one could be tried
+    CheckConstraint("(outcome IS NULL) = (ended_ms IS NULL)", name="ended_whole"),
+    CheckConstraint("ends_ms > begun_ms AND ends_ms <= begun_ms + 900000", name="at_most_15_min"),
+    _one_of("outcome", WALK_TEST_OUTCOMES),
+    sqlite_autoincrement=True,
+)
+_RUNNING = text("ended_ms IS NULL")
+Index(
+    "uq_walk_test_running",
+    walk_test.c.node_id,
+    unique=True,
+    sqlite_where=_RUNNING,
+    postgresql_where=_RUNNING,
+)
+
+# How a board came into service (receiver/commissioning.py). A record begins when the board is found, so its node may
+# not be registered yet.
+commissioning = Table(
+    "commissioning",
+    metadata,
+    Column("id", _BIG_ID, primary_key=True),
+    Column("node_id", String(12), nullable=False),
+    Column("site_id", String(32), nullable=False, server_default=""),  # the unit as it was named then; "": none
+    Column("unit_id", String(32), nullable=False, server_default=""),
+    Column("installer", String(100), nullable=False),
+    Column("version", String(32), nullable=False),  # of the bongsu that did it
+    Column("board", String(32), nullable=False, server_default=""),
+    Column("image", String(100), nullable=False, server_default=""),
+    Column("image_sha256", String(64), nullable=False, server_default=""),
+    Column("app_sha256", String(64), nullable=False, server_default=""),  # over the application's files
+    Column("key_epoch", Integer),
+    Column("rssi_dbm", Integer),
+    Column("round_trip_ms", Integer),  # an order sent, its answer committed: median
+    Column("walk_test_id", BigInteger),
+    Column("steps", JSON, nullable=False),  # {step: {"state": done|already|failed|left, "at_ms", "took_ms", "said"}}
+    Column("begun_ms", BigInteger, nullable=False),
+    Column("done_ms", BigInteger),
+    CheckConstraint("length(node_id) = 12", name="node_id"),
+    sqlite_autoincrement=True,
+)
+_NOT_DONE = text("done_ms IS NULL")
+Index(
+    "uq_commissioning_open",
+    commissioning.c.node_id,
+    unique=True,
+    sqlite_where=_NOT_DONE,
+    postgresql_where=_NOT_DONE,
+)
+Index("ix_commissioning_node_id", commissioning.c.node_id)
 
 # People who may use the console.
 operator = Table(
