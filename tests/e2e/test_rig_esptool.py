@@ -157,6 +157,13 @@ def test_it_finds_the_stub_that_still_runs(board: Board) -> None:
     assert "already running" in again.stdout
 
 
+@pytest.mark.parametrize(("after", "stub"), [("no-reset", False), ("no-reset-stub", True)])
+def test_it_stays_in_the_loader_for_the_next_command(board: Board, file: Path, after: str, stub: bool) -> None:
+    board.does("--baud", "921600", "--after", after, "write-flash", "0x10000", file)
+    assert (board.rom.stub, board.rom.rebooted) == (stub, False)
+    assert esptool(board.url, "verify-flash", "0x10000", file).returncode == 0
+
+
 def test_a_real_image_is_written_verified_and_run(board: Board) -> None:
     image = image_of_micropython()
     said = board.does("--after", "hard-reset", "write-flash", "--erase-all", "0x1000", image)

@@ -206,8 +206,18 @@ def test_the_rom_leaves_at_the_end_of_flashing_and_says_no_more_until_reset(rom:
     assert ask(rom, 0x08, SYNC).data == ROM_OK
 
 
-def test_the_stub_leaves_when_it_is_told_to_run_and_a_reset_ends_it(stub: Rom) -> None:
-    assert ask(stub, 0xD3).data == STUB_OK
+@pytest.mark.parametrize("as_stub", [False, True])
+def test_a_reboot_at_the_end_of_flashing_is_the_roms_loader_again(rom: Rom, as_stub: bool) -> None:
+    if as_stub:
+        start_stub(rom)
+    ask(rom, FLASH_BEGIN, begin(0, 0, 1024, 0))
+    assert ask(rom, FLASH_END, bytes(4)).data == (STUB_OK if as_stub else ROM_OK)
+    assert not rom.rebooted
+    assert ask(rom, 0x08, SYNC) == (0x08, 0x20120707, ROM_OK)
+
+
+def test_the_stub_leaves_without_a_word_when_it_is_told_to_run_and_a_reset_ends_it(stub: Rom) -> None:
+    assert stub.feed(slip.encode(struct.pack("<BBHI", 0, 0xD3, 0, 0))) == b""
     assert stub.rebooted
     stub.reset()
     assert ask(stub, 0x08, SYNC) == (0x08, 0x20120707, ROM_OK), "the ROM again"
