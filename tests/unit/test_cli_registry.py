@@ -1,6 +1,7 @@
 """The registry's commands as people and scripts use them: tables, JSON, errors with a next step, exit codes."""
 
 import base64
+import io
 import json
 import os
 import socket
@@ -306,6 +307,17 @@ def test_provisioning_writes_a_bundle(data: Path, tmp_path: Path) -> None:
         assert secret not in ran.out + ran.err + repr(bundle)
 
 
+def test_several_networks_open_ones_too(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """-: a line of what is piped in. An open network has no passphrase, and no such entry."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("piped secret\n"))
+    out = tmp_path / "bundle"
+    wifi = ["--wifi", "market=-", "--wifi", "한내 guests"]
+    ran = bongsu("node", "provision", NODE, "--out", out, *wifi, "--data", data)
+    assert ran.code == 0, ran.err
+    assert Bundle.load(out).node_json["wifi"] == [{"ssid": "market", "psk": "piped secret"}, {"ssid": "한내 guests"}]
+    assert "piped" not in ran.out + ran.err
+
+
 def test_provisioning_again_makes_a_new_epoch_and_keeps_the_login(data: Path, tmp_path: Path) -> None:
     bundles = []
     for name in ("one", "two"):
@@ -322,7 +334,10 @@ def test_provisioning_again_makes_a_new_epoch_and_keeps_the_login(data: Path, tm
         (["--broker-ip", "broker.example"], "is no IP address", 2),
         (["--broker-ip", "0.0.0.0"], "cannot connect", 2),
         (["--board", "nonsense"], "no board", 2),
-        (["--wifi", "market"], "SSID=FILE", 2),
+        (["--wifi", "market="], "SSID=FILE", 2),
+        (["--wifi", ""], "SSID=FILE", 2),
+        (["--wifi", "x" * 33], "1 to 32 bytes", 2),
+        (["--wifi", "a", "--wifi", "b"] * 5, "10 networks are too many", 2),
         (["--wifi", "market=/no/such"], "cannot read the Wi-Fi passphrase", 1),
         (["--out", "{full}"], "is there already", 1),
     ],

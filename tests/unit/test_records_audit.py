@@ -26,10 +26,11 @@ READS = {
     "incident list", "incident show", "incident export", "operator list", "exercise list", "audit list", "audit verify",
     "audit export", "backup verify", "backup keygen", "retention show", "doctor", "export", "demo", "sim",
     "air now", "air advisories", "air export", "air levels", "detect replay", "detect plot",
-    "device label",
+    "device flash", "device label",
 }  # fmt: skip
 # ... those that wait for a receiver, or make another installation (tested elsewhere), ...
 ELSEWHERE = {
+    "device provision",
     "receiver run",
     "restore",
     "node order",

@@ -6,6 +6,12 @@ from bongsu.cli.context import data_option
 from bongsu.cli.lazy import Commands, lazy_group
 
 COMMANDS: Commands = {
+    "flash": ("bongsu.cli.device_flash", "flash", "Put MicroPython on a board."),
+    "provision": (
+        "bongsu.cli.device_provision",
+        "provision",
+        "Make a node of a board: application, settings, key, first heartbeat.",
+    ),
     "label": ("bongsu.cli.device_label", "label", "Make labels: PNG, PDF sheets, Brother QL."),
 }
 

@@ -1,23 +1,13 @@
 """`bongsu node`."""
 
-import ipaddress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from bongsu.cli import node_changes, node_set, order
+from bongsu.cli import node_changes, node_set, order, outfit
 from bongsu.cli.context import Installation, actor, data_option, json_option, now_ms, pass_installation
 from bongsu.cli.output import done, show_list, show_one
 from bongsu.errors import BongsuError, UsageFault
-
-if TYPE_CHECKING:
-    from bongsu.install.boards import Board, Entry
-    from bongsu.receiver.config import BrokerConfig
-    from bongsu.receiver.provision import BrokerAddress
-
-# WPA2: a passphrase has 8 to 63 characters; an SSID at most 32 bytes.
-PSK_MIN, PSK_MAX, SSID_MAX = 8, 63, 32
 
 
 @click.group()
@@ -110,31 +100,8 @@ def retire(installation: Installation, node_id: str, json_wanted: bool) -> None:
 @node.command()
 @click.argument("node_id", metavar="MAC")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A new folder for the bundle.")
-@click.option("--broker-ip", help="The broker's IP address as nodes see it (default: [broker] in receiver.toml).")
-@click.option("--broker-port", type=click.IntRange(1, 65535), help="Its port (default: [broker] in receiver.toml).")
 @click.option("--board", "board_name", default="esp32-devkitc", show_default=True, callback=_known_board)
-@click.option(
-    "--profile",
-    callback=node_set.known_profile,
-    help="Of its detector (default: what it was told; a new one: by its site's kind).",
-)
-@click.option(
-    "--wifi", metavar="SSID=FILE", multiple=True, help="A Wi-Fi network and the file that holds its passphrase."
-)
-@click.option(
-    "--sensor",
-    "sensor_texts",
-    metavar="TYPE[,KEY=VALUE...]",
-    multiple=True,
-    help="A sensor beyond the board's own, e.g. sht4x or mq7,pin=35,load_ohm=10000,adc_permille=600 (default: as it"
-    " was told before).",
-)
-@click.option("--only-sensors", is_flag=True, help="Those of --sensor alone, and not the board's own.")
-@click.option(
-    "--reading-s",
-    type=click.IntRange(0, 3600),
-    help="Seconds between its readings of the air, 0: none (default: as before; at first 0).",
-)
+@outfit.options
 @data_option
 @json_option
 @pass_installation
@@ -163,10 +130,10 @@ def provision(
 
     provisioned = fields.node_id(node_id)
     board = load_board(board_name)
-    wish = fitting.Wish(_sensors(board, sensor_texts, only_sensors), only_sensors, reading_s)
+    wish = fitting.Wish(outfit.sensors_of(board, sensor_texts, only_sensors), only_sensors, reading_s)
     config = installation.config()
-    broker = _broker_address(installation, config.broker, broker_ip, broker_port)
-    networks = [_network(text) for text in wifi]
+    broker = outfit.broker_address(installation, config.broker, broker_ip, broker_port)
+    networks = [outfit.as_settings(network) for network in outfit.networks(wifi)]
     _require_new(out)
     # Committed before it is written: a key without a bundle does no harm, a bundle without a key would lock its node
     # out.
@@ -179,7 +146,7 @@ def provision(
             board=board,
             wish=wish,
             wifi=networks,
-            ca_der=_ca_der(installation, config.broker),
+            ca_der=outfit.ca_der(installation, config.broker),
             actor=actor(),
             now_ms=now_ms(),
             profile=profile,
@@ -189,95 +156,6 @@ def provision(
     done(f"Wrote {out}: node {bundle.node_id}, key epoch {bundle.key_epoch}", row, json_wanted=json_wanted)
 
 
-def _sensors(board: "Board", texts: tuple[str, ...], only: bool) -> "list[Entry]":
-    """The entries of --sensor, if they fit this board. Raises UsageFault."""
-    from bongsu.install import sensors
-
-    if only and not texts:
-        raise UsageFault("--only-sensors leaves none", "Name them: --sensor TYPE[,KEY=VALUE...]")
-    try:
-        more = [sensors.parse(text) for text in texts]
-        if more:
-            sensors.fit(board, [*([] if only else board.sensors), *more])
-    except sensors.SensorError as err:
-        raise UsageFault(err.message, err.next_step) from None
-    return more
-
-
 def _require_new(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BongsuError(f"{out} is there already", "Name a new folder by --out.")
-
-
-def _broker_address(
-    installation: Installation, broker: "BrokerConfig", ip: str | None, port: int | None
-) -> "BrokerAddress":
-    """Where nodes find the broker: as named, else as receiver.toml has it, if that is an address that nodes can use."""
-    from bongsu.receiver.certificates import BROKER_NAME
-    from bongsu.receiver.provision import BrokerAddress
-
-    places, tls, name = [(broker.host, broker.port)], broker.tls, BROKER_NAME
-    if broker.mode == "external":
-        from bongsu.receiver.broker_link import addresses, uses_tls
-
-        places, tls = addresses(broker), uses_tls(broker)
-        name = broker.server_hostname or (places[0][0] if broker.ca_file else BROKER_NAME)
-    elif broker.port == 0 and port is None:
-        places = [(broker.host, _running_port(installation))]
-    if ip is not None:
-        places = [(ip, places[0][1])]
-    elif port is not None:
-        places = [(host, port) for host, _ in places]
-    found = [(_node_ip(host, UsageFault if ip is not None else BongsuError), known) for host, known in places]
-    (first, first_port), *more = found
-    return BrokerAddress(first, port if port is not None else first_port, tls, name, tuple(more))
-
-
-def _node_ip(host: str, fault: type[BongsuError]) -> str:
-    """An address as a node takes it. A name in receiver.toml is right, but not for nodes."""
-    try:
-        found = ipaddress.ip_address(host)
-    except ValueError:
-        raise fault(f"the broker's address {host} is no IP address", "Name it: --broker-ip 192.0.2.10") from None
-    if found.is_unspecified:
-        raise fault(f"nodes cannot connect to {found}", "Name this machine's address: --broker-ip 192.0.2.10")
-    return str(found)
-
-
-def _running_port(installation: Installation) -> int:
-    try:
-        return int((installation.data / "run" / "broker.port").read_text())
-    except (OSError, ValueError):
-        raise BongsuError(
-            "the broker's port is picked when the receiver starts, and it does not run", "Name it: --broker-port 8883"
-        ) from None
-
-
-def _network(text: str) -> dict[str, str]:
-    ssid, sign, name = text.partition("=")
-    if not sign or not 0 < len(ssid.encode()) <= SSID_MAX:
-        raise click.BadParameter("write SSID=FILE; an SSID has 1 to 32 bytes", param_hint="--wifi")
-    try:
-        psk = Path(name).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError):
-        raise BongsuError(
-            f"cannot read the Wi-Fi passphrase from {name}", "Name a text file: --wifi SSID=FILE"
-        ) from None
-    if not PSK_MIN <= len(psk) <= PSK_MAX:
-        raise BongsuError(
-            f"the passphrase in {name} has {len(psk)} characters, not {PSK_MIN} to {PSK_MAX}", "Correct the file."
-        )
-    return {"ssid": ssid, "psk": psk}
-
-
-def _ca_der(installation: Installation, broker: "BrokerConfig") -> bytes:
-    """The CA that the node trusts: of an external broker the one that [broker] ca_file names, else our own."""
-    from bongsu.receiver.certificates import der_of_pem
-
-    path, step = installation.data / "ca" / "ca.crt", "Restore the folder ca/ from the backup."
-    if broker.mode == "external" and broker.ca_file is not None:
-        path, step = installation.data / broker.ca_file, "Name the broker's CA by [broker] ca_file, in PEM form."
-    try:
-        return der_of_pem(path.read_bytes())
-    except (OSError, ValueError):
-        raise BongsuError(f"cannot read the CA certificate {path}", step) from None

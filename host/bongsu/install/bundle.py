@@ -45,9 +45,9 @@ class Bundle:
         """
         ident = {"v": 1, "node": self.node_id, "key_epoch": self.key_epoch, "key": self.key.hex()}
         contents = {
-            "node.json": _json(self.node_json),
+            "node.json": json_bytes(self.node_json),
             "ca.der": self.ca_der,
-            "ident.json": _json(ident),
+            "ident.json": json_bytes(ident),
         }
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,8 @@ class Bundle:
         return Bundle(ident.node, ident.key_epoch, key, node_json, ca_der)
 
 
-def _json(value: dict[str, Any]) -> bytes:
+def json_bytes(value: dict[str, Any]) -> bytes:
+    """A document as it goes onto a board, always the same for the same values."""
     return json.dumps(value, ensure_ascii=False, indent=1).encode()
 
 

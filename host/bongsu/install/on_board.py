@@ -1,16 +1,38 @@
 """Scripts that run on the board, in its raw REPL: small, of what every stock ESP32 image of MicroPython has, and with
-no secret in what they print.
+no secret in what they print but for the one that says so.
 """
 
+import struct
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
+
+# The identity in NVS, as bongsu_node/provisioned.py reads it. Numbers begin with 1: 0 is never used on the wire.
+_VERSION = 1
+_FIRST_NUMBER = 1
+
+FileSystem = Literal["ok", "corrupt", "none"]
+
+_MORE_S = 60.0  # what erases flash is slow, and prints nothing
+
+
+class Runs(Protocol):
+    """What scripts need of a link (link.BoardLink)."""
+
+    def run(self, code: str, *, secret: bool = False, timeout_s: float = ...) -> str:
+        """Run code; what it prints."""
+
+    def value(self, code: str, *, secret: bool = False, timeout_s: float = ...) -> Any:
+        """Run code; the JSON of its last line."""
+
+    def tools(self, code: str) -> None:
+        """Run definitions once."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoardFacts:
     """What a board says of itself. mac: 12 hex digits; platform: "esp32"; machine: "Generic ESP32 module with ESP32";
     version: "1.25.0"; mpy: sys.implementation._mpy, 0: it runs no bytecode; fs: its file system; free_bytes of it;
-    key_epoch: of a usable identity in NVS, None: none.
+    key_epoch: of a usable identity in NVS, None: none; unpacks: it has binascii and deflate.
     """
 
     mac: str
@@ -18,6 +40,185 @@ class BoardFacts:
     machine: str
     version: str
     mpy: int
-    fs: Literal["ok", "corrupt", "none"]
+    fs: FileSystem
     free_bytes: int
     key_epoch: int | None
+    unpacks: bool
+
+    @property
+    def chip(self) -> str:
+        """As esptool calls it ("esp32s3"); "" if the board does not say."""
+        return self.machine.rpartition(" with ")[2].strip().lower().replace("-", "") if " with " in self.machine else ""
+
+
+# `F()`: state of the file system; one that the start could not mount may only have been interrupted, so it is tried
+# again (statvfs shows no block size where nothing is mounted). `D()`: the block device. `I()`: the identity, if it is
+# usable; one that a rotation is about to replace is none.
+_TOOLS = """
+import gc,json,os,sys
+try:
+ import vfs
+except ImportError:
+ vfs=os
+def X(b):
+ return ''.join('%02x'%c for c in b)
+def D():
+ try:
+  from flashbdev import bdev
+  if bdev:
+   return bdev
+ except ImportError:
+  pass
+ try:
+  from esp32 import Partition
+  f=Partition.find(Partition.TYPE_DATA,label='vfs')
+  return f[0] if f else None
+ except (ImportError,AttributeError,OSError):
+  return None
+def F():
+ try:
+  if os.statvfs('/')[0]:
+   os.listdir('/')
+   return 'ok'
+ except OSError:
+  return 'corrupt'
+ d=D()
+ if d is None:
+  return 'none'
+ try:
+  vfs.mount(d,'/')
+  os.listdir('/')
+  return 'ok'
+ except OSError:
+  return 'corrupt'
+def N():
+ import esp32
+ return esp32.NVS('bongsu')
+def B(n,k,s):
+ b=bytearray(s)
+ try:
+  return b if n.get_blob(k,b)==s else None
+ except Exception:
+  return None
+def I():
+ n=N()
+ try:
+  n.get_blob('next',bytearray(64))
+  return None
+ except Exception:
+  pass
+ a=B(n,'ident',18)
+ b=B(n,'ctr',10)
+ return a if a and b and a[0]==b[0]==1 and a[1] and a[1]==b[1] else None
+"""
+
+_FACTS = """
+import machine
+f=F()
+s=os.statvfs('/') if f=='ok' else (0,0,0,0)
+try:
+ e=I()
+ e=e and e[1]
+except Exception:
+ e=None
+try:
+ import binascii,deflate
+ u=True
+except ImportError:
+ u=False
+i=sys.implementation
+print(json.dumps({'mac':X(machine.unique_id()),'platform':sys.platform,'machine':getattr(i,'_machine',''),
+'version':'.'.join([str(v) for v in i.version[:3]]),'mpy':getattr(i,'_mpy',0),'fs':f,'free_bytes':s[0]*s[3],
+'key_epoch':e,'unpacks':u}))
+"""
+
+_PROOF = """
+import hashlib
+e=I()
+print(json.dumps([e[1],X(hashlib.sha256(%r+e[2:]).digest()) if hasattr(hashlib,'sha256') else ''] if e else None))
+"""
+
+_FORMAT = """
+d=D()
+try:
+ vfs.umount('/')
+except OSError:
+ pass
+vfs.VfsLfs2.mkfs(d)
+vfs.mount(vfs.VfsLfs2(d),'/')
+print(json.dumps(F()))
+"""
+
+# An identity without its counters must never be usable, nor new counters under the old key: so the old one goes first,
+# and the new one comes last. Senders are learned anew from authentic frames.
+_WRITE_KEY = """
+n=N()
+for k in ('next','ident','down'):
+ try:
+  n.erase_key(k)
+ except OSError:
+  pass
+n.commit()
+n.set_blob('ctr',%r)
+n.commit()
+n.set_blob('ident',%r)
+n.commit()
+del n
+gc.collect()
+"""
+
+_SETTINGS = """
+try:
+ with open('/node.json') as f:
+  c=json.load(f)
+except (OSError,ValueError):
+ c={}
+c=c if isinstance(c,dict) else {}
+print(json.dumps(%s))
+del c
+gc.collect()
+"""
+_PLAIN = "{k:c.get(k) for k in ('node','board','role','provisioned_s')}"
+_WIFI = "c.get('wifi') or []"
+
+
+def read_facts(link: Runs) -> BoardFacts:
+    """What the board says of itself."""
+    link.tools(_TOOLS)
+    return BoardFacts(**link.value(_FACTS))
+
+
+def make_file_system(link: Runs) -> bool:
+    """Put an empty file system onto the board; True if it stands."""
+    link.tools(_TOOLS)
+    return bool(link.value(_FORMAT, timeout_s=_MORE_S) == "ok")
+
+
+def key_proof(link: Runs, nonce: bytes) -> tuple[int, bytes] | None:
+    """(epoch, SHA-256 over `nonce` and the key) of the identity on the board; the latter is b"" if it cannot compute
+    it. None: it has no usable one.
+    """
+    link.tools(_TOOLS)
+    found = link.value(_PROOF % nonce)
+    return (int(found[0]), bytes.fromhex(found[1])) if found else None
+
+
+def write_key(link: Runs, epoch: int, key: bytes) -> None:
+    """A new identity into NVS; its counters begin anew. Cut anywhere, the board has the old one, none, or the new."""
+    link.tools(_TOOLS)
+    ceilings = struct.pack("<BBII", _VERSION, epoch, _FIRST_NUMBER, _FIRST_NUMBER)
+    link.run(_WRITE_KEY % (ceilings, struct.pack("<BB16s", _VERSION, epoch, key)), secret=True)
+
+
+def settings(link: Runs) -> dict[str, Any]:
+    """What node.json on the board says, if it is there: node, board, role, provisioned_s. Nothing of it is checked."""
+    link.tools(_TOOLS)
+    found = link.value(_SETTINGS % _PLAIN)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def wifi_networks(link: Runs) -> list[dict[str, Any]]:
+    """The networks of node.json on the board, with their passphrases: over the serial line, and no further."""
+    link.tools(_TOOLS)
+    found = link.value(_SETTINGS % _WIFI, secret=True)
+    return [network for network in found if isinstance(network, dict)] if isinstance(found, list) else []

@@ -177,6 +177,14 @@ def usable_keys(
     return found
 
 
+def newest_key(conn: Connection, master: MasterKey, node_id: str, now_ms: int) -> NodeKey | None:
+    """The key that the node has, or is to get: the newest one that is pending or active; None if there is none that
+    opens.
+    """
+    found = usable_keys(conn, master, now_ms, node_id, damaged=[])
+    return found[0] if found and found[0].state in ("pending", "active") else None
+
+
 def activate(conn: Connection, node_id: str, epoch: int, now_ms: int) -> bool:
     """The first authentic frame under `epoch` came: it becomes the active key, the one before it old for 24 h, earlier
     pending ones retired.

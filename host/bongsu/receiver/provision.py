@@ -2,7 +2,7 @@
 section 5).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -32,6 +32,48 @@ class BrokerAddress:
     more: tuple[tuple[str, int], ...] = ()
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What a node is told: its node.json. said: the part of it that the audit names."""
+
+    node_json: dict[str, Any] = field(repr=False)
+    said: str
+
+
+def settings_for(
+    conn: Connection,
+    master: MasterKey,
+    *,
+    node_id: str,
+    broker: BrokerAddress,
+    board: Board,
+    wifi: list[dict[str, str]],
+    now_ms: int,
+    profile: str | None = None,
+    wish: fitting.Wish = fitting.Wish(),  # noqa: B008 - it is frozen
+    role: str | None = None,
+) -> Settings:
+    """A registered node's settings, kept in the store as what it is provisioned with; its key stays as it is.
+
+    `profile`: of its detector; without one it keeps what it was told, and a new node gets its site's kind's. `wish`:
+    what is fitted to it. `role`: None: its board's. Raises RegistryError (not registered, retired),
+    profiles.ProfileError and sensors.SensorError.
+    """
+    row = registry.get_node(conn, node_id)
+    if row["state"] == "retired":
+        raise RegistryError(f"node {node_id} is retired", "Register another board.")
+    setting = detector.wanted(detector.standing(conn, node_id), profile, {})
+    detector.keep(conn, node_id, setting)
+    fitted = fitting.wanted(row, board, wish)
+    fitting.keep(conn, node_id, fitted)
+    login = ensure_broker_login(conn, master, node_id, now_ms)
+    conn.execute(update(schema.node).where(schema.node.c.id == node_id).values(state="provisioned"))
+    node_json = _node_json(row, broker, login, board, wifi, now_ms)
+    node_json |= {"profile": setting.profile, "detector": setting.numbers}
+    node_json |= {"sensors": fitted.fitted, "reading_s": fitted.reading_s, "role": role or board.role}
+    return Settings(node_json, f"profile {setting.profile}, sensors {fitted.types}")
+
+
 def provision_node(
     conn: Connection,
     master: MasterKey,
@@ -45,36 +87,25 @@ def provision_node(
     now_ms: int,
     profile: str | None = None,
     wish: fitting.Wish = fitting.Wish(),  # noqa: B008 - it is frozen
+    role: str | None = None,
 ) -> Bundle:
-    """Make a new key and epoch for a registered node and return its bundle; the caller commits once the bundle is
-    saved. `profile`: of its detector; without one it keeps what it was told, and a new node gets its site's kind's.
-    `wish`: what is fitted to it.
+    """Make a new key and epoch for a registered node and return its bundle, with the settings of `settings_for`; the
+    caller commits once the bundle is saved.
 
-    Raises RegistryError (not registered, retired), KeyFault (epochs used up), profiles.ProfileError and
-    sensors.SensorError.
+    Raises what settings_for raises, and KeyFault (epochs used up).
     """
-    row = registry.get_node(conn, node_id)
-    if row["state"] == "retired":
-        raise RegistryError(f"node {node_id} is retired", "Register another board.")
-    setting = detector.wanted(detector.standing(conn, node_id), profile, {})
-    detector.keep(conn, node_id, setting)
-    fitted = fitting.wanted(row, board, wish)
-    fitting.keep(conn, node_id, fitted)
+    settings = settings_for(
+        conn, master, node_id=node_id, broker=broker, board=board, wifi=wifi, now_ms=now_ms, profile=profile,
+        wish=wish, role=role,
+    )  # fmt: skip
     key = make_node_key(conn, master, node_id, now_ms)
-    login = ensure_broker_login(conn, master, node_id, now_ms)
-    conn.execute(update(schema.node).where(schema.node.c.id == node_id).values(state="provisioned"))
-    registry.audit(
-        conn,
-        actor=actor,
-        action="node.provision",
-        subject=f"node:{node_id}",
-        detail=f"epoch {key.epoch}, profile {setting.profile}, sensors {fitted.types}",
-        now_ms=now_ms,
-    )
-    node_json = _node_json(row, broker, login, board, wifi, now_ms)
-    node_json |= {"profile": setting.profile, "detector": setting.numbers}
-    node_json |= {"sensors": fitted.fitted, "reading_s": fitted.reading_s}
-    return Bundle(node_id, key.epoch, key.key, node_json, ca_der)
+    note(conn, node_id, f"epoch {key.epoch}, {settings.said}", actor=actor, now_ms=now_ms)
+    return Bundle(node_id, key.epoch, key.key, settings.node_json, ca_der)
+
+
+def note(conn: Connection, node_id: str, detail: str, *, actor: str, now_ms: int) -> None:
+    """A provisioning into the audit."""
+    registry.audit(conn, actor=actor, action="node.provision", subject=f"node:{node_id}", detail=detail, now_ms=now_ms)
 
 
 def _node_json(
