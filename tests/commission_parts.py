@@ -136,7 +136,7 @@ class Shop:
             PORT,
             bench,
             self.office(),
-            lambda node_id: place,
+            lambda node_id, unit: place,
             Wish(walk=walk, **wish),
             self.statuses.append,
             self.waiting(),

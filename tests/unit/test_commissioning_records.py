@@ -94,6 +94,7 @@ def test_they_are_listed_by_node_and_site_and_what_is_left(store: Store) -> None
         assert [r["id"] for r in commissioning.records(conn, site_id="hannae")] == [first]
         assert [r["id"] for r in commissioning.records(conn, only_open=True)] == [second]
         assert commissioning.done_nodes(conn) == {"hannae/a-07": [NODE]}
+        assert commissioning.units_left(conn, "hannae") == ["hannae/a-08"]
     begin(store)  # once more
     with store.read() as conn:
         assert commissioning.done_nodes(conn) == {}

@@ -107,14 +107,13 @@ def done_rows(conn: Connection, rows: Sequence[Wanted]) -> dict[int, str]:
 class Roster:
     """Who takes which row. From any thread."""
 
-    def __init__(self, rows: Sequence[Wanted], done: dict[int, str], unit_of: Callable[[str], str | None]) -> None:
-        self._rows, self._unit_of = list(rows), unit_of
+    def __init__(self, rows: Sequence[Wanted], done: dict[int, str]) -> None:
+        self._rows = list(rows)
         self._taken: dict[int, str] = dict(done)
         self._lock = threading.Lock()
 
-    def assign(self, node_id: str) -> Place:
-        """The place of this board. Raises CommissionError if the list has none for it."""
-        unit = self._unit_of(node_id)
+    def assign(self, node_id: str, unit: str | None) -> Place:
+        """The place of this board. `unit`: where it belongs already. Raises CommissionError if the list has none."""
         with self._lock:
             row = self._row_of(node_id, unit)
             self._taken[row.line] = node_id

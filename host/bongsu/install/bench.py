@@ -13,7 +13,7 @@ from pathlib import Path
 from bongsu.errors import BongsuError
 from bongsu.install import board_choice, esptool, flash, label, label_file
 from bongsu.install.boards import Board, load_board
-from bongsu.install.commission import Flashed, Found, Place, Settled, Tell
+from bongsu.install.commission import CommissionError, Flashed, Found, Place, Settled, Tell
 from bongsu.install.esptool_output import FlashError
 from bongsu.install.image_store import ImageFile, ImageStore
 from bongsu.install.label import Size
@@ -66,7 +66,7 @@ class Kit:
     registry: Registry
     request: Request
     labels: Labels
-    before: Callable[[str], str | None]
+    before: Callable[[str], str | None] = lambda node_id: None
     board: str | None = None
     image: Path | None = None
     baud: int | None = None
@@ -118,6 +118,10 @@ class SerialBench:
     def check(self, found: Found, place: Place) -> None:
         """What would hinder provisioning."""
         kit = self._kit
+        if why := kit.registry.unheard():
+            raise CommissionError(
+                f"nobody would hear the board: {why}", "Start the receiver (bongsu receiver run), then run it again."
+            )
         kit.registry.check(found.node_id, self._request(found, place), load_board(found.board, data=kit.data))
 
     # ---- MicroPython
@@ -142,10 +146,7 @@ class SerialBench:
         tell(WORDS["compare"], 0, 0)
         pieces = ImageStore().pieces(image, keep=True)
         todo = flash.plan(self._url, board, image, pieces, erase=False, baud=self._kit.baud)
-        try:
-            return flash.holds(todo)
-        except FlashError:
-            return False
+        return flash.holds(todo)
 
     # ---- what makes it a node
 

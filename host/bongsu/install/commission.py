@@ -45,6 +45,10 @@ class Place:
         return "/".join(self.unit)
 
 
+# Which place a board gets: by its MAC, and by the unit ("site/unit") in which it is already. Raises CommissionError.
+Assign = Callable[[str, str | None], Place]
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """The board at the port. node_id: its MAC; board: of boards/; title: what people call it."""
@@ -164,14 +168,14 @@ class Outcome:
 
 
 class Commissioning:
-    """One run at one port. assign: which place this board (by its MAC) gets, or raises; show: what to say meanwhile."""
+    """One run at one port. show: what to say meanwhile."""
 
     def __init__(
         self,
         port: str,
         bench: Bench,
         desk: CommissioningDesk,
-        assign: Callable[[str], Place],
+        assign: Assign,
         wish: Wish,
         show: Callable[[Status], None] = lambda status: None,
         waiting: Waiting | None = None,
@@ -266,7 +270,7 @@ class Commissioning:
         found = self._found = self._bench.find(self._tell)
         out = self._out
         out.node_id, out.board = found.node_id, found.board
-        place = self._place = self._assign(found.node_id)
+        place = self._place = self._assign(found.node_id, self._desk.unit_of(found.node_id))
         out.unit = place.address
         self._desk.check(found.node_id, place.unit)
         self._bench.check(found, place)

@@ -146,3 +146,10 @@ def done_nodes(conn: Connection) -> dict[str, list[str]]:
         if row.site_id is not None:
             found.setdefault(f"{row.site_id}/{row.unit_id}", []).append(row.id)
     return found
+
+
+def units_left(conn: Connection, site_id: str) -> list[str]:
+    """Units of a site in which no node's commissioning is done."""
+    done, u = done_nodes(conn), schema.unit.c
+    units = conn.execute(select(u.id).where(u.site_id == site_id).order_by(u.id)).scalars()
+    return [address for unit in units if (address := f"{site_id}/{unit}") not in done]

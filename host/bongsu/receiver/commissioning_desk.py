@@ -104,6 +104,11 @@ class CommissioningDesk:
             found = commissioning.records(conn, node_id=node_id)
         return found[0] if found else None
 
+    def board_of(self, node_id: str) -> str | None:
+        """As which board it was commissioned last."""
+        last = self.last(node_id)
+        return str(last["board"]) if last is not None and last["board"] else None
+
     def note(self, number: int, step: str, state: str, *, took_ms: int, said: str, **facts: Any) -> None:
         """As commissioning.note."""
         with self._store.write() as conn:
