@@ -156,7 +156,11 @@ pass_installation = click.make_pass_decorator(Installation)
 
 
 def _set_data(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:
-    if value is not None:
+    if value is None:
+        return
+    if ctx.resilient_parsing:  # a shell asks what could come next, and nothing has run
+        ctx.meta[DATA_ENV] = value
+    else:
         ctx.find_root().obj.data = value
 
 

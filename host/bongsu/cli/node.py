@@ -86,6 +86,11 @@ def show(installation: Installation, node_id: str, json_wanted: bool) -> None:
 @pass_installation
 def retire(installation: Installation, node_id: str, json_wanted: bool) -> None:
     """Take a node out of service: nothing that it sends is accepted any more. Its open incidents stay open."""
+    retire_named(installation, node_id, json_wanted)
+
+
+def retire_named(installation: Installation, node_id: str, json_wanted: bool) -> None:
+    """What `bongsu node retire` and `bongsu device retire` do."""
     from bongsu.receiver import fields, registry
 
     retired = fields.node_id(node_id)
