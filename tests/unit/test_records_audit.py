@@ -25,6 +25,7 @@ READS = {
     "responder list", "responder show", "duty list", "duty now", "receiver list", "receiver unit", "broker config",
     "incident list", "incident show", "incident export", "operator list", "exercise list", "audit list", "audit verify",
     "audit export", "backup verify", "backup keygen", "retention show", "doctor", "export", "demo", "sim",
+    "board list", "board show", "board check", "board new",
     "air now", "air advisories", "air export", "air levels", "detect replay", "detect plot",
     "device flash", "device label", "device list", "device show", "device logs", "device console", "completion",
 }  # fmt: skip

@@ -20,6 +20,7 @@ from bongsu.errors import BongsuError
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from bongsu.install.boards import Board
     from bongsu.receiver.config import Config
     from bongsu.receiver.keys import MasterKey
     from bongsu.receiver.store import Store
@@ -56,6 +57,14 @@ class Installation:
                 f"Make it: bongsu init --data {shlex.quote(str(self.data))}, or name another by --data.",
             )
         return checked_config(self.data / CONFIG_NAME)
+
+    def board(self, name: str) -> "Board":
+        """A board by its name, among those of the data folder too, or by the path of its file (...toml). Raises
+        BoardError.
+        """
+        from bongsu.install.boards import load_board
+
+        return load_board(name, data=self.data)
 
     def master(self) -> "MasterKey":
         """Its master key. Raises KeyFault."""

@@ -97,7 +97,7 @@ def _plan(
 
 
 def _board(installation: Installation, url: str, name: str | None, own_image: bool, progress: Progress) -> "Board":
-    from bongsu.install.boards import board_names, load_board
+    from bongsu.install.boards import all_boards, load_board
     from bongsu.install.esptool import identify
     from bongsu.install.flash import board_for
 
@@ -106,7 +106,7 @@ def _board(installation: Installation, url: str, name: str | None, own_image: bo
     progress("identify", 0, 1)
     found = identify(url)
     progress("identify", 1, 1)
-    known = [load_board(one, data=installation.data) for one in board_names(data=installation.data)]
+    known, _ = all_boards(installation.data)
     return board_for(found, known, own_image=own_image)
 
 
