@@ -30,11 +30,11 @@ class PortLines:
     def show(self, status: Status) -> None:
         """A port has something to say."""
         with self._lock:
-            self._lines[status.port] = line(status)
+            self._lines[status.port] = line(status, bar=self._live)
             if self._live:
                 self._draw()
             elif self._is_news(status):
-                print(line(status), file=self._stream, flush=True)
+                print(self._lines[status.port], file=self._stream, flush=True)
 
     def tell(self, port: str, said: str) -> None:
         """A word that belongs to no step."""
@@ -60,14 +60,14 @@ class PortLines:
         self._drawn = True
 
 
-def line(status: Status) -> str:
-    """A status on one line."""
+def line(status: Status, *, bar: bool = True) -> str:
+    """A status on one line; `bar`: with how far it is."""
     who = " ".join(part for part in (status.port, status.node_id, status.unit) if part)
     step = status.step.replace("_", " ")
     if status.state != WORKING:
         said = f": {status.said}" if status.said else ""
         return f"{who}  {step} {_ENDED.get(status.state, status.state)}{said}"
-    if status.total > 0:
+    if bar and status.total > 1:
         full = _BAR * min(status.done, status.total) // status.total
         return f"{who}  {step} [{'#' * full}{'.' * (_BAR - full)}] {status.said}"
     return f"{who}  {step}: {status.said}" if status.said else f"{who}  {step} ..."
