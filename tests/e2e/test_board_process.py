@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bongsu.sim import supervisor
+from bongsu.sim import watchdog
 from bongsu.sim.board import BoardError
 from bongsu.sim.link import LinkProxy
 from tests.board_parts import NODE, MakeBoard
@@ -46,7 +46,7 @@ def test_board_time_runs_at_the_given_speed(make_board: MakeBoard) -> None:
 
 
 def test_a_hung_program_is_bitten_by_the_watchdog(make_board: MakeBoard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "WATCHDOG_MIN_WALL_S", 0.2)
+    monkeypatch.setattr(watchdog, "MIN_WALL_S", 0.2)
     board = make_board(
         "import machine\nprint('cause', machine.reset_cause())\nmachine.WDT(timeout=10000)\nwhile True:\n    pass\n",
         speed=50.0,

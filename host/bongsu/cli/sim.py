@@ -15,6 +15,7 @@ from bongsu.sim.http_peer import MODES, Faults, serve
 _ELSEWHERE = {
     "board": ("bongsu.cli.sim_board", "board", "One virtual board on real MicroPython."),
     "fleet": ("bongsu.cli.sim_fleet", "fleet", "A city of nodes in one process."),
+    "rig": ("bongsu.cli.sim_rig", "rig", "One virtual board with its serial port."),
 }
 
 

@@ -24,25 +24,15 @@ from types import TracebackType
 from typing import Any, Literal, Protocol
 
 from bongsu.errors import BongsuError
-from bongsu.install.sensors import TYPES
 from bongsu.sim import flash
+from bongsu.sim.console import Console
 from bongsu.sim.link import LinkProxy
 from bongsu.sim.serial_log import LogLine
 from bongsu.sim.supervisor import POWER_ON, Supervisor
 from bongsu.sim.track import Point, Track
+from bongsu.sim.wiring import AIR, faults_of, first_state, usual_sensors
 
 _NODE_ID = re.compile(r"^[0-9a-f]{12}$")
-# What set_values may hold.
-AIR = ("temp_c", "smoke_od", "rh_pct", "co_ppm", "gas_index", "pm25_ug", "co2_ppm", "pressure_hpa", "voc")
-_FAULTS = {
-    "i2c": ("nak", "bus", "bit_error", "stuck", "unplugged"),
-    "adc": ("open", "short", "stuck", "unplugged"),
-    "onewire": ("open", "short", "bit_error", "unplugged"),
-    "uart": ("silent", "bit_error", "bus", "unplugged"),
-}
-# Free heap of the ESP-IDF on a plain ESP32 with Wi-Fi up and no TLS session.
-_IDF_FREE_BYTES = 110_000
-_BEACON_TIMEOUT_MS = 1000
 # Heap of the unix port: objects are twice as wide as on the chip, and the shims live in it too.
 HEAP_KB = 1536
 _DEFAULT_BUTTON = 27
@@ -68,7 +58,8 @@ class BundleLike(Protocol):
 class VirtualBoard:
     """One board. `folder`: its own, made if missing; `node_id`: MAC as 12 hex digits; `speed`: board seconds per wall
     second; `seed`: of torn writes and the like; `ticks_start`: value of ticks_ms at each boot; `thermometer`: lm75 (9
-    bits), lm75b (11) or tmp102 (12)."""
+    bits), lm75b (11) or tmp102 (12). `image`: its flash, if that is not a file of its own in the folder; `console`: who
+    sits at its serial line, which has a REPL then."""
 
     def __init__(
         self,
@@ -80,6 +71,8 @@ class VirtualBoard:
         ticks_start: int = 0,
         thermometer: Literal["lm75", "lm75b", "tmp102"] = "lm75b",
         heap_kb: int = HEAP_KB,
+        image: flash.FlashImage | None = None,
+        console: Console | None = None,
     ) -> None:
         if not _NODE_ID.match(node_id):
             raise ValueError(f"node id {node_id!r} is not 12 lower-case hex digits")
@@ -89,11 +82,12 @@ class VirtualBoard:
         self.folder = folder.resolve()
         self.node_id = node_id
         self.link: LinkProxy | None = None
-        self.image = flash.FlashImage(self.folder / "flash.img")
+        self.image = image or flash.FlashImage(self.folder / "flash.img")
         self._nvs = self.folder / "nvs.bin"
         self._discrete = math.isinf(speed)
         ratio = None if self._discrete else Fraction(speed).limit_denominator(1000)
-        self._supervisor = Supervisor(self.folder, _first_state(node_id, thermometer), ratio, seed, heap_kb)
+        state = first_state(node_id, thermometer)
+        self._supervisor = Supervisor(self.folder, self.image, state, ratio, seed, heap_kb, console)
         self._supervisor.ticks_start = ticks_start
         (self.folder / "scenario.csv").unlink(missing_ok=True)
 
@@ -140,7 +134,7 @@ class VirtualBoard:
         networks = [[w["ssid"], w.get("psk"), -60] for w in node_json.get("wifi", [])]
         self._supervisor.set(
             pins=pins,
-            sensors=node_json.get("sensors") or _usual_sensors(pins, node_json.get("smoke_head", {})),
+            sensors=node_json.get("sensors") or usual_sensors(pins, node_json.get("smoke_head", {})),
             networks=networks or [["*", None, -60]],
         )
 
@@ -176,7 +170,7 @@ class VirtualBoard:
         kind = {"smoke": "smoke_head"}.get(sensor, sensor)
         if kind not in {entry["type"] for entry in self._supervisor.state["sensors"]}:
             raise ValueError(f"the board has no {kind}")
-        allowed = _faults_of(kind)
+        allowed = faults_of(kind)
         if fault is not None and fault not in allowed:
             raise ValueError(f"{sensor} has the faults {', '.join(allowed)}, not {fault}")
         faults = {**self._supervisor.state["faults"], kind: fault}
@@ -221,11 +215,19 @@ class VirtualBoard:
         """What esp32.idf_heap_info reports as free, bytes."""
         self._supervisor.set(idf_free=size)
 
+    def set_flash_full(self, full: bool) -> None:
+        """The flash takes no new block: a file system on it is full."""
+        self._supervisor.set(flash_full=full)
+
     def press_button(self, hold_ms: int, pin: int | None = None) -> None:
         """Press the button (node.json's pin, unless given) for `hold_ms` of board time."""
         if pin is None:
             pin = self._supervisor.state["pins"].get("button", _DEFAULT_BUTTON)
         self._supervisor.order(press=[pin, hold_ms])
+
+    def type_in(self, data: bytes) -> None:
+        """Bytes on the serial line of a board that has a console."""
+        self._supervisor.type_in(data)
 
     def set_input(self, pin: int, level: int) -> None:
         """Drive a pin from outside."""
@@ -384,40 +386,7 @@ class VirtualBoard:
         self.close()
 
 
-def _first_state(node_id: str, thermometer: str) -> dict[str, Any]:
-    """The state shared with the shims (`_board.state`) of a board in quiet air."""
-    return {
-        "node": node_id,
-        "cause": POWER_ON,
-        "flash_writes": 0,
-        "cut_after": 0,
-        "rtc": [0, 0],
-        "rtc_memory": "",
-        "run_to_us": 0,
-        "air": {},
-        "faults": {},
-        "thermometer": thermometer,
-        "sensors": _usual_sensors({}, {}),
-        "pins": {},
-        "wifi": "up",
-        "wifi_active": False,
-        "networks": [["*", None, -60]],
-        "beacon_timeout_ms": _BEACON_TIMEOUT_MS,
-        "idf_free": _IDF_FREE_BYTES,
-    }
-
-
-def _usual_sensors(pins: dict[str, int], smoke_head: dict[str, int]) -> list[dict[str, Any]]:
-    """What a board carries if its node.json names no sensors."""
-    head = {"mv_clean": 400, "uv_per_e4": 1000, **smoke_head}
-    return [{"type": "lm75"}, {"type": "smoke_head", "pin": pins.get("smoke_adc", 34), **head}]
-
-
 def _track(points: list[Point]) -> Track:
     if not points:
         raise ValueError("a scenario needs a point")
     return Track.of_points(points)
-
-
-def _faults_of(kind: str) -> tuple[str, ...]:
-    return (*_FAULTS[TYPES[kind].bus], *(("heater",) if kind in ("mq2", "mq7") else ()))

@@ -20,21 +20,25 @@ _FIRST_NUMBER = 1
 
 
 class FlashImage:
-    """`path`: the image file. All methods raise BongsuError if MicroPython cannot do it."""
+    """A file system in the file `path`: `blocks` of BLOCK_BYTES, from byte `start` on. All methods raise BongsuError if
+    MicroPython cannot do it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, start: int = 0, blocks: int = BLOCKS) -> None:
         self.path = path
+        self.start = start
+        self.blocks = blocks
 
     def _do(self, orders: list[list[str]], *, erase: bool = False) -> None:
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-            json.dump({"blocks": BLOCKS, "format": erase, "orders": orders}, file)
+            json.dump({"start": self.start, "blocks": self.blocks, "format": erase, "orders": orders}, file)
             file.flush()
             micropython.run_script(micropython.SHIMS / "_store.py", [str(self.path), file.name])
 
     def format(self, files: Iterable[tuple[Path, str]]) -> None:
         """A new, empty file system that holds `files`: (host path, absolute path on the flash)."""
-        with self.path.open("wb") as image:
-            image.truncate(BLOCKS * BLOCK_BYTES)
+        with self.path.open("r+b" if self.path.exists() else "wb") as image:
+            image.seek(self.start)
+            image.write(bytes(self.blocks * BLOCK_BYTES))
         self._do([["put", str(host.resolve()), path] for host, path in files], erase=True)
 
     def write(self, files: dict[str, bytes]) -> None:

@@ -3,30 +3,37 @@
 import contextlib
 import json
 import os
+import re
 import selectors
 import signal
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from bongsu.sim import micropython
+from bongsu.sim.interpreter import INTERRUPT
+
+_CAUGHT_SIGNALS = re.compile(r"^SigCgt:\s*([0-9a-f]+)$", re.MULTILINE)
 
 
 class Life:
-    """One run of the interpreter, from boot to its end."""
+    """One run of the interpreter, from boot to its end. `repl`: mode of the REPL that follows the program, if one
+    does."""
 
-    def __init__(self, folder: Path, heap_kb: int) -> None:
+    def __init__(self, folder: Path, heap_kb: int, repl: str | None = None) -> None:
         control_r, self.control = os.pipe()
         self.trace, trace_w = os.pipe()
-        heap = ["-X", f"heapsize={heap_kb}K"]
+        keyboard, self._keyboard = socket.socketpair()
+        self._keyboard.setblocking(False)
+        options = ["-X", f"heapsize={heap_kb}K", *(["-i"] if repl else [])]
+        start = [str(micropython.SHIMS / "_start.py"), str(folder), str(control_r), str(trace_w)]
         try:
             self.process = subprocess.Popen(
-                micropython.command(
-                    *heap, str(micropython.SHIMS / "_start.py"), str(folder), str(control_r), str(trace_w)
-                ),
+                micropython.command(*options, *start, repl=repl or "none"),
                 env=micropython.environment(),
-                stdin=subprocess.DEVNULL,
+                stdin=keyboard.fileno() if repl else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 bufsize=0,
@@ -36,6 +43,7 @@ class Life:
         finally:
             os.close(control_r)
             os.close(trace_w)
+            keyboard.close()
         assert self.process.stdout is not None
         self.serial = self.process.stdout.fileno()
         os.set_blocking(self.serial, False)
@@ -45,6 +53,23 @@ class Life:
         """State changes and orders for the shims."""
         with contextlib.suppress(BrokenPipeError):
             os.write(self.control, json.dumps(message).encode() + b"\n")
+
+    def type_in(self, data: bytes) -> None:
+        """Bytes for its REPL, or for a program that reads. What finds no room is lost, as in a UART."""
+        with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+            self._keyboard.send(data)
+
+    def interrupt(self) -> bool:
+        """Ctrl-C: KeyboardInterrupt in the program that runs. False if none does. It stands still meanwhile, so that it
+        cannot end between the look and the signal: nothing would catch it then."""
+        pid = self.process.pid
+        os.kill(pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        runs = _catches_sigint(pid)
+        if runs:
+            os.kill(pid, INTERRUPT)
+        os.kill(pid, signal.SIGCONT)
+        return runs
 
     def kill(self) -> None:
         """End it at once, as a power cut does."""
@@ -56,8 +81,15 @@ class Life:
         """Give the pipes back, once they are read to the end."""
         assert self.process.stdout is not None
         self.process.stdout.close()
+        self._keyboard.close()
         os.close(self.control)
         os.close(self.trace)
+
+
+def _catches_sigint(pid: int) -> bool:
+    """True while the interpreter runs a program: it catches SIGINT then, and only then."""
+    found = _CAUGHT_SIGNALS.search(Path(f"/proc/{pid}/status").read_text())
+    return found is not None and bool(int(found[1], 16) >> (signal.SIGINT - 1) & 1)
 
 
 def readable(fd: int) -> bool:

@@ -20,10 +20,11 @@ def _packages() -> str:
     return str(Path(spec.origin).parent)
 
 
-def command(*args: str) -> list[str]:
-    """The command line that runs MicroPython with `args` as a child whose life ends with this process."""
+def command(*args: str, repl: str = "none") -> list[str]:
+    """The command line that runs MicroPython with `args` as a child whose life ends with this process. `repl`: the mode
+    its REPL starts in, if it is to have one (interpreter.MODES)."""
     # -I -S: the child needs nothing of the site, and starts in half the time without it.
-    return [sys.executable, "-I", "-S", str(_CHILD), str(os.getpid()), _packages(), *args]
+    return [sys.executable, "-I", "-S", str(_CHILD), str(os.getpid()), _packages(), repl, *args]
 
 
 def environment() -> dict[str, str]:

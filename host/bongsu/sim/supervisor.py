@@ -17,22 +17,18 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bongsu.sim.flash import BLOCKS
+from bongsu.sim.console import Console
+from bongsu.sim.flash import FlashImage
+from bongsu.sim.interpreter import MODES
+from bongsu.sim.interpreter import SOFT as _REPL_ENDED
 from bongsu.sim.life import Life, drain, read, readable
 from bongsu.sim.serial_log import SerialLog
+from bongsu.sim.watchdog import Watchdog
 
 T = TypeVar("T")
 
 POWER_ON, HARD, WATCHDOG, DEEP_SLEEP, SOFT = 1, 2, 3, 4, 5
 CAUSES = {POWER_ON: "power_on", HARD: "hard", WATCHDOG: "watchdog", DEEP_SLEEP: "deep_sleep", SOFT: "soft"}
-# A busy computer may not run a board for a moment, and at high speed that moment is long in board time: the watchdog
-# bites no sooner than this (wall).
-WATCHDOG_MIN_WALL_S = 2.0
-# The board passes on a feed at most every tenth of the time-out: the watchdog bites between 1.0 and 1.1 of it.
-WATCHDOG_SLACK = 1.1
-# In discrete mode only a program that hangs without reading the clock is left to the host; everything else bites in
-# board time.
-_WATCHDOG_DISCRETE_S = 5.0
 _CALL_TIMEOUT_S = 30.0
 
 
@@ -42,9 +38,19 @@ def monotonic_us() -> int:
 
 
 class Supervisor:
-    """The thread and the state of one board. `speed`: board seconds per wall second, None = discrete."""
+    """The thread and the state of one board. `speed`: board seconds per wall second, None = discrete; `console`: its
+    serial line, if somebody sits at it."""
 
-    def __init__(self, folder: Path, state: dict[str, Any], speed: Fraction | None, seed: int, heap_kb: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        flash: FlashImage,
+        state: dict[str, Any],
+        speed: Fraction | None,
+        seed: int,
+        heap_kb: int,
+        console: Console | None = None,
+    ) -> None:
         self.folder = folder
         self.state = state
         self.changed = threading.Condition()
@@ -61,11 +67,13 @@ class Supervisor:
         self._speed = speed
         self._seed = seed
         self._heap_kb = heap_kb
+        self._flash = flash
+        self._console = console
+        self._repl = "friendly"
         self._origin_us: int | None = None
         self._discrete_us = 0
         self._trace_rest = b""
-        self._watchdog_s: float | None = None
-        self._fed = 0.0
+        self._watchdog = Watchdog(speed)
         self._wake_at: float | None = None
         self._resetting = False
         self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -110,6 +118,16 @@ class Supervisor:
         """Tell the running board something once (a button press)."""
         self.call(lambda: self.life.send(values) if self.life is not None else None)
 
+    def type_in(self, data: bytes) -> None:
+        """Bytes on the serial line; does not wait."""
+
+        def order() -> None:
+            if self.life is not None and self._console is not None:
+                self._console.type_in(self.life, data)
+
+        self._orders.put(order)
+        os.write(self._wake_w, b"!")
+
     def close(self) -> None:
         """End the board and its thread; may be called twice."""
         if self._ended:
@@ -141,7 +159,13 @@ class Supervisor:
     # -- in the board's thread
 
     def boot(self, cause: int) -> None:
-        """Start the interpreter."""
+        """Start the interpreter: the chip was reset."""
+        if self._console is not None:
+            self._console.booted(cause)
+        self._start(cause, "friendly")
+
+    def _start(self, cause: int, repl: str) -> None:
+        console, self._repl = self._console, repl
         if self._origin_us is None:
             self._origin_us = monotonic_us()
         if cause == POWER_ON:
@@ -155,13 +179,14 @@ class Supervisor:
             "origin_us": self._origin_us,
             "vt_us": self._discrete_us,
             "ticks_start": self.ticks_start,
-            "flash_blocks": BLOCKS,
+            "repl": console.config(repl) if console else None,
+            "flash": [str(self._flash.path), self._flash.start, self._flash.blocks],
             "seed": self._seed * 1000 + len(self.causes),
         }
         (self.folder / "boot.json").write_text(json.dumps(config))
-        life = Life(self.folder, self._heap_kb)
+        life = Life(self.folder, self._heap_kb, repl if console else None)
         self._trace_rest = b""
-        self._watchdog_s = self._wake_at = None
+        self._wake_at = None
         self._selector.register(life.serial, selectors.EVENT_READ)
         self._selector.register(life.trace, selectors.EVENT_READ)
         with self.changed:
@@ -173,14 +198,18 @@ class Supervisor:
 
     def stop(self) -> None:
         """End the interpreter as a power cut does; what it had said before is read to the end."""
-        self._watchdog_s = self._wake_at = None
+        self._watchdog.stop()
+        self._end_life()
+
+    def _end_life(self) -> None:
+        self._wake_at = None
         life = self.life
         if life is None:
             return
         life.kill()
         self._selector.unregister(life.serial)
         self._selector.unregister(life.trace)
-        drain(life.serial, self.log.feed)
+        drain(life.serial, self._heard)
         drain(life.trace, self._trace)
         self.log.end_of_life()
         life.close()
@@ -205,44 +234,58 @@ class Supervisor:
         elif self.life is not None and fd == self.life.serial:
             data = read(fd)
             if data:
-                self.log.feed(data)
+                self._heard(data)
             elif data is not None:
                 self._died()
         elif self.life is not None and fd == self.life.trace:
             for line in self._lines(read(fd) or b""):
                 self._told(line)
 
+    def _heard(self, data: bytes) -> None:
+        self.log.feed(data)
+        if self._console is not None:
+            self._console.heard(data)
+
     def _died(self) -> None:
-        """The interpreter ended by itself, which no board does: its own fault or ours, and never hidden."""
+        """The interpreter ended by itself. With a REPL that is its soft reset; else no board does so: its own fault or
+        ours, and never hidden."""
         assert self.life is not None
         code = self.life.process.wait()
+        mode = code - _REPL_ENDED
+        if self._console is not None and 0 <= mode < len(MODES):
+            self._soft_reboot(MODES[mode])
+            return
         self.stop()
         self._fail(f"the interpreter ended with code {code}")
+
+    def _soft_reboot(self, repl: str) -> None:
+        """The interpreter alone starts anew, its REPL in the mode that it had; nothing resets the watchdog."""
+        assert self._console is not None
+        self._resetting = True
+        self._end_life()
+        self._console.soft_reboot()
+        self._start(SOFT, repl)
+        self._resetting = False
 
     def _fail(self, why: str) -> None:
         with self.changed:
             self.crash = f"{why}:\n{self.log.tail()}"
             self.changed.notify_all()
 
-    def _watchdog_wall_s(self) -> float:
-        assert self._watchdog_s is not None
-        if self._speed is None:
-            return _WATCHDOG_DISCRETE_S
-        return max(self._watchdog_s * WATCHDOG_SLACK / float(self._speed), WATCHDOG_MIN_WALL_S)
-
     def _timeout_s(self) -> float | None:
-        now = time.monotonic()
-        ends = [] if self._wake_at is None else [self._wake_at]
-        if self._watchdog_s is not None and self.life is not None:
-            ends.append(self._fed + self._watchdog_wall_s())
-        return max(0.0, min(ends) - now) if ends else None
+        ends = [end for end in (self._wake_at, self._bites_at()) if end is not None]
+        return max(0.0, min(ends) - time.monotonic()) if ends else None
+
+    def _bites_at(self) -> float | None:
+        return self._watchdog.bites_at if self.life is not None else None
 
     def _clocks(self) -> None:
         now = time.monotonic()
         if self._wake_at is not None and now >= self._wake_at:
             self._wake_at = None
             self.boot(DEEP_SLEEP)
-        if self._watchdog_s is None or self.life is None or now < self._fed + self._watchdog_wall_s():
+        bites_at = self._bites_at()
+        if self.life is None or bites_at is None or now < bites_at:
             return
         # It may have been us who were late: a feed that waits in the pipe counts.
         if not readable(self.life.trace):
@@ -267,6 +310,7 @@ class Supervisor:
     def _told(self, line: str) -> None:
         kind, *words = line.split(" ")
         handler = {
+            "b": self._on_boot,
             "w": self._on_watchdog,
             "f": self._on_watchdog,
             "p": self._on_pin,
@@ -282,10 +326,12 @@ class Supervisor:
         if handler is not None:
             handler(words)
 
+    def _on_boot(self, words: list[str]) -> None:
+        if self._console is not None:
+            self._console.started()
+
     def _on_watchdog(self, words: list[str]) -> None:
-        self._fed = time.monotonic()
-        if words:
-            self._watchdog_s = int(words[0]) / 1000
+        self._watchdog.feed(int(words[0]) if words else None)
 
     def _on_pin(self, words: list[str]) -> None:
         with self.changed:
@@ -308,7 +354,7 @@ class Supervisor:
     def _hear_out(self) -> None:
         """Read what the board printed before the order that just came."""
         if self.life is not None:
-            drain(self.life.serial, self.log.feed)
+            drain(self.life.serial, self._heard)
 
     def _on_pause(self, words: list[str]) -> None:
         self._on_time(words)
@@ -330,7 +376,9 @@ class Supervisor:
         """The board asks to be ended: reset, deep sleep, watchdog in board time, or the power cut it was told to
         suffer."""
         if words[0] == "soft":
-            self._restart(SOFT)
+            self._restart(SOFT if self._console is None else HARD)  # ESP32: HARD_RESET is what machine.reset() leaves
+        elif words[0] == "repl":
+            self._soft_reboot(self._repl)
         elif words[0] == "watchdog":
             self._restart(WATCHDOG)
         elif words[0] == "sleep":

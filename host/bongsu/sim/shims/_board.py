@@ -20,13 +20,14 @@ TICKS_PERIOD = 1 << 30  # an ESP32's small ints have 31 bits
 _ASYNC_BASE = 1 << 40
 # In discrete mode reading the clock costs this much board time, so that a loop that waits by reading it ends.
 _READ_COST_US = 20
-# Feeds of the watchdog are passed on to the host at most this often per time-out (the host's WATCHDOG_SLACK).
+# Feeds of the watchdog are passed on to the host at most this often per time-out (the host's watchdog.SLACK).
 _FEED_SHARE = 10
 
 state = {}  # what the host set; keys in VirtualBoard
 hooks = {}  # state key -> function(value), called when the host changes it
 levels = {}  # pin number -> level, both directions
 irqs = {}  # pin number -> (handler, trigger, pin)
+repl = None  # with a REPL: {"mode": "friendly" or "raw", "machine", "build", "mpy": what the image says of itself}
 
 _num = 1
 _den = 1
@@ -47,8 +48,9 @@ _feed_told = 0
 
 def start(config, ctl_fd, trace_fd):
     """Take the host's configuration of this boot and open the pipes."""
-    global _num, _den, _origin_us, _vt, _discrete, _ctl, _ctl_poll, _trace, _ticks_start
+    global _num, _den, _origin_us, _vt, _discrete, _ctl, _ctl_poll, _trace, _ticks_start, repl
     state.update(config["state"])
+    repl = config["repl"]
     _num, _den = config["speed"]
     _discrete = _num == 0
     _origin_us = config["origin_us"]

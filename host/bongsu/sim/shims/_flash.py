@@ -8,8 +8,10 @@ import json
 import random
 
 import _board
+import micropython
 
 BLOCK = 4096
+_ENOSPC = -28
 
 nvs = {}  # namespace -> key -> ["i", int] or ["b", hex]
 _host = None  # the host's file system, a VfsPosix that is not mounted
@@ -17,6 +19,7 @@ _folder = ""  # the board's own in it
 _dirty = False
 
 
+@micropython.native
 def _counts():
     """Count one write; True if power fails during it."""
     state = _board.state
@@ -28,22 +31,28 @@ def _counts():
 
 
 class Flash:
-    """A block device for VfsLfs2 (extended interface)."""
+    """A block device for VfsLfs2 (extended interface): `blocks` of the file, from byte `start` on.
 
-    def __init__(self, file, blocks):
+    Native code is where the interpreter does not look for a Ctrl-C: raised in here, it would jump out of littlefs.
+    """
+
+    def __init__(self, file, blocks, start=0):
         self._file = file
         self._blocks = blocks
+        self._start = start
 
+    @micropython.native
     def readblocks(self, block, buffer, offset=0):
-        self._file.seek(block * BLOCK + offset)
+        self._file.seek(self._start + block * BLOCK + offset)
         self._file.readinto(buffer)
         return 0
 
+    @micropython.native
     def writeblocks(self, block, data, offset=None):
         if offset is None:  # the simple interface erases by itself
             offset = 0
         torn = _counts()
-        self._file.seek(block * BLOCK + offset)
+        self._file.seek(self._start + block * BLOCK + offset)
         if torn:
             self._tear(data)
         self._file.write(data)
@@ -57,18 +66,25 @@ class Flash:
             self._file.write(bytes([data[size] | random.getrandbits(8)]))
         _board.die("x cut")
 
+    @micropython.native
     def ioctl(self, operation, argument):
         if operation == 4:
             return self._blocks
         if operation == 5:
             return BLOCK
         if operation == 6:
+            if _board.state["flash_full"]:
+                return _ENOSPC
             torn = _counts()
-            self._file.seek(argument * BLOCK)
+            self._file.seek(self._start + argument * BLOCK)
             self._file.write(b"\xff" * (random.randrange(BLOCK) if torn else BLOCK))
             if torn:
                 _board.die("x cut")
         return 0
+
+    def info(self):
+        """As esp32.Partition.info()."""
+        return (1, 0x81, self._start, self._blocks * BLOCK, "vfs", False)
 
 
 def open_nvs(host, folder):

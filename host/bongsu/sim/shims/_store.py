@@ -19,17 +19,18 @@ _BLOCK = 4096
 class Image:
     """A block device over a file."""
 
-    def __init__(self, file, blocks):
+    def __init__(self, file, start, blocks):
         self._file = file
+        self._start = start
         self._blocks = blocks
 
     def readblocks(self, block, buffer, offset=0):
-        self._file.seek(block * _BLOCK + offset)
+        self._file.seek(self._start + block * _BLOCK + offset)
         self._file.readinto(buffer)
         return 0
 
     def writeblocks(self, block, data, offset=0):
-        self._file.seek(block * _BLOCK + offset)
+        self._file.seek(self._start + block * _BLOCK + offset)
         self._file.write(data)
         return 0
 
@@ -39,7 +40,7 @@ class Image:
         if operation == 5:
             return _BLOCK
         if operation == 6:
-            self._file.seek(argument * _BLOCK)
+            self._file.seek(self._start + argument * _BLOCK)
             self._file.write(b"\xff" * _BLOCK)
         return 0
 
@@ -77,7 +78,8 @@ def _walk(folder, found):
 def _main():
     with open(sys.argv[2]) as file:
         orders = json.load(file)
-    device = Image(open(sys.argv[1], "r+b"), orders["blocks"])  # noqa: SIM115  # until the process ends
+    file = open(sys.argv[1], "r+b")  # noqa: SIM115  # until the process ends
+    device = Image(file, orders["start"], orders["blocks"])
     if orders["format"]:
         vfs.VfsLfs2.mkfs(device)
     vfs.mount(vfs.VfsLfs2(device), "/flash")
@@ -91,8 +93,8 @@ def _main():
         elif verb == "remove":
             os.remove("/flash" + order[1])
         elif verb == "list":
-            with open(order[1], "w") as file:
-                json.dump(_walk("/flash", []), file)
+            with open(order[1], "w") as answer:
+                json.dump(_walk("/flash", []), answer)
     vfs.umount("/flash")
 
 

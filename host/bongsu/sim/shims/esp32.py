@@ -73,6 +73,21 @@ class NVS:
         _flash.nvs_commit()
 
 
+class Partition:
+    """The table of a board with a REPL; of the partitions only the file system's can be read and written."""
+
+    TYPE_APP = 0
+    TYPE_DATA = 1
+    BOOT = 0
+    RUNNING = 1
+    vfs = None  # a block device
+
+    @classmethod
+    def find(cls, type=TYPE_APP, subtype=0xFF, label=None, block_size=4096):
+        fits = type == cls.TYPE_DATA and label in (None, "vfs") and subtype in (0xFF, 0x81)
+        return [cls.vfs] if cls.vfs is not None and fits else []
+
+
 def idf_heap_info(capabilities):
     """[(total, free, largest free block, lowest free ever)]; the free bytes are set by the host."""
     free = _board.state["idf_free"]

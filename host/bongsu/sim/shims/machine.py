@@ -27,7 +27,10 @@ def reset():
     _board.die("x soft")
 
 
-soft_reset = reset
+def soft_reset():
+    if _board.repl is None:
+        reset()
+    raise SystemExit  # the REPL ends with it, and what that leads to is a soft reset
 
 
 def deepsleep(time_ms=0):

@@ -1,5 +1,8 @@
 """os as on an ESP32: the file functions, no system(), no environment."""
 
+from collections import namedtuple as _namedtuple
+
+import _board
 import uos
 import vfs as _vfs
 
@@ -25,5 +28,9 @@ def sync():
     pass
 
 
+_Uname = _namedtuple("uname", ("sysname", "nodename", "release", "version", "machine"))
+
+
 def uname():
-    return ("esp32", "esp32", "1.29.0", "v1.29.0 on 2026-07-05", "Generic ESP32 module with ESP32")
+    machine = "Generic ESP32 module with ESP32" if _board.repl is None else _board.repl["machine"]
+    return _Uname("esp32", "esp32", "1.29.0", "v1.29.0 on 2026-07-05", machine)

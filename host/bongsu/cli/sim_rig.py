@@ -1,0 +1,89 @@
+"""`bongsu sim rig`: one virtual board behind a serial port on the network."""
+
+import contextlib
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bongsu.errors import UsageFault
+
+
+@click.command()
+@click.option(
+    "--state", type=click.Path(path_type=Path, file_okay=False), help="Keep flash and NVS here (else: forgotten)."
+)
+@click.option("--mac", default="a0b1c2d3e4f5", show_default=True, help="The chip's MAC, 12 hex digits.")
+@click.option("--board", default="esp32-devkitc", show_default=True, help="Which board (bongsu board list).")
+@click.option("--speed", type=click.FloatRange(0.1, 20), default=1.0, show_default=True, help="Board s per wall s.")
+@click.option("--wifi", multiple=True, metavar="SSID[=PSK]", help="A network on the air (default: an open one).")
+@click.option("--flashed", is_flag=True, help="A new chip already holds MicroPython (else it is blank).")
+@click.option("--off", is_flag=True, help="Without power at first.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of what is random on the board.")
+def rig(
+    state: Path | None, mac: str, board: str, speed: float, wifi: tuple[str, ...], flashed: bool, off: bool, seed: int
+) -> None:
+    """One virtual board with its serial port, for whatever talks to a board.
+
+    Its first line is "ready url=rfc2217://127.0.0.1:PORT bare=socket://127.0.0.1:PORT". The first carries DTR and RTS,
+    so that esptool and mpremote reset the board as a devkit's. It takes orders on stdin, a JSON object a line, and
+    answers each with one; it ends when stdin does.
+
+    \b
+    {"power": "on"|"off"}           {"reset": "run"|"download"}      {"cable": "pull"|"plug"}
+    {"air": {"temp_c": 70}}         {"scenario": "fire.csv"}         {"press": [27, 100]}
+    {"wifi": "up"|"down"|"stuck"}   {"networks": [["ssid", "psk" or null, -60]]}
+    {"sensor": {"lm75": "nak"}}     {"fault": {"busy": true}}        {"state": true}   {"flashed": true}
+
+    \b
+    Example:
+      bongsu sim rig --state /tmp/board --flashed
+      mpremote connect rfc2217://127.0.0.1:PORT exec "import os; print(os.uname())"
+    """
+    with contextlib.ExitStack() as stack:
+        if state is None:
+            state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bongsu-rig-")))
+        stack.enter_context(_ended_by_signal())
+        options = {"mac": mac, "board": board, "speed": speed, "seed": seed}
+        _run(state, flashed, off, options | ({"networks": [_network(text) for text in wifi]} if wifi else {}))
+
+
+def _run(state: Path, flashed: bool, off: bool, options: dict[str, Any]) -> None:
+    from bongsu.sim.rig.orders import Orders
+    from bongsu.sim.rig.rig import Rig
+
+    new = not (state / "chip.bin").exists()
+    with Rig(state, **options) as made:
+        if flashed and new:
+            made.flashed()
+        made.power(not off)
+        orders = Orders(made)
+        click.echo(f"ready url={made.url} bare={made.bare_url}")
+        with contextlib.suppress(KeyboardInterrupt):
+            for line in sys.stdin:
+                click.echo(orders.obey(line))
+
+
+def _network(text: str) -> tuple[str, str | None, int]:
+    ssid, _, psk = text.partition("=")
+    if not ssid:
+        raise UsageFault(f"no SSID in {text!r}", "Give --wifi SSID, or --wifi SSID=PSK.")
+    return (ssid, psk or None, -55)
+
+
+@contextlib.contextmanager
+def _ended_by_signal() -> Iterator[None]:
+    """SIGTERM ends it as Ctrl-C does."""
+
+    def end(_number: int, _frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    old = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old)

@@ -1,0 +1,3 @@
+"""flashbdev, frozen in ESP32 images: the partition that holds the file system."""
+
+bdev = None
