@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +12,7 @@ from bongsu.cli.progress import Progress, shown
 
 if TYPE_CHECKING:
     from bongsu.install.boards import Board
-    from bongsu.install.flash import FlashPlan
+    from bongsu.install.flash import Flashed, FlashPlan
     from bongsu.install.image_store import ImageFile
 
 TITLES = {
@@ -74,46 +74,30 @@ def flash(
 
     url = ports.pick(port).url
     with ports.PortLock(url), shown(TITLES) as progress:
-        plan = _plan(installation, url, board_name, image, erase, baud, progress)
+        board = _board(installation, url, board_name, image is not None, progress)
+        plan = _plan(url, board, image, erase, baud, progress)
         if not dry_run:
             _warn(plan.image, plan.board)
             flashed = flashing.run(plan, progress)
     if dry_run:
         click.echo(as_json(flashing.as_row(plan)) if json_wanted else _plan_text(plan))
-        return
-    row = {
-        **_named(flashing.as_row(plan), "port", "board", "image", "sha256", "pin", "bytes", "erase"),
-        "chip": flashed.chip,
-        "flash_mb": flashed.flash_mb,
-        "mac": flashed.mac,
-        "took_ms": flashed.took_ms,
-    }
-    text = f"Flashed {flashed.mac} on {url}: {flashed.image_name}, in {flashed.took_ms / 1000:.1f} s"
-    if not plan.resets:
-        text += "\nPress EN (RST) to start it: a socket cannot"
-    done(text, row, json_wanted=json_wanted)
+    else:
+        _say(plan, flashed, json_wanted)
 
 
 def _plan(
-    installation: Installation,
-    url: str,
-    board_name: str | None,
-    image: Path | None,
-    erase: bool,
-    baud: int | None,
-    progress: Progress,
+    url: str, board: "Board", image: Path | None, erase: bool, baud: int | None, progress: Progress
 ) -> "FlashPlan":
     from bongsu.install import flash as flashing
     from bongsu.install.image_store import ImageStore
 
-    board = _board(installation, url, board_name, image is not None, progress)
     store = ImageStore()
     file = store.choose(board, image, progress)
     return flashing.plan(url, board, file, store.pieces(file, keep=not erase), erase=erase, baud=baud)
 
 
 def _board(installation: Installation, url: str, name: str | None, own_image: bool, progress: Progress) -> "Board":
-    from bongsu.install.boards import board_names, load_board
+    from bongsu.install.boards import all_boards, load_board
     from bongsu.install.esptool import identify
     from bongsu.install.flash import board_for
 
@@ -122,7 +106,7 @@ def _board(installation: Installation, url: str, name: str | None, own_image: bo
     progress("identify", 0, 1)
     found = identify(url)
     progress("identify", 1, 1)
-    known = [load_board(one, data=installation.data) for one in board_names(data=installation.data)]
+    known, _ = all_boards(installation.data)
     return board_for(found, known, own_image=own_image)
 
 
@@ -146,5 +130,21 @@ def _plan_text(plan: "FlashPlan") -> str:
     return "\n".join(lines)
 
 
-def _named(row: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: row[name] for name in names}
+def _say(plan: "FlashPlan", flashed: "Flashed", json_wanted: bool) -> None:
+    row = {
+        "port": plan.port,
+        "board": plan.board,
+        "image": flashed.image_name,
+        "sha256": flashed.image_sha256,
+        "pin": plan.image.pin,
+        "bytes": plan.size,
+        "erase": plan.erase,
+        "chip": flashed.chip,
+        "flash_mb": flashed.flash_mb,
+        "mac": flashed.mac,
+        "took_ms": flashed.took_ms,
+    }
+    text = f"Flashed {flashed.mac} on {plan.port}: {flashed.image_name}, in {flashed.took_ms / 1000:.1f} s"
+    if not plan.resets:
+        text += "\nPress EN (RST) to start it: a socket cannot"
+    done(text, row, json_wanted=json_wanted)

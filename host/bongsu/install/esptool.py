@@ -11,15 +11,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from bongsu.install.esptool_output import PRESS, ChipFound, FlashError, chip_found, failure
+from bongsu.install.esptool_output import PRESS, ChipFound, FlashError, chip_found, failure, plain
 from bongsu.install.ports import CONSOLE_BAUD, PortLock
 from bongsu.receiver.child import bound_to_us
 
 PROGRAM = (sys.executable, "-m", "esptool")
 
 # Erasing a whole flash may take 120 s by esptool's own reckoning, and nothing is said meanwhile.
-_SILENCE_S = 180.0
-_STOP_S = 3.0  # from SIGINT to SIGKILL
+SILENCE_S = 180.0
+STOP_S = 3.0  # from SIGINT to SIGKILL
 _READ_BYTES = 65536
 # Its settings by environment are not ours (ESPTOOL_CFGFILE is: resets of unusual boards), nor are colours.
 _NOT_OURS = re.compile(r"ESPTOOL_(?!CFGFILE$)|ESPRESSIF_IDE_WS|FORCE_COLOR|TTY_")
@@ -65,7 +65,7 @@ def run(url: str, argv: Sequence[str], listen: Listener) -> list[str]:
             for line in _lines(process):
                 lines.append(line)
                 listen(line)
-            code = process.wait(_STOP_S)
+            code = process.wait(STOP_S)
         except BaseException:
             _stop(process)
             raise
@@ -85,23 +85,23 @@ def _lines(process: "subprocess.Popen[bytes]") -> Iterator[str]:
     rest = b""
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
-        while selector.select(_SILENCE_S):
+        while selector.select(SILENCE_S):
             data = os.read(process.stdout.fileno(), _READ_BYTES)
             *whole, rest = re.split(rb"[\r\n]+", rest + data)
-            yield from (line.decode(errors="replace") for line in whole)
+            yield from (plain(line.decode(errors="replace")) for line in whole)
             if not data:
                 break
         else:
             raise FlashError("esptool said nothing for three minutes", PRESS)
     if rest:
-        yield rest.decode(errors="replace")
+        yield plain(rest.decode(errors="replace"))
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
     """End it, gently first: it closes the port either way."""
     process.send_signal(signal.SIGINT)
     try:
-        process.wait(_STOP_S)
+        process.wait(STOP_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

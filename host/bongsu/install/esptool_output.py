@@ -12,6 +12,8 @@ import serial
 from bongsu.errors import BongsuError
 from bongsu.install import ports
 
+# 5.0 draws and colours even where nobody sees it.
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _FIELD = re.compile(r"^(Chip type|Features|MAC|BASE MAC|Detected flash size):\s+(.+?)\s*$")
 _CONNECTED = re.compile(r"^Connected to (ESP32[A-Z0-9-]*) on ")
 _WRITING = re.compile(r"^Writing at (0x[0-9a-f]+)")
@@ -63,6 +65,11 @@ class WritingAt:
 
 
 Event = Erasing | WritingAt
+
+
+def plain(line: str) -> str:
+    """A line without what moves a cursor or colours it."""
+    return _ESCAPES.sub("", line).rstrip()
 
 
 def event(line: str) -> Event | None:

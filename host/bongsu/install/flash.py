@@ -111,8 +111,8 @@ def _steps(port: str, board: Board, pieces: Sequence[Piece], erase: bool, baud: 
             ("Erase the whole flash, keys and files too, then write " if erase else "Write ")
             + f"{size:,} bytes at {', '.join(hex(piece.offset) for piece in pieces)}"
             + ("" if erase else "; keys and files stay"),
-            # It stays in its loader: a start would write into the flash before that is compared.
-            esptool.command(port, *write, chip=chip, baud=baud, after="no-reset"),
+            # It stays in the loader: a start would write into the flash before that is compared.
+            esptool.command(port, *write, chip=chip, baud=baud, after="no-reset-stub"),
         ),
         Step(
             "verify",

@@ -46,13 +46,10 @@ class ImageError(BongsuError):
 
 @dataclass(frozen=True)
 class Program:
-    """One program within an image: the boot loader, or MicroPython. `size`: bytes with checksum and digest; `digest`:
-    the SHA-256 that it carries, None if it carries none.
-    """
+    """One program within an image: the boot loader, or MicroPython. `size`: bytes with checksum and digest."""
 
     chip_id: int
     size: int
-    digest: bytes | None
 
 
 @dataclass(frozen=True)
@@ -142,13 +139,13 @@ def _program(data: bytes, at: int, what: str, chip: Chip) -> Program:
     if _byte(data, end - 1, what) != checksum:
         raise _torn(what, "its checksum is wrong")
     if not hashed:
-        return Program(chip_id, end - at, None)
+        raise ImageError(f"the image cannot be checked: {what} carries no digest", _AGAIN)
     digest = data[end : end + _DIGEST]
     if len(digest) < _DIGEST:
         raise _torn(what, "it ends too early")
     if hashlib.sha256(data[at:end]).digest() != digest:
         raise _torn(what, "its digest is wrong")
-    return Program(chip_id, end + _DIGEST - at, digest)
+    return Program(chip_id, end + _DIGEST - at)
 
 
 def _segments(data: bytes, at: int, count: int, what: str) -> tuple[int, int]:
@@ -184,15 +181,17 @@ def _torn(what: str, why: str) -> ImageError:
 
 def _partitions(data: bytes, at: int) -> tuple[Partition, ...]:
     table = data[at : at + _TABLE_MAX]
-    found = []
+    found: list[Partition] = []
     for position in range(0, len(table) - _ENTRY.size + 1, _ENTRY.size):
         magic, kind, subtype, offset, size, label, _ = _ENTRY.unpack_from(table, position)
         if magic == _SUM_MAGIC:
             if hashlib.md5(table[:position]).digest() != table[position + _SUM_AT : position + _ENTRY.size]:
                 raise _torn("its partition table", "its digest is wrong")
             continue
-        if magic != _ENTRY_MAGIC:
+        if magic == _END or (magic != _ENTRY_MAGIC and not found):
             break
+        if magic != _ENTRY_MAGIC:
+            raise _torn("its partition table", f"no entry begins with {magic:#x}")
         found.append(Partition(label.rstrip(b"\0").decode("ascii", "replace"), kind, subtype, offset, size))
     if not found:
         raise ImageError(

@@ -32,17 +32,21 @@ class Pins:
     def hold(self, name: str, sha256: str) -> bool:
         """Remember this hash if none is known. True if it is new. Raises ImageError if another one is known."""
         with self._lock():
+            self.refuse_other(name, sha256)
             pins = self._read()
-            known = pins.get(name)
-            if known is None:
-                self._write({**pins, name: _Pin(sha256, time.time_ns() // 1_000_000)})
-                return True
-        if known.sha256 == sha256:
-            return False
-        raise ImageError(
-            f"{name} is not the file that was used first under this name: its SHA-256 is {sha256}, not {known.sha256}",
-            f"Find out why it was replaced. If you trust the new one, remove {name} from {self._path}.",
-        )
+            if name in pins:
+                return False
+            self._write({**pins, name: _Pin(sha256, time.time_ns() // 1_000_000)})
+            return True
+
+    def refuse_other(self, name: str, sha256: str) -> None:
+        """Raises ImageError if another hash is known for this name."""
+        known = self.known(name)
+        if known not in (None, sha256):
+            raise ImageError(
+                f"{name} is not the file that was used first under this name: its SHA-256 is {sha256}, not {known}",
+                f"Find out why it was replaced. If you trust the new one, remove {name} from {self._path}.",
+            )
 
     def _read(self) -> dict[str, _Pin]:
         try:

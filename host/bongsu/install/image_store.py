@@ -106,22 +106,17 @@ class ImageStore:
 
         with _temporary(cached) as new:
             digest = fetch(board.image.url, new, limit=BIGGEST, progress=progress)
-            if board.image.sha256 is not None:
-                self._pin(board, digest, board.image.url)  # first: another file is not worth a look
+            _refuse_other(board, digest, board.image.url)
             images.check(_read(new), board)
-            self._pin(board, digest, board.image.url)
+            self._pins.refuse_other(board.image.file, digest)
             os.replace(new, cached)
 
     def _pin(self, board: Board, digest: str, source: str) -> Pin:
         """How this file is known to be the board's image. Raises ImageError if it is another."""
-        if board.image.sha256 is None:
-            return "first" if self._pins.hold(board.image.file, digest) else "remembered"
-        if digest == board.image.sha256:
+        _refuse_other(board, digest, source)
+        if board.image.sha256 is not None:
             return "board"
-        raise ImageError(
-            f"{source} is not the image of {board.name}: its SHA-256 is {digest}, not {board.image.sha256}",
-            "Fetch it again from micropython.org; a file of your own needs a name of its own.",
-        )
+        return "first" if self._pins.hold(board.image.file, digest) else "remembered"
 
     def pieces(self, file: ImageFile, *, keep: bool) -> tuple[Piece, ...]:
         """What is written: the whole image; or, to `keep` what a board has stored, the image without the places of
@@ -142,6 +137,14 @@ class ImageStore:
             new.write_bytes(data)
             os.replace(new, path)
         return Piece(start, path, len(data))
+
+
+def _refuse_other(board: Board, digest: str, source: str) -> None:
+    if board.image.sha256 not in (None, digest):
+        raise ImageError(
+            f"{source} is not the image of {board.name}: its SHA-256 is {digest}, not {board.image.sha256}",
+            "Fetch it again from micropython.org; a file of your own needs a name of its own.",
+        )
 
 
 def _without_stored(image: Image) -> Iterator[tuple[int, int]]:

@@ -1,0 +1,270 @@
+"""Flashing: the plan is what runs, the chip is looked at before anything is erased, and how far it is is told."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bongsu.errors import BongsuError
+from bongsu.install import esptool, flash
+from bongsu.install.boards import Image, load_board
+from bongsu.install.esptool_output import ChipFound, FlashError, chip_found, failure, plain
+from bongsu.install.flash import FlashPlan, board_for, run
+from bongsu.install.image import ImageError
+from bongsu.install.image_store import ImageStore
+from bongsu.install.ports import PortError, PortLock
+from tests.image_parts import REAL_NAME, REAL_SHA256, whole
+
+BOARD = load_board("esp32-devkitc")
+PORT = "rfc2217://rig:4000"
+RECORDED = Path(__file__).parents[1] / "data" / "esptool" / "5.6.0"
+SIZE = 1_702_240  # of the image of the recordings
+
+Steps = list[tuple[str, int, int]]
+
+
+def recorded(what: str) -> list[str]:
+    return [plain(line) for line in (RECORDED / f"{what}.txt").read_text().replace("PORT", PORT).split("\n")]
+
+
+class Esptool:
+    """In esptool's place: plays `outputs` one after the other; a number says that it failed with that exit code."""
+
+    def __init__(self, *outputs: str | tuple[str, int]) -> None:
+        self._outputs = list(outputs)
+        self.called: list[tuple[str, ...]] = []
+
+    def run(self, url: str, argv: Sequence[str], listen: Callable[[str], None]) -> list[str]:
+        self.called.append(tuple(argv))
+        output = self._outputs.pop(0)
+        what, code = output if isinstance(output, tuple) else (output, 0)
+        lines = recorded(what)
+        for line in lines:
+            listen(line)
+        if code:
+            raise failure(url, lines, code)
+        return lines
+
+
+@pytest.fixture
+def play(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Esptool]:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+
+    def play(*outputs: str | tuple[str, int]) -> Esptool:
+        player = Esptool(*outputs)
+        monkeypatch.setattr(esptool, "run", player.run)
+        return player
+
+    return play
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ImageStore:
+    return ImageStore(tmp_path / "cache", tmp_path / "images.json")
+
+
+def plan_for(
+    store: ImageStore, tmp_path: Path, *, port: str = PORT, keep: bool = False, baud: int | None = None
+) -> FlashPlan:
+    """For an image as large as that of the recordings."""
+    path = tmp_path / "own.bin"
+    path.write_bytes(whole().ljust(SIZE, b"\xff"))
+    file = store.named(BOARD, path)
+    return flash.plan(port, BOARD, file, store.pieces(file, keep=keep), erase=not keep, baud=baud)
+
+
+def quiet(step: str, done: int, total: int) -> None:
+    pass
+
+
+# -- the plan
+
+
+def test_the_plan(store: ImageStore, tmp_path: Path) -> None:
+    plan = plan_for(store, tmp_path)
+    program = (sys.executable, "-m", "esptool")
+    resets = ("--before", "default-reset", "--after")
+    kept = ("--flash-mode", "keep", "--flash-freq", "keep", "--flash-size", "keep")
+    image = str(tmp_path / "own.bin")
+    assert [step.argv for step in plan.steps] == [
+        (*program, "--chip", "auto", "--port", PORT, "--baud", "115200", *resets, "hard-reset", "flash-id"),
+        (*program, "--chip", "esp32", "--port", PORT, "--baud", "460800", *resets, "no-reset-stub",
+         "write-flash", *kept, "--erase-all", "0x1000", image),
+        (*program, "--chip", "esp32", "--port", PORT, "--baud", "460800", *resets, "hard-reset",
+         "verify-flash", *kept, "0x1000", image),
+    ]  # fmt: skip
+    assert [step.words for step in plan.steps] == [
+        "Identify the chip: an ESP32 with at least 4 MB of flash, or nothing is written",
+        "Erase the whole flash, keys and files too, then write 1,702,240 bytes at 0x1000",
+        "Compare the flash with the file, and restart the board",
+    ]
+
+
+def test_to_keep_what_is_stored_is_to_write_around_it(store: ImageStore, tmp_path: Path) -> None:
+    plan = plan_for(store, tmp_path, keep=True)
+    for step in plan.steps[1:]:
+        assert step.argv[-4::2] == ("0x1000", "0xf000")
+        assert "--erase-all" not in step.argv
+    assert plan.size == SIZE - 0x6000
+    assert plan.steps[1].words == "Write 1,677,664 bytes at 0x1000, 0xf000; keys and files stay"
+
+
+def test_the_speed_is_the_boards_or_the_given_one_or_that_of_a_socket(store: ImageStore, tmp_path: Path) -> None:
+    assert plan_for(store, tmp_path, baud=921_600).baud == 921_600
+    plan = plan_for(store, tmp_path, port="socket://rig:1", baud=921_600)
+    assert (plan.baud, plan.resets) == (115_200, False)  # what is behind it has one speed
+    assert all(step.argv[7:9] == ("--baud", "115200") for step in plan.steps)
+
+
+# -- what runs
+
+
+def test_what_runs_is_the_plan(play: Callable[..., Esptool], store: ImageStore, tmp_path: Path) -> None:
+    player = play("chip_esp32", "write", "verify")
+    plan = plan_for(store, tmp_path)
+    flashed = run(plan, quiet)
+    assert player.called == [step.argv for step in plan.steps]
+    assert (flashed.mac, flashed.chip, flashed.flash_mb) == ("a0b1c2d3e4f5", "esp32", 4)
+    assert (flashed.image_name, flashed.image_sha256) == ("own.bin", plan.image.sha256)
+
+
+def test_how_far_it_is_is_told(play: Callable[..., Esptool], store: ImageStore, tmp_path: Path) -> None:
+    play("chip_esp32", "write", "verify")
+    steps: Steps = []
+    run(plan_for(store, tmp_path), lambda *step: steps.append(step))
+    assert steps[:4] == [("identify", 0, 1), ("identify", 1, 1), ("erase", 0, 0), ("erase", 1, 1)]
+    assert steps[-2:] == [("verify", 0, 1), ("verify", 1, 1)]
+    written = steps[4:-2]
+    assert {(step, total) for step, _, total in written} == {("write", SIZE)}
+    done = [done for _, done, _ in written]
+    assert done == sorted(done) and done[0] == 0xFB50 and done[-1] == SIZE
+
+
+def test_of_several_pieces_the_sum_is_told(play: Callable[..., Esptool], store: ImageStore, tmp_path: Path) -> None:
+    play("chip_esp32", "write", "verify")
+    steps: Steps = []
+    plan = plan_for(store, tmp_path, keep=True)
+    run(plan, lambda *step: steps.append(step))
+    written = [done for step, done, _ in steps if step == "write"]
+    assert written[0] == 0x8000 + (0x10B50 - 0xF000)
+    assert written[-1] == plan.size == SIZE - 0x6000
+
+
+@pytest.mark.parametrize("chip", ["esp32s3", "esp32c3", "esp32c6"])
+def test_another_chip_is_refused_before_anything_is_erased(
+    play: Callable[..., Esptool], store: ImageStore, tmp_path: Path, chip: str
+) -> None:
+    player = play(f"chip_{chip}")
+    with pytest.raises(FlashError, match="not the ESP32 of esp32-devkitc; nothing was written") as e:
+        run(plan_for(store, tmp_path), quiet)
+    assert len(player.called) == 1
+    assert "--board" in e.value.next_step
+
+
+def test_a_smaller_flash_is_refused_before_anything_is_erased(
+    play: Callable[..., Esptool], store: ImageStore, tmp_path: Path
+) -> None:
+    player = play("chip_esp32")
+    plan = replace(plan_for(store, tmp_path), flash_mb=8)
+    with pytest.raises(FlashError, match="4 MB of flash, not the 8 MB of esp32-devkitc; nothing was written"):
+        run(plan, quiet)
+    assert len(player.called) == 1
+
+
+def test_a_file_that_changed_meanwhile_is_not_written(
+    play: Callable[..., Esptool], store: ImageStore, tmp_path: Path
+) -> None:
+    player = play()
+    plan = plan_for(store, tmp_path)
+    plan.image.path.write_bytes(b"another")
+    with pytest.raises(ImageError, match="has changed meanwhile"):
+        run(plan, quiet)
+    plan.image.path.unlink()
+    with pytest.raises(ImageError, match="cannot read .*own.bin"):
+        run(plan, quiet)
+    assert player.called == []
+
+
+@pytest.mark.parametrize(
+    ("outputs", "kind", "message", "step"),
+    [
+        ([("silent", 2)], FlashError, f"{PORT}: no chip answers", "Hold BOOT (IO0), press EN (RST) once"),
+        ([("busy", 2)], PortError, f"{PORT} is in use", "Close what has it open"),
+        (
+            ["chip_esp32", ("unplugged", 1)],
+            FlashError,
+            "the connection was lost (582,023 of 1,702,240 bytes were written)",
+            "run this again. It begins anew then.",
+        ),
+        (["chip_esp32", ("flash_fails", 2)], FlashError, "refuses to be written (104,645 of", "use another board"),
+        (["chip_esp32", "write", ("wrong_md5", 2)], FlashError, "while the flash was compared", "--baud 115200"),
+    ],
+)
+def test_a_failure_says_how_far_it_came_and_what_is_next(
+    play: Callable[..., Esptool],
+    store: ImageStore,
+    tmp_path: Path,
+    outputs: list[str | tuple[str, int]],
+    kind: type[BongsuError],
+    message: str,
+    step: str,
+) -> None:
+    play(*outputs)
+    with pytest.raises(kind) as e:
+        run(plan_for(store, tmp_path), quiet)
+    assert message in e.value.message
+    assert step in e.value.next_step
+
+
+@pytest.mark.parametrize("outputs", [["chip_esp32", "write", "verify"], [("silent", 2)]])
+def test_the_port_is_ours_alone_and_free_afterwards(
+    play: Callable[..., Esptool], store: ImageStore, tmp_path: Path, outputs: list[str | tuple[str, int]]
+) -> None:
+    play(*outputs)
+    held: list[bool] = []
+    lock = PortLock(PORT)
+    try:
+        run(plan_for(store, tmp_path), lambda *step: held.append(lock._path in PortLock._held))
+    except FlashError:
+        pass
+    assert all(held) and held
+    assert lock._path not in PortLock._held
+
+
+# -- which board, where nobody names one
+
+
+def found(chip: str, flash_mb: int | None = 4) -> ChipFound:
+    return replace(chip_found(recorded("chip_esp32")), chip=chip, flash_mb=flash_mb)
+
+
+SMALL = replace(BOARD, name="small", flash_mb=2)
+LARGE = replace(BOARD, name="large", flash_mb=16)
+OTHER = replace(BOARD, name="other", image=Image(url=BOARD.image.url.replace("GENERIC", "GENERIC-SPIRAM")))
+
+
+def test_boards_that_take_the_same_image_are_one_to_flash() -> None:
+    assert board_for(found("esp32"), [SMALL, BOARD, LARGE]) == BOARD
+    assert board_for(found("esp32", 16), [SMALL, BOARD, LARGE]) == LARGE
+    assert board_for(found("esp32", None), [BOARD]) == BOARD
+
+
+def test_boards_that_take_different_images_must_be_named() -> None:
+    with pytest.raises(FlashError, match="2 boards have an ESP32, .*: esp32-devkitc, other") as e:
+        board_for(found("esp32"), [BOARD, OTHER])
+    assert "--board" in e.value.next_step
+    assert board_for(found("esp32"), [BOARD, OTHER], own_image=True) in (BOARD, OTHER)
+
+
+def test_a_chip_that_no_board_has() -> None:
+    with pytest.raises(FlashError, match="no board is known with an ESP32-H2 and 4 MB of flash"):
+        board_for(found("esp32h2"), [BOARD])
+    with pytest.raises(FlashError, match="no board is known with an ESP32 and 2 MB of flash"):
+        board_for(found("esp32", 2), [BOARD])
+
+
+def test_names_of_the_recordings() -> None:
+    """The boards that ship take the images whose forms these tests have."""
+    assert (BOARD.image.file, BOARD.image.sha256) == (REAL_NAME, REAL_SHA256)
