@@ -135,6 +135,7 @@ def test_what_cannot_be_judged_is_an_error(source: str) -> None:
         ("class C:\n    def f(self):\n        self.isconnected = 1\n", "isconnected"),
         ("def f(o):\n    try:\n        o.seen = 1\n    except (ValueError, AttributeError):\n        pass\n", "seen"),
         ("def used():\n    used_too = 1\n", "used"),
+        ("import rarities\ndef f():\n    return rarities.all()\n", "rarities"),
         ("from onewire import rarity\nrarity()\n", "rarity"),
         ("level = 1\ndef f():\n    level = 2\n    return level\n", "level"),
         ("def f(first):\n    try:\n        g()\n    except OSError as first:\n        pass\n", "first"),
