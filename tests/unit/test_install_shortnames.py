@@ -135,7 +135,6 @@ def test_what_cannot_be_judged_is_an_error(source: str) -> None:
         ("class C:\n    def f(self):\n        self.isconnected = 1\n", "isconnected"),
         ("def f(o):\n    try:\n        o.seen = 1\n    except (ValueError, AttributeError):\n        pass\n", "seen"),
         ("def used():\n    used_too = 1\n", "used"),
-        ("import rarities\ndef f():\n    return rarities.all()\n", "rarities"),
         ("from onewire import rarity\nrarity()\n", "rarity"),
         ("level = 1\ndef f():\n    level = 2\n    return level\n", "level"),
         ("def f(first):\n    try:\n        g()\n    except OSError as first:\n        pass\n", "first"),
@@ -144,6 +143,11 @@ def test_what_cannot_be_judged_is_an_error(source: str) -> None:
 def test_what_someone_else_may_name_stays(source: str, kept: str) -> None:
     short, _ = shortnames.shortened({"a": source}, ["import a\na.used()\n"])
     assert kept in mentioned(short.values())
+
+
+def test_a_module_is_called_what_it_was_imported_as() -> None:
+    short, _ = shortnames.shortened({"a": "import rarity\nHELD = rarity.level()\n"})
+    assert "= rarity." in short["a"]
 
 
 def firmware() -> tuple[dict[str, ast.Module], dict[str, ast.Module]]:

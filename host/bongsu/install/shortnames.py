@@ -70,7 +70,10 @@ class _Shortener:
             self._kept.update(name.split("."))
         for tree in modules.values():
             self._kept.update(_said(tree))
-            self._kept.update(_foreign(tree, modules))
+            foreign = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module not in modules]
+            self._kept.update(alias.name for node in foreign for alias in node.names)
+            bare = [n for n in ast.walk(tree) if isinstance(n, ast.Import)]
+            self._kept.update(word for node in bare for alias in node.names for word in alias.name.split("."))
         for program in programs:
             self._kept.update(_words(program))
         for tree in modules.values():
@@ -327,13 +330,6 @@ def _said(tree: ast.AST) -> Iterator[str]:
                 yield from (argument.arg for argument in arguments)
             case ast.Try() if "AttributeError" in [word for h in node.handlers for word in _words(h)]:
                 yield from (inner.attr for inner in ast.walk(node) if isinstance(inner, ast.Attribute))
-
-
-def _foreign(tree: ast.Module, modules: Mapping[str, ast.Module]) -> Iterator[str]:
-    """Modules of MicroPython, and what is imported from them, where they are called by their own names."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and node.module not in modules):
-            yield from (alias.name.split(".")[0] for alias in node.names)
 
 
 def _words(tree: ast.AST) -> Iterator[str]:
