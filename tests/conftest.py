@@ -70,6 +70,14 @@ def _touches_store(item: Any) -> bool:
     return any(name in source for name in ("receiver_parts", "registry_parts", "postgres_parts"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Images and bytecode are kept for the session, and the user's cache stays as it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def sensor_players() -> Iterator[None]:
     """Both interpreters for sensor_play.play()."""
