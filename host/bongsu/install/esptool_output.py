@@ -31,10 +31,15 @@ _BROKEN = "Run this again with --baud 115200; if it stays so, the flash is broke
 _LOCKED = "Secure boot or flash encryption is on: it takes only its owner's programs. Use another board."
 _INSTALL = 'Install a version that is known here: pip install "esptool>=5,<6"'
 _DISTURBED = "the line to the board is disturbed"
+_DIFFERS = "the flash does not hold what was written"
 
 
 class FlashError(BongsuError):
     """The board cannot be flashed; nothing runs on it until flashing has succeeded, if it had begun."""
+
+
+class FlashDiffers(FlashError):
+    """The flash holds something else than the file."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,8 @@ def failure(url: str, lines: Sequence[str], code: int) -> BongsuError:
         return port
     for pattern, message, step in _FAILURES:
         if found := re.search(pattern, said, re.IGNORECASE):
-            return FlashError(f"{url}: " + message.format(*found.groups()), step)
+            kind = FlashDiffers if message is _DIFFERS else FlashError
+            return kind(f"{url}: " + message.format(*found.groups()), step)
     if code < 0:
         return FlashError(f"esptool was ended by signal {-code}", "Run this again.")
     return FlashError(
@@ -143,7 +149,7 @@ _FAILURES = (
     (r"Failed to set baud rate (\d+)", "the port cannot do {0} baud", _SLOWER),
     (r"will not fit in|larger than detected flash size", "the image is larger than the board's flash", RIGHT_BOARD),
     (r"Secure Download Mode|Secure Boot|Flash encryption", "the chip is locked by its fuses", _LOCKED),
-    (r"MD5 of file does not match|is empty|Verification failed", "the flash does not hold what was written", _BROKEN),
+    (r"MD5 of file does not match|is empty|Verification failed", _DIFFERS, _BROKEN),
     (r"Failed SPI operation|Unable to verify flash chip", "the flash refuses to be written", _BROKEN),
     (r"Guru Meditation", "the chip crashed while it was written", _POWER),
     (r"Failed to .*result was|Only got|serial data|transfer stopped|noise|Invalid SLIP", _DISTURBED, _SLOWER),

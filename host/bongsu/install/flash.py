@@ -13,7 +13,16 @@ from typing import Any, Literal
 from bongsu.errors import BongsuError
 from bongsu.install import esptool
 from bongsu.install.boards import Board
-from bongsu.install.esptool_output import RIGHT_BOARD, ChipFound, Erasing, FlashError, WritingAt, chip_found, event
+from bongsu.install.esptool_output import (
+    RIGHT_BOARD,
+    ChipFound,
+    Erasing,
+    FlashDiffers,
+    FlashError,
+    WritingAt,
+    chip_found,
+    event,
+)
 from bongsu.install.image import ImageError
 from bongsu.install.image_store import ImageFile, Piece
 from bongsu.install.ports import CONSOLE_BAUD, PortLock
@@ -136,6 +145,19 @@ def run(todo: FlashPlan, progress: Progress) -> Flashed:
     assert found is not None
     took_ms = round((time.monotonic() - start) * 1000)
     return Flashed(todo.image.name, todo.image.sha256, found.mac, took_ms, found.chip, found.flash_mb)
+
+
+def holds(todo: FlashPlan) -> bool:
+    """Does the board hold all pieces of this plan already? It is restarted. Raises FlashError and PortError if that
+    cannot be told.
+    """
+    (verify,) = (step for step in todo.steps if step.name == "verify")
+    try:
+        with PortLock(todo.port):
+            esptool.run(todo.port, verify.argv, lambda line: None)
+    except FlashDiffers:
+        return False
+    return True
 
 
 def _run(todo: FlashPlan, step: Step, progress: Progress) -> list[str]:

@@ -143,7 +143,7 @@ def _by_number(url: str, number: int) -> PortError | None:
     known: tuple[tuple[Iterable[int], str, str], ...] = (
         (
             _BUSY,
-            f"{url} is in use" + _holders(url),
+            f"{url} is in use" + holders(url),
             "Close what has it open (a terminal, another bongsu), then run this again.",
         ),
         (_FORBIDDEN, f"{url}: no permission to open it", _permission(url)),
@@ -206,7 +206,7 @@ def _ports_there_are() -> str:
     )
 
 
-def _holders(url: str) -> str:
+def holders(url: str) -> str:
     """Who has this device file open, as far as one may see it: " by picocom (process 123)"."""
     names = []
     for folder in Path("/proc").glob("[0-9]*"):
