@@ -66,13 +66,19 @@ def store(tmp_path: Path) -> ImageStore:
 
 
 def plan_for(
-    store: ImageStore, tmp_path: Path, *, port: str = PORT, keep: bool = False, baud: int | None = None
+    store: ImageStore,
+    tmp_path: Path,
+    *,
+    port: str = PORT,
+    keep: bool = False,
+    baud: int | None = None,
+    found: ChipFound | None = None,
 ) -> FlashPlan:
     """For an image as large as that of the recordings."""
     path = tmp_path / "own.bin"
     path.write_bytes(whole().ljust(SIZE, b"\xff"))
     file = store.named(BOARD, path)
-    return flash.plan(port, BOARD, file, store.pieces(file, keep=keep), erase=not keep, baud=baud)
+    return flash.plan(port, BOARD, file, store.pieces(file, keep=keep), erase=not keep, baud=baud, found=found)
 
 
 def quiet(step: str, done: int, total: int) -> None:
@@ -85,30 +91,39 @@ def quiet(step: str, done: int, total: int) -> None:
 def test_the_plan(store: ImageStore, tmp_path: Path) -> None:
     plan = plan_for(store, tmp_path)
     program = (sys.executable, "-m", "esptool")
-    resets = ("--before", "default-reset", "--after")
+    resets = ("--before", "default-reset", "--after", "hard-reset")
     kept = ("--flash-mode", "keep", "--flash-freq", "keep", "--flash-size", "keep")
-    image = str(tmp_path / "own.bin")
     assert [step.argv for step in plan.steps] == [
-        (*program, "--chip", "auto", "--port", PORT, "--baud", "115200", *resets, "hard-reset", "flash-id"),
-        (*program, "--chip", "esp32", "--port", PORT, "--baud", "460800", *resets, "no-reset-stub",
-         "write-flash", *kept, "--erase-all", "0x1000", image),
-        (*program, "--chip", "esp32", "--port", PORT, "--baud", "460800", *resets, "hard-reset",
-         "verify-flash", *kept, "0x1000", image),
+        (*program, "--chip", "auto", "--port", PORT, "--baud", "115200", *resets, "flash-id"),
+        (*program, "--chip", "esp32", "--port", PORT, "--baud", "460800", *resets,
+         "write-flash", *kept, "--erase-all", "0x1000", str(tmp_path / "own.bin")),
     ]  # fmt: skip
     assert [step.words for step in plan.steps] == [
         "Identify the chip: an ESP32 with at least 4 MB of flash, or nothing is written",
-        "Erase the whole flash, keys and files too, then write 1,702,240 bytes at 0x1000",
-        "Compare the flash with the file, and restart the board",
+        "Erase the whole flash, keys and files too, then write 1,702,240 bytes at 0x1000; compare it with the file, "
+        "and restart the board",
     ]
+
+
+def test_a_chip_that_is_known_already_is_not_asked_again(
+    play: Callable[..., Esptool], store: ImageStore, tmp_path: Path
+) -> None:
+    chip = chip_found(recorded("chip_esp32"))
+    plan = plan_for(store, tmp_path, found=chip)
+    assert [step.name for step in plan.steps] == ["write"]
+    play("write")
+    assert run(plan, quiet).mac == chip.mac
+    with pytest.raises(FlashError, match="not the ESP32 of esp32-devkitc; nothing was written"):
+        plan_for(store, tmp_path, found=chip_found(recorded("chip_esp32s3")))
 
 
 def test_to_keep_what_is_stored_is_to_write_around_it(store: ImageStore, tmp_path: Path) -> None:
     plan = plan_for(store, tmp_path, keep=True)
-    for step in plan.steps[1:]:
-        assert step.argv[-4::2] == ("0x1000", "0xf000")
-        assert "--erase-all" not in step.argv
+    write = plan.steps[1]
+    assert write.argv[-4::2] == ("0x1000", "0xf000")
+    assert "--erase-all" not in write.argv
     assert plan.size == SIZE - 0x6000
-    assert plan.steps[1].words == "Write 1,677,664 bytes at 0x1000, 0xf000; keys and files stay"
+    assert write.words.startswith("Write 1,677,664 bytes at 0x1000, 0xf000; keys and files stay; compare")
 
 
 def test_the_speed_is_the_boards_or_the_given_one_or_that_of_a_socket(store: ImageStore, tmp_path: Path) -> None:
@@ -122,7 +137,7 @@ def test_the_speed_is_the_boards_or_the_given_one_or_that_of_a_socket(store: Ima
 
 
 def test_what_runs_is_the_plan(play: Callable[..., Esptool], store: ImageStore, tmp_path: Path) -> None:
-    player = play("chip_esp32", "write", "verify")
+    player = play("chip_esp32", "write")
     plan = plan_for(store, tmp_path)
     flashed = run(plan, quiet)
     assert player.called == [step.argv for step in plan.steps]
@@ -131,7 +146,7 @@ def test_what_runs_is_the_plan(play: Callable[..., Esptool], store: ImageStore, 
 
 
 def test_how_far_it_is_is_told(play: Callable[..., Esptool], store: ImageStore, tmp_path: Path) -> None:
-    play("chip_esp32", "write", "verify")
+    play("chip_esp32", "write")
     steps: Steps = []
     run(plan_for(store, tmp_path), lambda *step: steps.append(step))
     assert steps[:4] == [("identify", 0, 1), ("identify", 1, 1), ("erase", 0, 0), ("erase", 1, 1)]
@@ -143,13 +158,21 @@ def test_how_far_it_is_is_told(play: Callable[..., Esptool], store: ImageStore, 
 
 
 def test_of_several_pieces_the_sum_is_told(play: Callable[..., Esptool], store: ImageStore, tmp_path: Path) -> None:
-    play("chip_esp32", "write", "verify")
+    play("chip_esp32", "write_pieces")
     steps: Steps = []
     plan = plan_for(store, tmp_path, keep=True)
     run(plan, lambda *step: steps.append(step))
-    written = [done for step, done, _ in steps if step == "write"]
-    assert written[0] == 0x8000 + (0x10B50 - 0xF000)
-    assert written[-1] == plan.size == SIZE - 0x6000
+    done = [done for step, done, _ in steps if step == "write"]
+    assert done == sorted(done)
+    assert 0x8000 in done  # the first is written
+    assert done[-1] == plan.size == SIZE - 0x6000
+    assert [step[1:] for step in steps if step[0] == "verify"] == [(1, 2), (2, 2)]
+
+
+def test_what_was_not_compared_is_not_flashed(play: Callable[..., Esptool], store: ImageStore, tmp_path: Path) -> None:
+    play("chip_esp32", "write")  # one comparison, of two pieces
+    with pytest.raises(FlashError, match="did not compare"):
+        run(plan_for(store, tmp_path, keep=True), quiet)
 
 
 @pytest.mark.parametrize("chip", ["esp32s3", "esp32c3", "esp32c6"])
@@ -199,7 +222,13 @@ def test_a_file_that_changed_meanwhile_is_not_written(
             "run this again. It begins anew then.",
         ),
         (["chip_esp32", ("flash_fails", 2)], FlashError, "refuses to be written (104,645 of", "use another board"),
-        (["chip_esp32", "write", ("wrong_md5", 2)], FlashError, "while the flash was compared", "--baud 115200"),
+        (
+            ["chip_esp32", ("wrong_md5", 2)],
+            FlashError,
+            "does not hold what was written (1,702,240 of 1,702,240 bytes were written)",
+            "--baud 115200",
+        ),
+        (["chip_esp32", ("too_small", 2)], FlashError, "larger than the board's flash (nothing was erased)", "--board"),
     ],
 )
 def test_a_failure_says_how_far_it_came_and_what_is_next(
@@ -218,7 +247,7 @@ def test_a_failure_says_how_far_it_came_and_what_is_next(
     assert step in e.value.next_step
 
 
-@pytest.mark.parametrize("outputs", [["chip_esp32", "write", "verify"], [("silent", 2)]])
+@pytest.mark.parametrize("outputs", [["chip_esp32", "write"], [("silent", 2)]])
 def test_the_port_is_ours_alone_and_free_afterwards(
     play: Callable[..., Esptool], store: ImageStore, tmp_path: Path, outputs: list[str | tuple[str, int]]
 ) -> None:

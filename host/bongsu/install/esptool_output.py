@@ -64,7 +64,14 @@ class WritingAt:
     address: int
 
 
-Event = Erasing | WritingAt
+@dataclass(frozen=True)
+class Wrote:
+    """One piece is written, and is now being compared with the file. `verified`: it was, and they are the same."""
+
+    verified: bool
+
+
+Event = Erasing | WritingAt | Wrote
 
 
 def plain(line: str) -> str:
@@ -72,13 +79,19 @@ def plain(line: str) -> str:
     return _ESCAPES.sub("", line).rstrip()
 
 
+_STARTS: tuple[tuple[str, Event], ...] = (
+    ("Erasing flash memory", Erasing(done=False)),
+    ("Flash memory erased successfully", Erasing(done=True)),
+    ("Wrote ", Wrote(verified=False)),
+    ("Hash of data verified", Wrote(verified=True)),
+)
+
+
 def event(line: str) -> Event | None:
     """What a line says of the progress."""
     if writing := _WRITING.match(line):
         return WritingAt(int(writing[1], 16))
-    if line.startswith("Erasing flash memory"):
-        return Erasing(done=False)
-    return Erasing(done=True) if line.startswith("Flash memory erased successfully") else None
+    return next((what for start, what in _STARTS if line.startswith(start)), None)
 
 
 def chip_found(lines: Iterable[str]) -> ChipFound:

@@ -1,7 +1,7 @@
 """Flashing a board: the plan of what will be done, and doing just that.
 
-The chip is looked at first, and nothing is erased unless it is the right one. What was written is compared with the
-file by esptool when it has written, and once more in a contact of its own.
+The chip is looked at first, and nothing is erased unless it is the right one. What was written is read back by the chip
+and compared with the file by MD5, in the same contact: each further one takes seconds, over a network half a minute.
 """
 
 import hashlib
@@ -13,15 +13,24 @@ from typing import Any, Literal
 from bongsu.errors import BongsuError
 from bongsu.install import esptool
 from bongsu.install.boards import Board
-from bongsu.install.esptool_output import RIGHT_BOARD, ChipFound, Erasing, FlashError, WritingAt, chip_found, event
+from bongsu.install.esptool_output import (
+    RIGHT_BOARD,
+    ChipFound,
+    Erasing,
+    FlashError,
+    WritingAt,
+    Wrote,
+    chip_found,
+    event,
+)
 from bongsu.install.image import ImageError
 from bongsu.install.image_store import ImageFile, Piece
 from bongsu.install.ports import CONSOLE_BAUD, PortLock
 
 # (step, done, total): of "write" in bytes of flash, else 0 or 1 of 1; a total of 0: nothing tells how far it is.
 Progress = Callable[[str, int, int], None]
-StepName = Literal["identify", "write", "verify"]
-# As progress names them: `write` is two, if all is erased first.
+StepName = Literal["identify", "write"]
+# As progress names them: `write` is three.
 STEPS = ("identify", "erase", "write", "verify")
 # A plain socket carries no control lines, so no reset, and whatever is behind it has one speed.
 _NO_CONTROL = "socket://"
@@ -39,7 +48,7 @@ class Step:
 @dataclass(frozen=True)
 class FlashPlan:
     """What run() does, all of it. `chip`: esptool's name; `flash_mb`: that the board must have; `erase`: the whole
-    flash, keys and files too; `resets`: the port can reset the board.
+    flash, keys and files too; `resets`: the port can reset the board; `found`: the chip, if it is identified already.
     """
 
     port: str
@@ -52,6 +61,7 @@ class FlashPlan:
     resets: bool
     pieces: tuple[Piece, ...]
     steps: tuple[Step, ...]
+    found: ChipFound | None
 
     @property
     def size(self) -> int:
@@ -72,14 +82,29 @@ class Flashed:
 
 
 def plan(
-    port: str, board: Board, image: ImageFile, pieces: Sequence[Piece], *, erase: bool = True, baud: int | None = None
+    port: str,
+    board: Board,
+    image: ImageFile,
+    pieces: Sequence[Piece],
+    *,
+    erase: bool = True,
+    baud: int | None = None,
+    found: ChipFound | None = None,
 ) -> FlashPlan:
     """The plan for this board on this port (device file or URL). `pieces`: of ImageStore.pieces; `baud`: the board's
-    own if not given.
+    own if not given; `found`: what identify() said of the port, if its lock was held since. Raises FlashError if it
+    is another chip.
     """
     resets = not port.lower().startswith(_NO_CONTROL)
     baud = (baud or board.flash.baud) if resets else CONSOLE_BAUD
-    return FlashPlan(
+    identify = Step(
+        "identify",
+        f"Identify the chip: an {_name(board.chip.esptool)} with at least {board.flash_mb} MB of flash, or nothing is "
+        "written",
+        esptool.identifying(port),
+    )
+    write = _write_step(port, board, pieces, erase, baud)
+    made = FlashPlan(
         port=port,
         board=board.name,
         chip=board.chip.esptool,
@@ -89,102 +114,105 @@ def plan(
         baud=baud,
         resets=resets,
         pieces=tuple(pieces),
-        steps=_steps(port, board, pieces, erase, baud),
+        steps=(write,) if found else (identify, write),
+        found=found,
     )
+    if found:
+        _check_chip(made, found)
+    return made
 
 
-def _steps(port: str, board: Board, pieces: Sequence[Piece], erase: bool, baud: int) -> tuple[Step, ...]:
-    chip = board.chip.esptool
+def _write_step(port: str, board: Board, pieces: Sequence[Piece], erase: bool, baud: int) -> Step:
     size = sum(piece.size for piece in pieces)
+    offsets = ", ".join(hex(piece.offset) for piece in pieces)
+    words = f"{size:,} bytes at {offsets}"
+    if erase:
+        words = f"Erase the whole flash, keys and files too, then write {words}"
+    else:
+        words = f"Write {words}; keys and files stay"
+    kept = ("--flash-mode", "keep", "--flash-freq", "keep", "--flash-size", "keep")  # the file, byte for byte
     where = [word for piece in pieces for word in (hex(piece.offset), str(piece.path))]
-    kept = ["--flash-mode", "keep", "--flash-freq", "keep", "--flash-size", "keep"]  # the file, byte for byte
-    write = ["write-flash", *kept, *(["--erase-all"] if erase else []), *where]
-    verify = ["verify-flash", *kept, *where]
-    return (
-        Step(
-            "identify",
-            f"Identify the chip: an {_name(chip)} with at least {board.flash_mb} MB of flash, or nothing is written",
-            esptool.identifying(port),
-        ),
-        Step(
-            "write",
-            ("Erase the whole flash, keys and files too, then write " if erase else "Write ")
-            + f"{size:,} bytes at {', '.join(hex(piece.offset) for piece in pieces)}"
-            + ("" if erase else "; keys and files stay"),
-            # It stays in the loader: a start would write into the flash before that is compared.
-            esptool.command(port, *write, chip=chip, baud=baud, after="no-reset-stub"),
-        ),
-        Step(
-            "verify",
-            "Compare the flash with the file, and restart the board",
-            esptool.command(port, *verify, chip=chip, baud=baud),
-        ),
+    argv = ["write-flash", *kept, *(["--erase-all"] if erase else []), *where]
+    return Step(
+        "write",
+        f"{words}; compare it with the file, and restart the board",
+        esptool.command(port, *argv, chip=board.chip.esptool, baud=baud),
     )
 
 
 def run(todo: FlashPlan, progress: Progress) -> Flashed:
     """Do it. The port is free afterwards, however it ends. Raises FlashError, ImageError, PortError."""
     start = time.monotonic()
+    found = todo.found
     with PortLock(todo.port):
         _check_files(todo)
-        found = None
         for step in todo.steps:
-            lines = _run(todo, step, progress)
             if step.name == "identify":
-                found = chip_found(lines)
-                _check_chip(todo, found)
+                found = _identify(todo, step, progress)
+            else:
+                _write(todo, step, progress)
     assert found is not None
     took_ms = round((time.monotonic() - start) * 1000)
     return Flashed(todo.image.name, todo.image.sha256, found.mac, took_ms, found.chip, found.flash_mb)
 
 
-def _run(todo: FlashPlan, step: Step, progress: Progress) -> list[str]:
-    heard = _Listener(todo, step, progress)
+def _identify(todo: FlashPlan, step: Step, progress: Progress) -> ChipFound:
+    progress(step.name, 0, 1)
+    found = chip_found(esptool.run(todo.port, step.argv, lambda line: None))
+    _check_chip(todo, found)
+    progress(step.name, 1, 1)
+    return found
+
+
+def _write(todo: FlashPlan, step: Step, progress: Progress) -> None:
+    heard = _Listener(todo, progress)
     try:
-        lines = esptool.run(todo.port, step.argv, heard.line)
+        esptool.run(todo.port, step.argv, heard.line)
     except BongsuError as err:
-        if step.name == "identify":
-            raise
-        raise FlashError(f"{err.message} ({heard.where()})", f"{err.next_step} It begins anew then.") from None
-    heard.finish()
-    return lines
+        raise FlashError(f"{err.message} ({heard.where})", f"{err.next_step} It begins anew then.") from None
+    if not heard.verified:
+        raise FlashError(f"{todo.port}: esptool did not compare what it wrote with the file", "Run this again.")
 
 
 class _Listener:
-    """Makes progress of what esptool prints in one step."""
+    """Makes progress of what esptool prints as it writes. `where`: how far it is, in words."""
 
-    def __init__(self, todo: FlashPlan, step: Step, progress: Progress) -> None:
+    def __init__(self, todo: FlashPlan, progress: Progress) -> None:
         self._todo = todo
-        self._step = step
         self._progress = progress
-        self._erasing = False
-        self._done = 0
-        if step.name != "write":
-            progress(step.name, 0, 1)
+        self._verified = 0
+        self.where = "nothing was erased"
+
+    @property
+    def verified(self) -> bool:
+        """Whether all of it was compared, and is the same."""
+        return self._verified == len(self._todo.pieces)
 
     def line(self, line: str) -> None:
         """A line came."""
         what = event(line)
         if isinstance(what, Erasing):
-            self._erasing = not what.done
-            self._progress("erase", int(what.done), int(what.done))
+            self._erasing(what)
         elif isinstance(what, WritingAt):
-            pieces = self._todo.pieces
-            self._done = sum(max(0, min(what.address - piece.offset, piece.size)) for piece in pieces)
-            self._progress("write", self._done, self._todo.size)
+            self._writing(what)
+        elif isinstance(what, Wrote):
+            self._wrote(what)
 
-    def finish(self) -> None:
-        """It is done."""
-        size = self._todo.size if self._step.name == "write" else 1
-        self._progress(self._step.name, size, size)
+    def _erasing(self, what: Erasing) -> None:
+        self.where = "the flash is erased" if what.done else "while the flash was erased"
+        self._progress("erase", int(what.done), int(what.done))
 
-    def where(self) -> str:
-        """How far it came."""
-        if self._step.name == "verify":
-            return "while the flash was compared with the file; it is written"
-        if self._erasing:
-            return "while the flash was erased"
-        return f"{self._done:,} of {self._todo.size:,} bytes were written"
+    def _writing(self, what: WritingAt) -> None:
+        size = self._todo.size
+        done = sum(max(0, min(what.address - piece.offset, piece.size)) for piece in self._todo.pieces)
+        self.where = f"{done:,} of {size:,} bytes were written"
+        self._progress("write", done, size)
+
+    def _wrote(self, what: Wrote) -> None:
+        pieces = len(self._todo.pieces)
+        self._verified += what.verified
+        if self._verified + (not what.verified) == pieces:  # the last one; the others go on with writing
+            self._progress("verify", self._verified, pieces)
 
 
 def _check_files(todo: FlashPlan) -> None:

@@ -172,8 +172,9 @@ def _by_words(url: str, text: str, chain: tuple[BaseException, ...]) -> PortErro
         return PortError(*_gone(url))
     if _NO_RFC2217 in text:
         return PortError(
-            f"{url}: what listens there does not answer as an RFC 2217 server",
-            "It serves one client at a time: close the other one, then run this again. A plain socket is named socket://HOST:PORT.",
+            f"{url} is in use, or what listens there is no RFC 2217 server",
+            "It serves one client at a time: close the other one, then run this again. "
+            "A plain socket is named socket://HOST:PORT.",
         )
     if any(isinstance(one, TimeoutError) for one in chain):
         return PortError(f"{url}: the host does not answer", "Check the host's name and the network.")
