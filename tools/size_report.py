@@ -10,6 +10,7 @@ ESP32's are 32: everything that is not bytecode or text takes half there, so the
 bytecode) / 2 (MicroPython's 32-bit build for WebAssembly agreed within 1 %). No figure is from an ESP32. Exits 1 if the
 estimate for the whole application is over the budget.
 
+Modules are those of a board, into which others are linked (bongsu.install.linking): those are listed at the end.
 A module that the application gives back after its start counts with what it leaves behind (its names). Drivers of
 sensors that the default settings do not name are listed apart. The run proves both: it fails if such a module is there.
 """
@@ -34,7 +35,7 @@ from typing import BinaryIO
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from bongsu.install import bytecode
+from bongsu.install import bytecode, linking
 from bongsu.install.boards import load_board
 from bongsu.install.bundle import Bundle
 from bongsu.receiver import certificates
@@ -50,12 +51,8 @@ FROZEN = ("asyncio", "binascii", "cryptolib", "errno", "gc", "json", "os", "sele
 
 # Loaded for the start only, and given back (bongsu_node.app).
 GIVEN_BACK = (
-    "bongsu_node.config",
-    "bongsu_node.hardware",
-    "bongsu_node.provisioned",
     "bongsu_node.start",
     "bongsu_node.sensing.entry",
-    "bongsu_node.sensing.fit",
     "bongsu_node.sensing.limits",
     "bongsu_node.sensing.tuning",
 )
@@ -64,11 +61,8 @@ NAMES_MOST = 620
 # Under bongsu_node.sensing, every module that is not named here is the driver of a sensor; nodes load those that their
 # settings name.
 SENSING = "bongsu_node.sensing"
-SENSING_CORE = (
-    "at", "baseline", "channel", "entry", "filters", "fit", "history", "hold", "judge", "limits", "probe", "tuning",
-    "watch",
-)  # fmt: skip
-DEFAULT_DRIVERS = ("lm75", "smoke_head", "adc", "i2c_sensor", "stuck")  # and what they share with others
+SENSING_CORE = ("entry", "limits", "tuning")
+DEFAULT_DRIVERS = ("lm75", "smoke_head", "adc", "i2c_sensor")  # and what they share with others
 
 # Imports each name of argv[1:], in this order, and prints {name: bytes}.
 MEASURE = """
@@ -149,9 +143,9 @@ class Row:
         return text + (self.heap - text) // 2
 
 
-def imports(path: Path) -> Iterator[str]:
+def imports(text: str) -> Iterator[str]:
     """Dotted names that a module imports when it is loaded (not those inside functions)."""
-    for node in _top_level(ast.parse(path.read_text())):
+    for node in _top_level(ast.parse(text)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -166,8 +160,8 @@ def _top_level(node: ast.AST) -> Iterator[ast.AST]:
             yield from _top_level(child)
 
 
-def in_import_order(modules: dict[str, Path]) -> list[str]:
-    """Names so that each comes after all that it imports, and after its package."""
+def in_import_order(modules: dict[str, str]) -> list[str]:
+    """Names of the sources `modules`, so that each comes after all that it imports, and after its package."""
     order: list[str] = []
 
     def visit(name: str, above: tuple[str, ...]) -> None:
@@ -317,11 +311,11 @@ def bundle(ca: certificates.Pair, port: int) -> Bundle:
     )
 
 
-def frozen_imports(modules: dict[str, Path]) -> list[str]:
+def frozen_imports(modules: dict[str, str]) -> list[str]:
     """MicroPython's own modules that the firmware imports as a whole, in functions too."""
     used: set[str] = set()
-    for path in modules.values():
-        for node in ast.walk(ast.parse(path.read_text())):
+    for text in modules.values():
+        for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Import):
                 used.update(alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -333,7 +327,7 @@ def report(firmware: Path) -> tuple[list[Row], int]:
     """Rows in import order, and how many names the application has, without drivers that the default settings do not
     name. The first row is MicroPython's own modules; main and boot, which run at once, show no heap.
     """
-    modules = {bytecode.module_name(inner): firmware / inner for inner in bytecode.sources(firmware)}
+    modules = bytecode.modules(firmware)
     # What a node may do without comes last: MicroPython's tables grow with what it has.
     order = sorted(in_import_order(modules), key=is_optional)
     frozen = frozen_imports(modules)
@@ -352,6 +346,21 @@ def _label(row: Row) -> str:
     if row.name in GIVEN_BACK:
         return f"{row.name} (given back after the start)"
     return row.name if row.counts else f"{row.name} (loaded only where fitted)"
+
+
+def linked_sizes(firmware: Path) -> list[tuple[str, str, int]]:
+    """(module on the board, what is linked into it, bytes of .mpy that this would have by itself), in their order."""
+    texts = bytecode.reduced({inner: (firmware / inner).read_text() for inner in bytecode.sources(firmware)})
+    sources = {bytecode.module_name(inner): text for inner, text in texts.items()}
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "alone.py"), Path(folder, "alone.mpy")
+        for host in linking.hosts():
+            for member in linking.members_of(host):
+                source.write_text(sources[member])
+                bytecode.compile_file(source, target, "alone")
+                found.append((host, member, target.stat().st_size))
+    return found
 
 
 def table(rows: list[Row], markdown: bool) -> str:
@@ -382,6 +391,8 @@ def main(arguments: list[str]) -> int:
     print(
         f"\n{names:,} names; MicroPython's table of them doubles beyond {NAMES_MOST:,}, some 4 KB of an ESP32's heap."
     )
+    for host, member, flash in linked_sizes(resources().firmware):
+        print(f"{member}: linked into {host}; {flash:,} B of flash by itself")
     used_kb = sum(r.esp32 for r in rows if r.counts) / 1024
     if used_kb > options.budget_kb:
         print(f"over budget: {used_kb:.1f} KB of heap, at most {options.budget_kb} KB", file=sys.stderr)

@@ -75,10 +75,10 @@ def test_the_firmware_keeps_no_small_number_under_a_name() -> None:
 
 
 def test_the_compiled_codec_seals_and_opens_as_its_source(tmp_path: Path) -> None:
+    imports = "from bongsu_wire import frame, payload\nfrom bongsu_wire.ccm import CcmKey\n"
+    linked = "import bongsu_wire as frame\nimport bongsu_wire as payload\nfrom bongsu_wire import CcmKey\n"
     program = """
 import json
-from bongsu_wire import frame, payload
-from bongsu_wire.ccm import CcmKey
 key = CcmKey(bytes(range(16)))
 event = payload.Event(7, 1, 3, 5, age_ms=payload.AGE_UNKNOWN, sustained_ms=5000, temp_dk=3302)
 up = frame.seal_up(key, 1, 2, bytes(6), 9, payload.encode_event(event))
@@ -92,10 +92,10 @@ print(json.dumps([up.hex(), beat.hex(), back.kind, back.age_ms, why]))
 """
     sources, compiled = tmp_path / "sources", tmp_path / "compiled"
     shutil.copytree(FIRMWARE, sources)
-    (sources / "main.py").write_text(program)  # whose names stay
+    (sources / "main.py").write_text(linked + program)  # whose names stay
     bytecode.compile_packages(sources, compiled)
     assert not list(compiled.rglob("*.py"))
-    assert json.loads(mpy.run(program, paths=[compiled])) == json.loads(mpy.run(program))
+    assert json.loads(mpy.run(linked + program, paths=[compiled])) == json.loads(mpy.run(imports + program))
 
 
 def test_the_codec_of_a_board_has_all_that_the_node_names_and_no_more() -> None:

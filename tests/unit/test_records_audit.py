@@ -25,8 +25,9 @@ READS = {
     "responder list", "responder show", "duty list", "duty now", "receiver list", "receiver unit", "broker config",
     "incident list", "incident show", "incident export", "operator list", "exercise list", "audit list", "audit verify",
     "audit export", "backup verify", "backup keygen", "retention show", "doctor", "export", "demo", "sim",
+    "board list", "board show", "board check", "board new",
     "air now", "air advisories", "air export", "air levels", "detect replay", "detect plot",
-    "device flash", "device label",
+    "device flash", "device label", "device list", "device show", "device logs", "device console", "completion",
 }  # fmt: skip
 # ... those that wait for a receiver, or make another installation (tested elsewhere), ...
 ELSEWHERE = {
@@ -35,6 +36,7 @@ ELSEWHERE = {
     "restore",
     "node order",
     "node set",
+    "device identify",
     "receiver retire",
     "exercise answer",
     "incident verify",
@@ -70,7 +72,11 @@ WRITES = (
     "node move a0b1c2d3e4f5 hannae/a-07",
     "node unassign a0b1c2d3e4f5",
     "node provision a0b1c2d3e4f5 --out {tmp}/bundle --broker-ip 127.0.0.1",
-    "node retire a0b1c2d3e4f5",
+    "device set a0b1c2d3e4f6 --unit hannae/a-08 --label door",
+    "device replace a0b1c2d3e4f5 a0b1c2d3e4f8",
+    "device retire a0b1c2d3e4f8",
+    "node add a0b1c2d3e4f9",
+    "node retire a0b1c2d3e4f9",
     "node remove a0b1c2d3e4f6",
     "unit merge hannae/a-08 hannae/a-07",
     "unit remove hannae/a-07",

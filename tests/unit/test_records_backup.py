@@ -118,6 +118,18 @@ def test_numbers_once_given_are_not_given_again(tmp_path: Path, engine: str, pos
     assert made == 42
 
 
+def test_boards_of_ones_own_come_back(tmp_path: Path) -> None:
+    """Nodes that were made for such a board can be provisioned again."""
+    with desk(tmp_path, units=1) as room:
+        (room.data / "boards" / "chips").mkdir(parents=True)
+        for name in ("mine.toml", "chips/esp32x.toml"):
+            (room.data / "boards" / name).write_text(name)
+        _make(room, tmp_path / "b")
+        _restore(tmp_path / "b", Target(tmp_path / "new", "sqlite"), room)
+    for name in ("mine.toml", "chips/esp32x.toml"):
+        assert (tmp_path / "new" / "boards" / name).read_text() == name
+
+
 def test_the_restored_receiver_has_a_fresh_sender_and_the_past_is_settled(tmp_path: Path) -> None:
     with desk(tmp_path, units=2) as room:
         room.event(0, 1)

@@ -82,6 +82,15 @@ def test_the_cable_comes_off_after_so_many_blocks_and_what_was_written_stays(rom
     assert written[SECTOR_BYTES - 1 : SECTOR_BYTES + 6] == b"\x01\x02\x02\x02\x02\xff\xff"
 
 
+def test_what_comes_after_the_cable_is_off_is_not_done(rom: Rom, tmp_path: Path) -> None:
+    begin(rom, 1)
+    data = struct.pack("<4I", 2, 0, 0, 0) + b"\x05\x05"
+    frame = slip.encode(struct.pack("<BBHI", 0, 0x03, len(data), 0xEF) + data)
+    rom.faults = Faults(unplug_after_bytes=len(frame) + 3)
+    assert rom.feed(frame * 3) == b""
+    assert (tmp_path / "flash.bin").read_bytes()[:6] == b"\x05\x05" + b"\xff" * 4
+
+
 @pytest.mark.parametrize("as_stub", [False, True])
 def test_flash_that_fails_takes_what_is_below_and_says_so(rom: Rom, tmp_path: Path, as_stub: bool) -> None:
     rom.faults = Faults(flash_fails_from=SECTOR_BYTES + 16)

@@ -132,6 +132,12 @@ def test_the_rom_erases_what_it_was_told_and_programs_the_rest_over_what_was_the
     assert send_block(rom, FLASH_DATA, b"\x3c")[:2] == bytes((1, 6)), "more blocks than were begun"
 
 
+def test_nothing_begun_is_nothing_erased(rom: Rom, flash: FlashChip) -> None:
+    flash.program(0, b"\x0f")
+    assert ask(rom, FLASH_BEGIN, begin(0, 0, 1024, 5)).data == ROM_OK
+    assert flash.read(0, 1) == b"\x0f"
+
+
 def test_the_stub_erases_as_it_goes_and_takes_no_more_than_the_size(stub: Rom, flash: FlashChip) -> None:
     flash.program(0, b"\x0f" * 3 * SECTOR_BYTES)
     ask(stub, FLASH_BEGIN, begin(SECTOR_BYTES + 2, 2, SECTOR_BYTES, 0))
@@ -200,8 +206,18 @@ def test_the_rom_leaves_at_the_end_of_flashing_and_says_no_more_until_reset(rom:
     assert ask(rom, 0x08, SYNC).data == ROM_OK
 
 
-def test_the_stub_leaves_when_it_is_told_to_run_and_a_reset_ends_it(stub: Rom) -> None:
-    assert ask(stub, 0xD3).data == STUB_OK
+@pytest.mark.parametrize("as_stub", [False, True])
+def test_a_reboot_at_the_end_of_flashing_is_the_roms_loader_again(rom: Rom, as_stub: bool) -> None:
+    if as_stub:
+        start_stub(rom)
+    ask(rom, FLASH_BEGIN, begin(0, 0, 1024, 0))
+    assert ask(rom, FLASH_END, bytes(4)).data == (STUB_OK if as_stub else ROM_OK)
+    assert not rom.rebooted
+    assert ask(rom, 0x08, SYNC) == (0x08, 0x20120707, ROM_OK)
+
+
+def test_the_stub_leaves_without_a_word_when_it_is_told_to_run_and_a_reset_ends_it(stub: Rom) -> None:
+    assert stub.feed(slip.encode(struct.pack("<BBHI", 0, 0xD3, 0, 0))) == b""
     assert stub.rebooted
     stub.reset()
     assert ask(stub, 0x08, SYNC) == (0x08, 0x20120707, ROM_OK), "the ROM again"
@@ -246,12 +262,18 @@ def test_four_gigabytes_are_refused_in_every_command_and_cost_no_memory(rom: Rom
         assert any(ask(rom, FLASH_DATA, struct.pack("<4I", huge, 0, 0, 0) + bytes(9)).data)
         for _ in range(300):
             rom.feed(b"\x00" * 65536)
-        for address in range(0, 80_000, 4):
-            ask(rom, 0x09, struct.pack("<4I", address, 1, 0xFFFFFFFF, 0))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert peak < 2_000_000
+
+
+def test_of_very_many_words_written_to_memory_the_first_are_forgotten(rom: Rom) -> None:
+    for address in range(0, 8000, 4):
+        ask(rom, 0x09, struct.pack("<4I", address, 7, 0xFFFFFFFF, 0))
+    kept = sum(ask(rom, 0x0A, struct.pack("<I", address)).value == 7 for address in range(0, 8000, 4))
+    assert kept == 1024
+    assert ask(rom, 0x0A, struct.pack("<I", 7996)).value == 7
 
 
 def test_a_little_data_that_inflates_to_very_much_is_refused(stub: Rom, flash: FlashChip) -> None:

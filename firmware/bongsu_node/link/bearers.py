@@ -11,11 +11,10 @@ import asyncio
 from bongsu_node.link.backoff import Backoff
 from bongsu_node.link.receipts import ticks_diff
 
-_now = None
 try:
     from time import ticks_ms as _now
 except ImportError:  # CPython: tests hand in their own
-    pass
+    _now = None  # type: ignore[assignment]
 
 # Milliseconds.
 TIMES_MS = {

@@ -16,7 +16,7 @@ class Commands:
         self._safe_mode = safe_mode
         self._ticks_ms = ticks_ms
         self._log = log
-        self._table = {
+        self._acts = {
             kinds.CMD_TEST: self._test,
             kinds.CMD_RESET: self._reset,
             kinds.CMD_SILENCE: self._response.silence,
@@ -25,7 +25,7 @@ class Commands:
 
     def obey(self, command, header) -> int:
         """Do it; returns kinds.ANSWER_*."""
-        act = self._table.get(command.code)
+        act = self._acts.get(command.code)
         if act is None and command.code != kinds.CMD_SET_PARAMETER:
             answer = kinds.ANSWER_UNSUPPORTED
         elif self._safe_mode and command.code != kinds.CMD_SILENCE:

@@ -20,6 +20,7 @@ from bongsu.errors import BongsuError
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from bongsu.install.boards import Board
     from bongsu.receiver.config import Config
     from bongsu.receiver.keys import MasterKey
     from bongsu.receiver.store import Store
@@ -56,6 +57,14 @@ class Installation:
                 f"Make it: bongsu init --data {shlex.quote(str(self.data))}, or name another by --data.",
             )
         return checked_config(self.data / CONFIG_NAME)
+
+    def board(self, name: str) -> "Board":
+        """A board by its name, among those of the data folder too, or by the path of its file (...toml). Raises
+        BoardError.
+        """
+        from bongsu.install.boards import load_board
+
+        return load_board(name, data=self.data)
 
     def master(self) -> "MasterKey":
         """Its master key. Raises KeyFault."""
@@ -156,7 +165,11 @@ pass_installation = click.make_pass_decorator(Installation)
 
 
 def _set_data(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:
-    if value is not None:
+    if value is None:
+        return
+    if ctx.resilient_parsing:  # a shell asks what could come next, and nothing has run
+        ctx.meta[DATA_ENV] = value
+    else:
         ctx.find_root().obj.data = value
 
 

@@ -94,7 +94,7 @@ def _board(
     installation: Installation, url: str, name: str | None, own_image: bool, progress: Progress
 ) -> "tuple[Board, ChipFound | None]":
     """The board that is named; else the one that is found on the port, and the chip that it was found by."""
-    from bongsu.install.boards import board_names, load_board
+    from bongsu.install.boards import all_boards, load_board
     from bongsu.install.esptool import identify
     from bongsu.install.flash import board_for
 
@@ -103,7 +103,7 @@ def _board(
     progress("identify", 0, 1)
     found = identify(url)
     progress("identify", 1, 1)
-    known = [load_board(one, data=installation.data) for one in board_names(data=installation.data)]
+    known, _ = all_boards(installation.data)
     return board_for(found, known, own_image=own_image), found
 
 

@@ -1,10 +1,13 @@
 """Groups whose commands are imported when they are called: each command starts fast, and help needs no import."""
 
 import importlib
+import os
 from typing import Any
 
 import click
 
+# By it a shell asks what could come next (click's shell completion).
+COMPLETE_ENV = "_BONGSU_COMPLETE"
 # Command -> (module, attribute, what it is for). The order is that of the help.
 Commands = dict[str, tuple[str, str, str]]
 
@@ -22,6 +25,10 @@ def lazy_group(commands: Commands) -> type[click.Group]:
             module, attribute, _ = commands[cmd_name]
             command: Any = getattr(importlib.import_module(module), attribute)
             assert isinstance(command, click.Command)
+            if COMPLETE_ENV in os.environ:
+                from bongsu.cli import known_names
+
+                known_names.wire(command)
             return command
 
         def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

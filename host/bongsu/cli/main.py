@@ -34,6 +34,7 @@ COMMANDS: Commands = {
     "retention": ("bongsu.cli.retention", "retention", "How long records are kept."),
     "doctor": ("bongsu.cli.doctor", "doctor", "Is everything well? Each finding with its fix."),
     "detect": ("bongsu.cli.detect", "detect", "Recordings through the node's detection: replay, plot."),
+    "completion": ("bongsu.cli.completion", "completion", "Shell completion: bash, zsh, fish."),
     "sim": ("bongsu.cli.sim", "sim", "Virtual boards and peers for trying out."),
     "demo": ("bongsu.cli.demo", "demo", "A fire in a market, from the sensor to the fire station."),
 }

@@ -7,7 +7,7 @@ import click
 from bongsu.cli import node_changes, node_set, order, outfit
 from bongsu.cli.context import Installation, actor, data_option, json_option, now_ms, pass_installation
 from bongsu.cli.output import done, show_list, show_one
-from bongsu.errors import BongsuError, UsageFault
+from bongsu.errors import BongsuError
 
 
 @click.group()
@@ -21,14 +21,6 @@ node.add_command(node_set.set_)
 for _command in node_changes.COMMANDS:
     node.add_command(_command)
 node.add_command(node_changes.move, "assign")
-
-
-def _known_board(_ctx: click.Context, _param: click.Parameter, name: str) -> str:
-    from bongsu.install.boards import board_names
-
-    if name not in board_names():
-        raise UsageFault(f"there is no board {name!r}", "Known boards: " + ", ".join(board_names()))
-    return name
 
 
 @node.command()
@@ -86,6 +78,11 @@ def show(installation: Installation, node_id: str, json_wanted: bool) -> None:
 @pass_installation
 def retire(installation: Installation, node_id: str, json_wanted: bool) -> None:
     """Take a node out of service: nothing that it sends is accepted any more. Its open incidents stay open."""
+    retire_named(installation, node_id, json_wanted)
+
+
+def retire_named(installation: Installation, node_id: str, json_wanted: bool) -> None:
+    """What `bongsu node retire` and `bongsu device retire` do."""
     from bongsu.receiver import fields, registry
 
     retired = fields.node_id(node_id)
@@ -100,7 +97,14 @@ def retire(installation: Installation, node_id: str, json_wanted: bool) -> None:
 @node.command()
 @click.argument("node_id", metavar="MAC")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A new folder for the bundle.")
-@click.option("--board", "board_name", default="esp32-devkitc", show_default=True, callback=_known_board)
+@click.option(
+    "--board",
+    "board_name",
+    metavar="NAME|FILE",
+    default="esp32-devkitc",
+    show_default=True,
+    help="Its kind: see bongsu board list.",
+)
 @outfit.options
 @data_option
 @json_option
@@ -124,12 +128,11 @@ def provision(
     The former key stays valid until 24 hours after the new one's first frame. The bundle holds secrets: delete it when
     it is on the board.
     """
-    from bongsu.install.boards import load_board
     from bongsu.receiver import fields, fitting
     from bongsu.receiver.provision import provision_node
 
     provisioned = fields.node_id(node_id)
-    board = load_board(board_name)
+    board = installation.board(board_name)
     wish = fitting.Wish(outfit.sensors_of(board, sensor_texts, only_sensors), only_sensors, reading_s)
     config = installation.config()
     broker = outfit.broker_address(installation, config.broker, broker_ip, broker_port)

@@ -31,7 +31,12 @@ def cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(cell(v) for v in value)
-    return "".join(c if unicodedata.category(c)[0] != "C" else "?" for c in str(value))
+    return printable(str(value))
+
+
+def printable(text: str) -> str:
+    """`text` without what a terminal would obey: each control or format character is a question mark."""
+    return "".join(c if unicodedata.category(c)[0] != "C" else "?" for c in text)
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
@@ -73,6 +78,11 @@ def _value(name: str, value: Any) -> str:
     return cell(value)
 
 
+def shown_row(row: Mapping[str, Any]) -> dict[str, str]:
+    """A row as people see it: times readable, each value on one line."""
+    return {k: _value(k, v) for k, v in row.items()}
+
+
 def when(time_ms: int | None) -> str:
     """A UTC time in ms in this machine's zone, with its offset: "2026-03-01 14:05:09+09:00"."""
     if time_ms is None:
@@ -92,7 +102,7 @@ def show_list(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, json
     if json_wanted:
         click.echo(as_json(list(rows)))
     elif rows:
-        click.echo(table([{k: _value(k, v) for k, v in row.items()} for row in rows], columns))
+        click.echo(table([shown_row(row) for row in rows], columns))
     else:
         click.echo(empty, err=True)
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bongsu.install.boards import Board, BoardError, board_names, load_board
+from bongsu.install.boards import Board, BoardError, all_boards, load_board
 
 
 def choose(
@@ -32,7 +32,7 @@ def choose(
 
 
 def _fitting(chip: str, role: str | None, data: Path | None) -> list[Board]:
-    boards = [load_board(name, data=data) for name in board_names(data=data)]
+    boards, _ = all_boards(data)  # one that somebody is still writing keeps nobody from the others
     return [board for board in boards if board.chip.esptool == chip and role in (None, board.role)]
 
 

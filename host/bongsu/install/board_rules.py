@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from bongsu.install.board_schema import BoardFile, Chip, ChipImage, Fault, Psram, Radio
+from bongsu.install.board_schema import UNKNOWN_KEY, BoardFile, Chip, ChipImage, Fault, Psram, Radio
 
 Direction = Literal["in", "out", "adc"]
 
@@ -51,6 +51,7 @@ _SECTOR = 4096
 _AFTER_TABLE, _FIRST_APP = 0x9000, 0x10000
 _NVS_MIN = 3 * _SECTOR  # ESP-IDF, NVS: it needs three pages
 _BAUD = (115_200, 3_000_000)
+_STRAPPING = "is a strapping pin: what hangs on it can keep the board from starting"
 
 
 class Wiring(Protocol):
@@ -71,7 +72,7 @@ class Wiring(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Use:
+class Use:
     """A pin in use. `makers`: its maker wired it, so it need not be on a header."""
 
     key: str
@@ -81,6 +82,7 @@ class _Use:
 
     @property
     def name(self) -> str:
+        """Its key as people say it."""
         return self.key.removeprefix("pins.")
 
 
@@ -102,33 +104,34 @@ def faults(file: BoardFile, chip: Chip, stem: str) -> list[Fault]:
 # ---- pins
 
 
-def _uses(wiring: Wiring, pins: Mapping[str, int]) -> list[_Use]:
-    found = [_Use(f"pins.{name}", pin, FUNCTIONS[name]) for name, pin in pins.items() if name in FUNCTIONS]
+def uses(wiring: Wiring, pins: Mapping[str, int]) -> list[Use]:
+    """Every pin that a board uses itself: for its functions, and for its radio."""
+    found = [Use(f"pins.{name}", pin, FUNCTIONS[name]) for name, pin in pins.items() if name in FUNCTIONS]
     return found + _radio_uses(wiring.radio)
 
 
-def _radio_uses(radio: Radio | None) -> list[_Use]:
+def _radio_uses(radio: Radio | None) -> list[Use]:
     if radio is None:
         return []
     lines = {name: getattr(radio, name) for name in RADIO_LINES}
     return [
-        _Use(f"radio.{name}", pin, RADIO_LINES[name], radio.on_board) for name, pin in lines.items() if pin is not None
+        Use(f"radio.{name}", pin, RADIO_LINES[name], radio.on_board) for name, pin in lines.items() if pin is not None
     ]
 
 
 def _function_faults(file: BoardFile) -> Iterator[Fault]:
-    yield from (Fault(f"pins.{name}", "unknown key") for name in file.pins if name not in FUNCTIONS)
+    yield from (Fault(f"pins.{name}", UNKNOWN_KEY) for name in file.pins if name not in FUNCTIONS)
     yield from (Fault(f"pins.{name}", "missing") for name in FUNCTIONS if name not in file.pins)
 
 
 def _use_faults(file: BoardFile, chip: Chip) -> Iterator[Fault]:
-    users: dict[int, _Use] = {}
+    users: dict[int, Use] = {}
     excused: set[str] = set()
-    for use in _uses(file, file.pins):
+    for use in uses(file, file.pins):
         other = users.setdefault(use.pin, use)
         if other is not use:
             yield Fault(use.key, f"is also {other.name}", use.pin)
-        for why, excusable in _broken(file, chip, use):
+        for why, excusable in objections(file, chip, use):
             if excusable and use.key in file.reasons:
                 excused.add(use.key)
                 continue
@@ -142,33 +145,27 @@ def _use_faults(file: BoardFile, chip: Chip) -> Iterator[Fault]:
             yield Fault(f"reasons.{key}", "says nothing")
 
 
-def _broken(wiring: Wiring, chip: Chip, use: _Use) -> Iterator[tuple[str, bool]]:
+def objections(wiring: Wiring, chip: Chip, use: Use) -> list[tuple[str, bool]]:
     """The rules that this use of a pin breaks, each with whether a reason can excuse it."""
     pin, direction = use.pin, use.direction
     device = next((name for name, pins in wiring.on_board.items() if pin in pins), "")
+    away = pin not in wiring.header and not use.makers
+    no_wifi_adc = direction == "adc" and pin in chip.adc2 and "wifi" in wiring.bearers
     rules = (
         (pin not in chip.gpio, f"does not exist on {chip.name}", False),
         (pin in [*chip.flash, *wiring.flash_pins], "belongs to the module's flash", False),
         (pin in chip.psram.get(wiring.psram, []), f"belongs to the {wiring.psram} PSRAM", False),
         (pin in chip.console, "is the serial console", False),
         (pin in chip.usb_pins, "is the chip's own USB", False),
-        (pin not in wiring.header and not use.makers, "is not on this board's headers", bool(device)),
-        (
-            pin in chip.strapping,
-            "is a strapping pin: what hangs on it can keep the board from starting",
-            use.makers,
-        ),
+        (away, "is not on this board's headers", bool(device)),
+        (pin in chip.strapping, _STRAPPING, use.makers),
         (bool(device), f"is wired to this board's {device}", True),
         (direction == "out" and pin in chip.input_only, "is input-only, and this is an output", False),
         (use.key in NEEDS_PULL and pin in chip.input_only, "has no internal pull-up", bool(device)),
-        (
-            direction == "adc" and pin in chip.adc2 and "wifi" in wiring.bearers,
-            "is on ADC2, which stops while Wi-Fi is on",
-            False,
-        ),
+        (no_wifi_adc, "is on ADC2, which stops while Wi-Fi is on", False),
         (direction == "adc" and pin not in [*chip.adc1, *chip.adc2], "has no ADC", False),
     )
-    return ((why, excusable) for broken, why, excusable in rules if broken)
+    return [(why, excusable) for broken, why, excusable in rules if broken]
 
 
 def pin_fault(wiring: Wiring, chip: Chip, direction: Direction, pin: int) -> str:
@@ -176,7 +173,7 @@ def pin_fault(wiring: Wiring, chip: Chip, direction: Direction, pin: int) -> str
     radio = next((use.name for use in _radio_uses(wiring.radio) if use.pin == pin), "")
     if radio:
         return f"is {radio}"
-    return next((why for why, _ in _broken(wiring, chip, _Use("sensor", pin, direction))), "")
+    return next((why for why, _ in objections(wiring, chip, Use("sensor", pin, direction))), "")
 
 
 # ---- the rest of the file
@@ -185,18 +182,28 @@ def pin_fault(wiring: Wiring, chip: Chip, direction: Direction, pin: int) -> str
 def _name_faults(file: BoardFile, stem: str) -> Iterator[Fault]:
     if file.name != stem:
         yield Fault("name", f"is {file.name!r}, and the file is called {stem!r}")
-    if not _NAME.fullmatch(file.name) or len(file.name) > _NAME_MAX:
+    if not is_name(file.name):
         yield Fault("name", f"{file.name!r} is not of a-z, 0-9 and -, at most {_NAME_MAX} characters")
     for key in ("title", "pinout"):
         if not getattr(file, key).strip():
             yield Fault(key, "says nothing")
 
 
+def is_name(text: str) -> bool:
+    """Whether a board may be called so."""
+    return len(text) <= _NAME_MAX and _NAME.fullmatch(text) is not None
+
+
+def is_usb_id(text: str) -> bool:
+    """Whether this is a USB id as boards write it: "10c4:ea60"."""
+    return _USB_ID.fullmatch(text) is not None
+
+
 def _usb_faults(file: BoardFile) -> Iterator[Fault]:
     if not file.usb:
         yield Fault("usb", "names no id, so the board's port cannot be found")
     for at, text in enumerate(file.usb):
-        if not _USB_ID.fullmatch(text):
+        if not is_usb_id(text):
             yield Fault(f"usb[{at}]", f'{text!r} is not vid:pid in lower case, as "10c4:ea60"')
         elif text in file.usb[:at]:
             yield Fault(f"usb[{at}]", f"{text} is there twice")
@@ -293,9 +300,16 @@ def _stock_faults(file: BoardFile, stock: ChipImage | None) -> Iterator[Fault]:
         return
     if stock.flash_mb > file.flash_mb:
         yield Fault("image.url", f"is made for {stock.flash_mb} MB of flash, and the board has {file.flash_mb}")
-    if "octal" in (stock.psram, file.psram) and stock.psram != file.psram:
+    if not drives(stock.psram, file.psram):
         yield Fault("image.url", f"drives {stock.psram} PSRAM, and the board's is {file.psram}")
+    if None not in (stock.sha256, file.image.sha256) and stock.sha256 != file.image.sha256:
+        yield Fault("image.sha256", f"is not the one that is known of this image: {stock.sha256}")
     for key in ("vfs_offset", "vfs_size", "nvs_offset", "nvs_size"):
         has, says = getattr(stock, key), getattr(file.flash, key)
         if has != says:
             yield Fault(f"flash.{key}", f"is {says:#x}, and the image's partition table says {has:#x}")
+
+
+def drives(image: Psram, board: Psram) -> bool:
+    """Whether an image for one kind of PSRAM goes with a board that has the other. Octal PSRAM is a bus of its own."""
+    return image == board or "octal" not in (image, board)

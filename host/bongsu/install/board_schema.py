@@ -2,7 +2,7 @@
 
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +13,8 @@ Entry = dict[str, Any]
 Bearer = Literal["wifi", "lora"]
 Role = Literal["node", "gateway"]
 Psram = Literal["none", "quad", "octal"]
+
+UNKNOWN_KEY = "unknown key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +31,20 @@ class Fault:
 
 
 class ChipImage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A stock MicroPython image for a chip. `version`: of which the rest holds; flash_mb: the flash that it is made
-    for; psram: the kind that it drives; offsets and sizes in bytes: its partition table.
+    """A stock MicroPython image for a chip. `version`, date (YYYYMMDD): of which the rest holds; flash_mb: the flash
+    that it is made for; psram: the kind that it drives; offsets and sizes in bytes: its partition table; sha256: only
+    if somebody computed it from the file itself.
     """
 
     version: str
+    date: str
     flash_mb: int
     psram: Psram
     vfs_offset: int
     vfs_size: int
     nvs_offset: int
     nvs_size: int
+    sha256: str | None = None
 
 
 class Chip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -151,7 +156,7 @@ class BoardFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def form_faults(kind: type[msgspec.Struct], raw: Mapping[str, Any], where: str = "") -> Iterator[Fault]:
     """Everything in a decoded file that is not of this form: unknown and missing keys, values of a wrong type."""
     fields = {field.name: field for field in msgspec.structs.fields(kind)}
-    yield from (Fault(where + key, "unknown key") for key in raw if key not in fields)
+    yield from (Fault(where + key, UNKNOWN_KEY) for key in raw if key not in fields)
     for name, field in fields.items():
         if name in raw:
             yield from _value_faults(field.type, raw[name], where + name)
@@ -179,7 +184,13 @@ def _choices(kind: Any) -> tuple[Any, ...]:
     return typing.get_args(kind) if union else (kind,)
 
 
-def known_keys(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """A decoded board file without keys that no board has, so that the rest can be judged."""
-    fields = {field.name for field in msgspec.structs.fields(BoardFile)}
-    return {key: value for key, value in raw.items() if key in fields}
+def without(raw: Mapping[str, Any], faults: Iterable[Fault]) -> dict[str, Any]:
+    """A decoded board file without unknown keys, so that the rest can be judged all the same."""
+    unknown = {fault.key for fault in faults if fault.why == UNKNOWN_KEY}
+    return {key: _inner(key, value, unknown) for key, value in raw.items() if key not in unknown}
+
+
+def _inner(where: str, value: Any, unknown: Collection[str]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: one for key, one in value.items() if f"{where}.{key}" not in unknown}

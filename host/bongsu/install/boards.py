@@ -8,7 +8,7 @@ further one may lie in chips/ beside the board's file.
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,14 +29,14 @@ from bongsu.install.board_schema import (
     Radio,
     SmokeHead,
     form_faults,
-    known_keys,
+    without,
 )
 from bongsu.resources import resources
 
 __all__ = [
     "BOARDS_ENV", "FUNCTIONS", "Board", "BoardError", "Chip", "Direction", "Entry", "Fault", "FlashLayout", "Image",
-    "Radio", "SmokeHead", "UnknownBoard", "board_folders", "board_names", "board_path", "examine", "load_board",
-    "pin_fault", "read_chip",
+    "Radio", "SmokeHead", "UnknownBoard", "all_boards", "board_folders", "board_names", "board_path", "chip_names",
+    "decode", "examine", "free_pins", "judge", "load_board", "pin_fault", "read_chip", "wrong_file",
 ]  # fmt: skip
 
 BOARDS_ENV = "BONGSU_BOARDS"
@@ -124,24 +124,44 @@ def load_board(name: str, folder: Path | None = None, data: Path | None = None) 
     path = board_path(name, folder, data)
     board, faults = examine(path)
     if board is None or faults:
-        text = "; ".join(str(fault) for fault in faults)
-        raise BoardError(f"{path.name}: {text}", f"Mend {path}.", tuple(faults))
+        raise wrong_file(path, faults)
     return board
+
+
+def wrong_file(path: Path, faults: Sequence[Fault]) -> BoardError:
+    """What is said of a board's or chip's file with faults."""
+    return BoardError(f"{path.name}: {'; '.join(map(str, faults))}", f"Mend {path}.", tuple(faults))
+
+
+def all_boards(data: Path | None = None) -> tuple[list[Board], list[BoardError]]:
+    """All boards that are known, by name, and what is wrong with those that cannot be used."""
+    boards, wrong = [], []
+    for name in board_names(data=data):
+        try:
+            boards.append(load_board(name, data=data))
+        except BoardError as err:
+            wrong.append(err)
+    return boards, wrong
 
 
 def examine(path: Path) -> tuple[Board | None, list[Fault]]:
     """A board file with all its faults; the board is None where they leave none. Raises BoardError if the file cannot
     be read.
     """
-    raw, faults = _decode(path)
-    faults += form_faults(BoardFile, raw) if raw is not None else []
+    raw, faults = decode(path)
+    return judge(raw, path) if raw is not None else (None, faults)
+
+
+def judge(raw: Mapping[str, Any], path: Path) -> tuple[Board | None, list[Fault]]:
+    """As `examine`, of what is or will be in the file `path`."""
+    faults = list(form_faults(BoardFile, raw))
     try:
-        file = msgspec.convert(known_keys(raw or {}), BoardFile)
+        file = msgspec.convert(without(raw, faults), BoardFile)
     except msgspec.ValidationError:
         return None, faults
     try:
         chip = read_chip(file.chip, path.parent)
-    except UnknownBoard as err:
+    except BoardError as err:
         return None, [*faults, Fault("chip", err.message)]
     faults += board_rules.faults(file, chip, path.stem)
     if not FUNCTIONS.keys() <= file.pins.keys():
@@ -160,12 +180,17 @@ def read_chip(name: str, folder: Path | None = None) -> Chip:
     for one in (resources().boards, folder):
         path = (one or Path()) / "chips" / f"{name}{_SUFFIX}"
         if one and name.isalnum() and path.is_file():
-            raw, faults = _decode(path)
+            raw, faults = decode(path)
             faults += form_faults(Chip, raw) if raw is not None else []
             if faults:
-                raise BoardError(f"{path.name}: {'; '.join(map(str, faults))}", f"Mend {path}.", tuple(faults))
+                raise wrong_file(path, faults)
             return msgspec.convert(raw, Chip)
     raise UnknownBoard(f"there is no {name}{_SUFFIX} in chips/", "Name a chip that is there.")
+
+
+def chip_names() -> list[str]:
+    """The chips that came with the package."""
+    return sorted(path.stem for path in (resources().boards / "chips").glob(f"*{_SUFFIX}"))
 
 
 def _board(file: BoardFile, chip: Chip, path: Path) -> Board:
@@ -211,7 +236,8 @@ def _sensors(board: Board, entries: list[Entry]) -> tuple[Entry, ...]:
         raise _SensorFault(Fault(key if why else "sensors", why or err.message)) from None
 
 
-def _decode(path: Path) -> tuple[dict[str, Any] | None, list[Fault]]:
+def decode(path: Path) -> tuple[dict[str, Any] | None, list[Fault]]:
+    """What a TOML file holds, or why it is none. Raises BoardError if it cannot be read."""
     try:
         return tomllib.loads(path.read_bytes().decode()), []
     except OSError as err:
@@ -223,3 +249,9 @@ def _decode(path: Path) -> tuple[dict[str, Any] | None, list[Fault]]:
 def pin_fault(board: Board, direction: Direction, pin: int) -> str:
     """What forbids a pin of this board for a sensor that needs this direction, or ""."""
     return board_rules.pin_fault(board, board.chip, direction, pin)
+
+
+def free_pins(board: Board, direction: Direction) -> list[int]:
+    """The pins that a further sensor could have."""
+    used = {*board.pins.values(), *(entry["pin"] for entry in board.sensors if "pin" in entry)}
+    return [pin for pin in sorted(board.header) if pin not in used and not pin_fault(board, direction, pin)]

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from bongsu.errors import BongsuError
-from bongsu.install import shortnames
+from bongsu.install import linking, shortnames
 
 PACKAGES = ("bongsu_wire", "bongsu_node")
 PROGRAMS = ("boot.py", "main.py")  # beside the packages, and compiled as they are
@@ -40,17 +40,22 @@ def sources(firmware: Path) -> list[Path]:
     return [p.relative_to(firmware) for package in PACKAGES for p in sorted((firmware / package).rglob("*.py"))]
 
 
-def compile_packages(firmware: Path, out: Path) -> dict[Path, Path]:
-    """Compile every module into `out`: path below `firmware` -> .mpy file. Beside them, out/names.txt: what the short
-    names of a traceback stand for, `module:short original` a line. Raises BongsuError.
-    """
+def modules(firmware: Path) -> dict[str, str]:
+    """The modules of a board by dotted name, as they are before their names are shortened. Raises BongsuError."""
     texts = reduced({inner: (firmware / inner).read_text() for inner in sources(firmware)})
+    return linking.linked({module_name(inner): text for inner, text in texts.items()})
+
+
+def compile_packages(firmware: Path, out: Path) -> dict[Path, Path]:
+    """Compile every module of a board into `out`: path below `firmware` -> .mpy file. Beside them, out/names.txt: what
+    the short names of a traceback stand for, `module:short original ...` a line. Raises BongsuError.
+    """
     programs = [(firmware / name).read_text() for name in PROGRAMS if (firmware / name).is_file()]
-    short, names = shortnames.shortened({module_name(inner): text for inner, text in texts.items()}, programs)
+    short, names = shortnames.shortened(modules(firmware), programs)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "names.txt").write_text("".join(f"{name} {names[name]}\n" for name in sorted(names)))
+    (out / "names.txt").write_text("".join(f"{name} {' '.join(names[name])}\n" for name in sorted(names)))
     compiled = {}
-    for inner in texts:
+    for inner in (path for path in sources(firmware) if module_name(path) in short):
         target = out / inner.with_suffix(".mpy")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.with_suffix(".py").write_text(short[module_name(inner)])
@@ -73,11 +78,13 @@ def compile_file(source: Path, target: Path, name: str) -> None:
         raise BongsuError(f"{name} does not compile for MicroPython: {words.decode().strip()}", f"mpy-cross {source}")
 
 
-def reduced(modules: Mapping[Path, str]) -> dict[Path, str]:
+def reduced(texts: Mapping[Path, str]) -> dict[Path, str]:
     """The sources with their constants written out, and without the definitions of the codec that no node uses; keys:
     paths below firmware/. Raises BongsuError for a constant of which not every use can be found.
     """
-    trees = {inner: ast.parse(text) for inner, text in modules.items()}
+    trees = {inner: ast.parse(text) for inner, text in texts.items()}
+    for tree in trees.values():
+        tree.body = list(_without_fallbacks(tree.body))
     public: dict[str, Constants] = {}
     pending = dict(trees)
     while pending:  # each module after those whose constants it uses
@@ -90,6 +97,19 @@ def reduced(modules: Mapping[Path, str]) -> dict[Path, str]:
             raise BongsuError(f"{inner}: {left} cannot be written out", "import it in one place, under one name")
     _leave_out_unused([tree for inner, tree in trees.items() if inner.parts[0] == _SHARED], list(trees.values()))
     return {inner: ast.unparse(tree) for inner, tree in trees.items()}
+
+
+def _without_fallbacks(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Statements of a module without what stands in, under CPython, for a module that every board has."""
+    known = shortnames.micropython_names()
+    for node in body:
+        match node:
+            case ast.Try(handlers=[ast.ExceptHandler(type=ast.Name(id="ImportError"))], finalbody=[]) if all(
+                isinstance(inner, ast.ImportFrom) and inner.module in known for inner in node.body
+            ):
+                yield from (*node.body, *node.orelse)
+            case _:
+                yield node
 
 
 def _leave_out_unused(shared: list[ast.Module], everything: list[ast.Module]) -> None:

@@ -23,7 +23,7 @@ import serial
 from serial.tools import list_ports
 
 from bongsu.errors import BongsuError, UsageFault
-from bongsu.install.boards import Board, BoardError, board_names, load_board
+from bongsu.install.boards import all_boards
 
 # Of the log and of the ROM loader, on every chip that Bongsu runs on.
 CONSOLE_BAUD = 115_200
@@ -68,15 +68,8 @@ class Port:
 
 def usb_ids() -> frozenset[str]:
     """The USB ids ("vid:pid") of all boards: of their USB bridges, and of chips that have USB themselves."""
-    return frozenset(usb for board in _sound_boards() for usb in (*board.usb, *board.chip.usb))
-
-
-def _sound_boards() -> Iterator[Board]:
-    for name in board_names():
-        try:
-            yield load_board(name)
-        except BoardError:  # one that somebody is still writing keeps nobody from the others
-            continue
+    boards, _ = all_boards()
+    return frozenset(usb for board in boards for usb in (*board.usb, *board.chip.usb))
 
 
 def found(ids: Collection[str] | None = None) -> list[Port]:

@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bongsu.errors import BongsuError
+from bongsu.install import scopes
 
-_Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _MICROPYTHON = Path(__file__).with_name("data") / "micropython_names.txt"
 _PLACES = (
     36  # short names that parameters may take; definitions of modules take others, for both are seen in a function
@@ -42,8 +42,8 @@ def micropython_names() -> frozenset[str]:
     return frozenset(_MICROPYTHON.read_text().split())
 
 
-def shortened(modules: Mapping[str, str], programs: Iterable[str] = ()) -> tuple[dict[str, str], dict[str, str]]:
-    """The sources `modules`, by dotted name, with short names, and what these stand for: original by "module:short".
+def shortened(modules: Mapping[str, str], programs: Iterable[str] = ()) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """The sources `modules`, by dotted name, with short names, and what these stand for: originals by "module:short".
     `programs`: sources that use them and stay as they are. Raises BongsuError for what cannot be judged.
     """
     trees = {module: ast.parse(text) for module, text in modules.items()}
@@ -54,14 +54,14 @@ def shortened(modules: Mapping[str, str], programs: Iterable[str] = ()) -> tuple
 class _Shortener:
     """Renames in place. `modules`: tree by dotted name; `programs`: what is not rewritten and uses them.
 
-    names: original by "module:short name". Raises BongsuError.
+    names: originals, which never meet, by "module:short name". Raises BongsuError.
     """
 
     def __init__(self, modules: Mapping[str, ast.Module], programs: Iterable[ast.AST] = ()) -> None:
-        self.names: dict[str, str] = {}
+        self.names: dict[str, list[str]] = defaultdict(list)
         self._modules = modules
         for tree in modules.values():
-            _Bare().visit(tree)
+            Bare().visit(tree)
         for module, tree in modules.items():
             for what in (*filter(_SHORT.fullmatch, _words(tree)), *_unclear(tree)):
                 raise BongsuError(f"{module}: {what} does not go with short names", "write it in a plainer way")
@@ -75,7 +75,7 @@ class _Shortener:
         for program in programs:
             self._kept.update(_words(program))
         for tree in modules.values():
-            for function in _outermost(tree):
+            for function in scopes.outermost(tree):
                 self._parameters(function, 0)
         chosen = self._choose()
         for module, tree in modules.items():
@@ -83,7 +83,7 @@ class _Shortener:
 
     # -- parameters
 
-    def _parameters(self, function: _Function, first: int) -> None:
+    def _parameters(self, function: scopes.Function, first: int) -> None:
         """Rename those of `function`, and of the functions within; `first`: how many are seen from around it."""
         places = [*function.args.posonlyargs, *function.args.args]
         if first + len(places) > _PLACES:
@@ -95,7 +95,7 @@ class _Shortener:
                 argument.arg = short(place)
                 for node in body:
                     _rename_local(node, name, short(place))
-        for inner in (found for node in body for found in _outermost(node)):
+        for inner in (found for node in body for found in scopes.outermost(node)):
             self._parameters(inner, first + len(places))
 
     # -- attributes
@@ -107,9 +107,9 @@ class _Shortener:
         shown: set[str] = set()  # in a module, where parameters are seen too
         unclear: set[str] = set()
         for module, tree in self._modules.items():
-            here = set(_globals(tree))
+            here = set(scopes.global_names(tree))
             shown |= here
-            unclear |= here & set(_locals(tree))
+            unclear |= here & set(scopes.local_names(tree))
             for name in here:
                 owners[name].add(module)
             for node in ast.walk(tree):
@@ -132,14 +132,14 @@ class _Shortener:
         return chosen
 
     def _rename(self, module: str, tree: ast.Module, chosen: Mapping[str, str]) -> None:
-        here = set(_globals(tree))
+        here = set(scopes.global_names(tree))
 
         def new(name: str) -> str:
-            if name in chosen:
-                self.names[f"{module}:{chosen[name]}"] = name
+            if name in chosen and name not in self.names[f"{module}:{chosen[name]}"]:
+                self.names[f"{module}:{chosen[name]}"].append(name)
             return chosen.get(name, name)
 
-        outer = list(_scope(tree))
+        outer = list(scopes.scope(tree))
         for node in outer:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 node.name = new(node.name)
@@ -156,7 +156,7 @@ class _Shortener:
                     _rename_use(node, here, new)
 
 
-class _Bare(ast.NodeTransformer):
+class Bare(ast.NodeTransformer):
     """Takes out what MicroPython does not keep: annotations and docstrings."""
 
     def visit_arg(self, node: ast.arg) -> ast.arg:
@@ -185,102 +185,20 @@ class _Bare(ast.NodeTransformer):
         return node
 
 
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-
-
-def _scope(node: ast.AST) -> Iterator[ast.AST]:
-    """What belongs to the scope of a module or class itself; of functions and classes in it the definition only."""
-    for child in ast.iter_child_nodes(node):
-        yield child
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            outside: list[ast.AST] = [*child.decorator_list]
-            if isinstance(child, ast.ClassDef):
-                outside += [*child.bases, *child.keywords]
-            else:
-                outside += _defaults(child)
-            for expression in outside:
-                yield expression
-                yield from _scope(expression)
-        elif isinstance(child, ast.Lambda):
-            for expression in _defaults(child):
-                yield expression
-                yield from _scope(expression)
-        else:
-            yield from _scope(child)
-
-
-def _defaults(function: _Function) -> list[ast.expr]:
-    return [*function.args.defaults, *(value for value in function.args.kw_defaults if value is not None)]
-
-
-def _bound_here(node: ast.AST) -> Iterator[str]:
-    """Names that one node binds."""
-    match node:
-        case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
-            yield name
-        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-            yield name
-        case ast.alias(name=name, asname=other):
-            yield other or name.split(".")[0]
-        case ast.ExceptHandler(name=str(name)):
-            yield name
-
-
-def _globals(tree: ast.Module) -> Iterator[str]:
-    """Names of the module's own namespace."""
-    for node in _scope(tree):
-        yield from _bound_here(node)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Global):
-            yield from node.names
-
-
-def _locals(tree: ast.Module) -> Iterator[str]:
-    """Names that are bound anywhere but in the namespace of the module (or of a class), or not as names of it are."""
-    for node in ast.walk(tree):
-        if isinstance(node, _FUNCTIONS):
-            yield from (argument.arg for argument in _arguments(node))
-            declared = {n for g in ast.walk(node) if isinstance(g, ast.Global) for n in g.names}
-            body = node.body if isinstance(node.body, list) else [node.body]
-            for inner in (found for statement in body for found in ast.walk(statement)):
-                yield from set(_bound_here(inner)) - declared
-        elif isinstance(node, _COMPREHENSIONS):
-            for inner in ast.walk(node):
-                yield from _bound_here(inner)
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            yield node.name
-
-
-def _arguments(function: _Function) -> Iterator[ast.arg]:
-    a = function.args
-    yield from (*a.posonlyargs, *a.args, *a.kwonlyargs)
-    yield from (argument for argument in (a.vararg, a.kwarg) if argument is not None)
-
-
-def _outermost(node: ast.AST) -> Iterator[_Function]:
-    """The functions in `node` that are in no other one of it."""
-    if isinstance(node, _FUNCTIONS):
-        yield node
-        return
-    for child in ast.iter_child_nodes(node):
-        yield from _outermost(child)
-
-
 def _is_plain(body: Sequence[ast.AST], name: str) -> bool:
     """Whether `name`, a parameter, is bound in the function by nothing but assignments."""
     for node in (found for statement in body for found in ast.walk(statement)):
         if isinstance(node, ast.Global) and name in node.names:
             return False
-        if not isinstance(node, ast.Name) and name in _bound_here(node):
+        if not isinstance(node, ast.Name) and name in scopes.bound_here(node):
             return False
     return True
 
 
 def _rename_local(node: ast.AST, name: str, new: str) -> None:
     """In everything that sees the parameter `name`."""
-    if isinstance(node, _FUNCTIONS) and name in [argument.arg for argument in _arguments(node)]:
-        for expression in _defaults(node):
+    if isinstance(node, scopes.FUNCTIONS) and name in [argument.arg for argument in scopes.arguments(node)]:
+        for expression in scopes.defaults(node):
             _rename_local(expression, name, new)
         return
     if isinstance(node, ast.Name) and node.id == name:
@@ -295,7 +213,7 @@ def _classes(modules: Iterable[ast.Module]) -> dict[str, list[ast.ClassDef]]:
     """By name; those of one name count as one. Raises BongsuError for one within a function or class."""
     found: dict[str, list[ast.ClassDef]] = defaultdict(list)
     for tree in modules:
-        outer = list(_scope(tree))
+        outer = list(scopes.scope(tree))
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
                 if node not in outer:
@@ -327,8 +245,8 @@ def _exceptions(modules: Iterable[ast.Module]) -> Iterator[str]:
 
 def _members(node: ast.ClassDef) -> Iterator[str]:
     """Attributes that the class and its methods give to it and its instances."""
-    for inner in _scope(node):
-        yield from _bound_here(inner)
+    for inner in scopes.scope(node):
+        yield from scopes.bound_here(inner)
     for inner in ast.walk(node):
         match inner:
             case ast.Attribute(value=ast.Name(id="self"), attr=name, ctx=ast.Store() | ast.Del()):
@@ -353,9 +271,13 @@ def _unclear(tree: ast.Module) -> Iterator[str]:
     """What keeps names from being judged: `self` that is not a method's own object, names that are made up."""
     methods = {id(f) for c in ast.walk(tree) if isinstance(c, ast.ClassDef) for f in c.body}
     for node in ast.walk(tree):
-        if isinstance(node, _FUNCTIONS) and id(node) not in methods and "self" in [a.arg for a in _arguments(node)]:
+        if (
+            isinstance(node, scopes.FUNCTIONS)
+            and id(node) not in methods
+            and "self" in [a.arg for a in scopes.arguments(node)]
+        ):
             yield "self outside of a class"
-        elif "self" in _bound_here(node):
+        elif "self" in scopes.bound_here(node):
             yield "self that is bound anew"
         match node:
             case ast.Call(func=ast.Name(id=name), args=[of, attribute, *_]) if name in _BY_NAME:
@@ -368,8 +290,8 @@ def _unclear(tree: ast.Module) -> Iterator[str]:
 
 def _rename_members(node: ast.ClassDef, shown: set[str], new: Callable[[str], str]) -> None:
     """Names in the body of a class, but those that are its module's as well (they are renamed there)."""
-    own = {name for inner in _scope(node) for name in _bound_here(inner)}
-    for inner in list(_scope(node)):
+    own = {name for inner in scopes.scope(node) for name in scopes.bound_here(inner)}
+    for inner in list(scopes.scope(node)):
         if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
             inner.name = new(inner.name)
         elif isinstance(inner, ast.Name) and inner.id in own - shown:
@@ -412,7 +334,7 @@ def _words(tree: ast.AST) -> Iterator[str]:
     """Every name of a module, and every text."""
     yield from _said(tree)
     for node in ast.walk(tree):
-        yield from _bound_here(node)
+        yield from scopes.bound_here(node)
         match node:
             case ast.Attribute(attr=name) | ast.Name(id=name) | ast.arg(arg=name) | ast.alias(name=name):
                 yield name

@@ -34,7 +34,7 @@ MAC_PURPOSE = "backup-seal"
 CHECK = b"bongsu"
 # Sessions are void after a restore; changes are for those who run now.
 WITHOUT_ROWS = ("console_session", "change")
-_FOLDERS = ("ca", "secrets")
+_FOLDERS = ("ca", "secrets", "boards")
 _FILE_MAX = 4 * 1024 * 1024
 _ROWS_AT_ONCE = 500
 _NEXT_FULL = "Free some space, or name a file on another disk; nothing half-written was kept."

@@ -16,6 +16,7 @@ from bongsu.receiver.registry_nodes import (
     get_node,
     list_nodes,
     remove_node,
+    replace_node,
     retire_node,
     show_node,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "remove_node",
     "remove_site",
     "remove_unit",
+    "replace_node",
     "require_contact",
     "require_site",
     "require_unit",

@@ -22,6 +22,8 @@ from bongsu_wire import kinds
 
 ALARMS = ("fire", "co_gas")
 _EVENTS_SHOWN = 10
+# What belongs to the place where a board hangs, and not to the board.
+_MOVES_ALONG = ("label", "profile", "detector", "sensors", "reading_s")
 
 
 def add_node(conn: Connection, *, node_id: str, unit: tuple[str, str] | None, label: str, now_ms: int) -> str:
@@ -61,12 +63,7 @@ def assign_node(conn: Connection, *, node_id: str, unit: tuple[str, str] | None)
         require_unit(conn, *unit)
     if unit == (row["site_id"], row["unit_id"]):
         return
-    still_open = _open_alarms(conn, row)
-    if still_open:
-        raise RegistryError(
-            f"node {node_id} has an open alarm (incident {still_open[0]})",
-            f"Close it first: bongsu incident close {still_open[0]}",
-        )
+    _refuse_alarm(conn, row)
     _place(conn, node_id, unit)
 
 
@@ -110,6 +107,49 @@ def retire_node(conn: Connection, *, node_id: str) -> list[int]:
     retire_node_keys(conn, node_id)
     conn.execute(update(schema.node).where(schema.node.c.id == node_id).values(state="retired"))
     return still_open
+
+
+def replace_node(conn: Connection, *, old: str, new: str, actor: str, now_ms: int) -> Row:
+    """Another board takes a node's place: unit, label, profile, sensors and the interval of readings move to `new`,
+    registered or not yet, and `old` is retired: its keys end. Returns {"old", "new", "unit", "label", "registered"};
+    `registered`: `new` is registered by this.
+
+    Refused while an alarm of either, or of the unit, is open; if `new` hangs in another unit; and if one is retired.
+    """
+    new_id = fields.node_id(new)
+    if new_id == old:
+        raise RegistryError(f"node {old} cannot replace itself", "Name the new board's MAC as the second one.")
+    before = _in_service(conn, old)
+    there = conn.execute(select(schema.node.c.id).where(schema.node.c.id == new_id)).first() is not None
+    if not there:
+        add_node(conn, node_id=new_id, unit=None, label="", now_ms=now_ms)
+    after, place = _in_service(conn, new_id), (before["site_id"], before["unit_id"])
+    hangs = (after["site_id"], after["unit_id"])
+    if hangs not in ((None, None), place):
+        raise RegistryError(
+            f"node {new_id} hangs in {'/'.join(hangs)} already", f"Take it out first: bongsu node unassign {new_id}"
+        )
+    for row in (before, after):
+        _refuse_alarm(conn, row)
+    unit = None if place == (None, None) else place
+    retire_node(conn, node_id=old)
+    moved = {field: before[field] for field in _MOVES_ALONG}
+    conn.execute(update(schema.node).where(schema.node.c.id == new_id).values(**moved))
+    _place(conn, new_id, unit)
+    where = "/".join(unit) if unit else None
+    detail = f"by {new_id}; unit: {where or '-'}; label: {before['label'] or '-'}"
+    audit(conn, actor=actor, action="node.replace", subject=f"node:{old}", detail=detail, now_ms=now_ms)
+    return {"old": old, "new": new_id, "unit": where, "label": before["label"], "registered": not there}
+
+
+def _refuse_alarm(conn: Connection, row: Row) -> None:
+    """Raises RegistryError while an alarm of the node or of its unit is open."""
+    still_open = _open_alarms(conn, row)
+    if still_open:
+        raise RegistryError(
+            f"node {row['id']} has an open alarm (incident {still_open[0]})",
+            f"Close it first: bongsu incident close {still_open[0]}",
+        )
 
 
 def _in_service(conn: Connection, node_id: str) -> Row:

@@ -23,7 +23,8 @@ _LONGEST_FRAME = 2 * (_HEADER.size + 0xFFFF)
 # What a synchronisation holds, and what the ROM answers in `value` (its first word); the stub answers 0.
 _SYNC = bytes((0x07, 0x07, 0x12, 0x20)) + b"\x55" * 32
 _SYNC_VALUE = 0x20120707
-_SYNC_ANSWERS = 8
+# How often a command is answered, where that is not once: a synchronisation, and "run the program".
+_ANSWERS = {0x08: 8, 0xD3: 0}
 _HELLO = b"OHAI"
 # Loaded programs are not kept, only where they are; no host loads more pieces than this.
 _PIECES_KEPT = 16
@@ -71,6 +72,7 @@ class Rom:
         self._ram: Begin | None = None
         self._loaded: list[tuple[int, int]] = []
         self._starts_stub = False
+        self._restarts = False
         self.stub = False
         self.rebooted = False
 
@@ -119,8 +121,8 @@ class Rom:
             value, body = self._do(command, frame[_HEADER.size :], sum_said)
         except CommandError as err:
             return self._answer(command, trouble=err.trouble)
-        answer = self._answer(command, value, body)
-        return answer * _SYNC_ANSWERS if command == 0x08 else answer + self._after()
+        answer = self._answer(command, value, body) * _ANSWERS.get(command, 1)
+        return answer + self._after()
 
     def _answer(self, command: int, value: int = 0, body: bytes = b"", trouble: Trouble | None = None) -> bytes:
         """A response; its status has two bytes, in the ROM two more that say nothing."""
@@ -133,6 +135,8 @@ class Rom:
 
     def _after(self) -> bytes:
         """What follows the answer to a command: the stub's hello, or the first packet of what is read."""
+        if self._restarts:
+            self.reset()
         if self._starts_stub:
             self._starts_stub, self.stub = False, True
             self._registers.attached = True  # the stub connects the flash by itself
@@ -247,13 +251,15 @@ class Rom:
         return self._flash_block(data, deflated=True)
 
     def _flash_end(self, data: bytes) -> _Answer:
-        """0 is "reboot", 1 "run the program"; the stub stays where it is for 1."""
+        """0 is "reboot": the straps are not read anew, so it is the ROM's loader again. 1 is "run the program", for
+        which the stub stays where it is."""
         if self._download is None:
             raise CommandError(Trouble.NOT_BEGUN)
         if self.stub and self._download.left:
             raise CommandError(Trouble.LENGTH)
         self._download = None
-        self.rebooted = not self.stub or not any(data)
+        self._restarts = not any(data)
+        self.rebooted = not self.stub and not self._restarts
         return _DONE
 
     def _md5(self, data: bytes) -> _Answer:

@@ -70,13 +70,16 @@ class Download:
         self._cut = not deflated and as_it_goes
         self._erased_to = begin.offset // SECTOR_BYTES * SECTOR_BYTES
         self._erase_end = _sector_up(begin.offset + begin.size) if begin.size else self._erased_to
-        self._fails_from = flash.size if fails_from is None else fails_from
+        self._fails_from = flash.size if fails_from is None else min(fails_from, flash.size)
+        self._failed = False
         self._inflater = zlib.decompressobj() if deflated else None
         if not as_it_goes:
             self._erase_to(self._erase_end)
 
     def take(self, data: bytes) -> None:
-        """A block's data."""
+        """A block's data. After flash has failed, all blocks do, as no host can know where it stands."""
+        if self._failed:
+            raise CommandError(Trouble.FLASH)
         if self._inflater is None:
             self._program(data[: self.left] if self._cut else data)
             return
@@ -94,12 +97,11 @@ class Download:
         end = self._at + len(data)
         self._erase_to(end)
         good = data[: max(0, self._fails_from - self._at)]
-        if not self._flash.holds(self._at, len(data)):
-            raise CommandError(Trouble.FLASH)
         self._flash.program(self._at, good)
         self._at = end
         self.left -= len(data)
-        if len(good) < len(data):
+        self._failed = len(good) < len(data)
+        if self._failed:
             raise CommandError(Trouble.FLASH)
 
     def _erase_to(self, end: int) -> None:
