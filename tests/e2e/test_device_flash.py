@@ -60,6 +60,11 @@ def holds(bench: Rig, image: bytes, offset: int = OFFSET) -> bool:
     return chip(bench) == (b"\xff" * offset + image).ljust(len(chip(bench)), b"\xff")
 
 
+def begins_with(bench: Rig, image: bytes) -> bool:
+    """The image; a board that runs has made itself a file system since."""
+    return chip(bench)[: OFFSET + len(image)] == b"\xff" * OFFSET + image
+
+
 def until_it_runs(bench: Rig) -> None:
     """The reset is esptool's last act; the chip waits a moment for its boot strap."""
     while bench.mode != "running":
@@ -73,7 +78,7 @@ def test_a_blank_board_is_flashed_and_runs(bench: Rig) -> None:
     assert done.code == 0, done.err
     said = json.loads(done.out)
     assert (said["mac"], said["chip"], said["board"], said["pin"]) == (MAC, "esp32", BOARD, "board")
-    assert holds(bench, real_image().read_bytes())
+    assert begins_with(bench, real_image().read_bytes())
     until_it_runs(bench)
     assert "Erase the flash (takes up to two minutes): done in " in done.err
 
@@ -96,12 +101,13 @@ def test_the_other_chips(board: str, tmp_path: Path) -> None:
 def test_what_was_on_the_flash_is_gone_or_kept(tmp_path: Path, image: Path) -> None:
     layout = load_board(BOARD).flash
     with rig(tmp_path, flashed=True) as bench:
-        until_it_runs(bench)
         bench.say(power="off")
+        with (bench.folder / "chip.bin").open("r+b") as flash_file:
+            flash_file.seek(layout.vfs_offset)
+            flash_file.write(b"files" * 2000)
+        (bench.folder / "nvs.bin").write_bytes(b"a key")
         before = chip(bench)
         files = slice(layout.vfs_offset, layout.vfs_offset + layout.vfs_size)
-        assert before[files].strip(b"\xff")
-        (bench.folder / "nvs.bin").write_bytes(b"a key")
         bench.say(power="on")
         assert flash(bench, image, "--keep").code == 0
         bench.say(power="off")
@@ -166,7 +172,7 @@ def test_the_cable_is_pulled_in_mid_write(bench: Rig, image: Path) -> None:
     assert not esptools()
     bench.say(cable="plug")
     assert bongsu(*words).code == 0
-    assert holds(bench, LARGE)
+    assert begins_with(bench, LARGE)
     until_it_runs(bench)
 
 
@@ -197,7 +203,7 @@ def test_a_flash_that_cannot_be_written(bench: Rig, image: Path) -> None:
 
 
 def test_bytes_are_lost(bench: Rig, image: Path) -> None:
-    bench.say(fault={"drop_every": 50_000})
+    bench.say(fault={"drop_every": 10_000})
     done = flash(bench, image)
     assert done.code == 1
     assert "the line to the board is disturbed" in done.err and "--baud 115200" in done.err
