@@ -93,7 +93,11 @@ def test_they_are_listed_by_node_and_site_and_what_is_left(store: Store) -> None
         assert [r["id"] for r in commissioning.records(conn, node_id=NODE)] == [first]
         assert [r["id"] for r in commissioning.records(conn, site_id="hannae")] == [first]
         assert [r["id"] for r in commissioning.records(conn, only_open=True)] == [second]
-        assert commissioning.units_without(conn, "hannae") == ["hannae/a-08"]
+        assert commissioning.done_nodes(conn) == {"hannae/a-07": [NODE]}
+        assert commissioning.units_left(conn, "hannae") == ["hannae/a-08"]
+    begin(store)  # once more
+    with store.read() as conn:
+        assert commissioning.done_nodes(conn) == {}
 
 
 def test_a_node_that_was_registered_by_mistake_takes_its_record_along(store: Store) -> None:

@@ -1,11 +1,13 @@
 """esptool: what two of its versions print (tests/data/esptool, recorded in a pipe), and how it is run."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import psutil
 import pytest
+from serial import rfc2217
 
 from bongsu.install import esptool
 from bongsu.install.esptool_output import (
@@ -14,7 +16,6 @@ from bongsu.install.esptool_output import (
     Erasing,
     FlashError,
     WritingAt,
-    Wrote,
     chip_found,
     event,
     failure,
@@ -67,9 +68,8 @@ def test_output_that_is_not_understood_is_said_so() -> None:
 def test_progress_is_read(version: str) -> None:
     events = [what for line in said(version, "write") if (what := event(line))]
     assert events[:2] == [Erasing(done=False), Erasing(done=True)]
-    assert events[-2:] == [Wrote(verified=False), Wrote(verified=True)]
-    written = [what.address for what in events[2:-2] if isinstance(what, WritingAt)]
-    assert len(written) == len(events) - 4
+    written = [what.address for what in events[2:] if isinstance(what, WritingAt)]
+    assert len(written) == len(events) - 2
     assert written == sorted(written)
     assert written[0] >= 0x1000 and written[-1] == 0x1000 + 1_702_240
 
@@ -85,6 +85,7 @@ FAILURES = [
     ("silent", 2, "no chip answers", PRESS),
     ("flash_fails", 2, "the flash refuses to be written", "another board"),
     ("unplugged", 1, "the board was unplugged", "Plug it in again"),
+    ("differs", 2, "does not hold what was written", "--baud 115200"),
     ("busy", 2, "is in use", "Close what has it open"),
     ("absent", 2, "there is no such port", "cable that carries data"),
     ("refused", 2, "nothing listens there", "host and port"),
@@ -129,9 +130,10 @@ def test_failures_say_what_is_wrong_and_what_to_do(version: str, what: str, code
         ("Unable to verify flash chip connection (No serial data received.).", "disturbed"),
         ("Unable to verify flash chip connection (SPI command did not complete in time).", "refuses"),
         (
-            "Unable to verify flash chip connection (Failed to write target memory (result was C000: Bad data length)).",
+            "Unable to verify flash chip connection (Failed to write target memory (result was C000: Bad data length))",
             "disturbed",
         ),
+        ("Verification failed.", "does not hold what was written"),
         ("Write failed, the written flash region is empty.", "does not hold what was written"),
     ],
 )
@@ -272,3 +274,28 @@ def test_the_program_is_esptool_started_and_not_imported() -> None:
     assert (sys.executable, "-m", "esptool") == esptool.PROGRAM
     code = "import sys, bongsu.cli.device_flash, bongsu.install.flash; sys.exit('esptool' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("url", "quick"), [(PORT, False), ("rfc2217://rig:4000", True), ("socket://rig:4000", False)])
+def test_only_ports_over_rfc_2217_are_made_quick(url: str, quick: bool) -> None:
+    code = "import sys; print(sys.argv[1], hasattr(sys.modules.get('sitecustomize'), '_NEGOTIATED'))"
+    (line,) = esptool.run(url, (sys.executable, "-c", code, url), lambda line: None)
+    assert line == f"{url} {quick}"
+
+
+def test_a_time_out_alone_is_not_negotiated(monkeypatch: pytest.MonkeyPatch) -> None:
+    negotiated: list[int] = []
+    monkeypatch.setattr(rfc2217.Serial, "_reconfigure_port", lambda port: negotiated.append(port._baudrate))
+    spec = importlib.util.spec_from_file_location("quick", esptool._QUICK_SERIAL / "sitecustomize.py")
+    assert spec is not None and spec.loader is not None
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    port = rfc2217.Serial()
+    port.is_open, port._socket = True, object()
+    for timeout_s in (1, 2, 3):
+        port.timeout = timeout_s
+    port.baudrate = 460800
+    port.timeout = 4
+    port._socket = object()  # opened anew
+    port.timeout = 5
+    assert negotiated == [9600, 460800, 460800]
+    port.is_open, port._socket = False, None

@@ -91,17 +91,20 @@ def quiet(step: str, done: int, total: int) -> None:
 def test_the_plan(store: ImageStore, tmp_path: Path) -> None:
     plan = plan_for(store, tmp_path)
     program = (sys.executable, "-m", "esptool")
-    resets = ("--before", "default-reset", "--after", "hard-reset")
+    resets = ("--before", "default-reset", "--after")
     kept = ("--flash-mode", "keep", "--flash-freq", "keep", "--flash-size", "keep")
+    image = str(tmp_path / "own.bin")
     assert [step.argv for step in plan.steps] == [
-        (*program, "--chip", "auto", "--port", PORT, "--baud", "115200", *resets, "flash-id"),
-        (*program, "--chip", "esp32", "--port", PORT, "--baud", "460800", *resets,
-         "write-flash", *kept, "--erase-all", "0x1000", str(tmp_path / "own.bin")),
+        (*program, "--chip", "auto", "--port", PORT, "--baud", "115200", *resets, "hard-reset", "flash-id"),
+        (*program, "--chip", "esp32", "--port", PORT, "--baud", "460800", *resets, "no-reset-stub",
+         "write-flash", *kept, "--erase-all", "0x1000", image),
+        (*program, "--chip", "esp32", "--port", PORT, "--baud", "460800", *resets, "hard-reset",
+         "verify-flash", *kept, "0x1000", image),
     ]  # fmt: skip
     assert [step.words for step in plan.steps] == [
         "Identify the chip: an ESP32 with at least 4 MB of flash, or nothing is written",
-        "Erase the whole flash, keys and files too, then write 1,702,240 bytes at 0x1000; compare it with the file, "
-        "and restart the board",
+        "Erase the whole flash, keys and files too, then write 1,702,240 bytes at 0x1000",
+        "Compare the flash with the file, and restart the board",
     ]
 
 
@@ -110,8 +113,8 @@ def test_a_chip_that_is_known_already_is_not_asked_again(
 ) -> None:
     chip = chip_found(recorded("chip_esp32"))
     plan = plan_for(store, tmp_path, found=chip)
-    assert [step.name for step in plan.steps] == ["write"]
-    play("write")
+    assert [step.name for step in plan.steps] == ["write", "verify"]
+    play("write", "verify")
     assert run(plan, quiet).mac == chip.mac
     with pytest.raises(FlashError, match="not the ESP32 of esp32-devkitc; nothing was written"):
         plan_for(store, tmp_path, found=chip_found(recorded("chip_esp32s3")))
@@ -119,11 +122,11 @@ def test_a_chip_that_is_known_already_is_not_asked_again(
 
 def test_to_keep_what_is_stored_is_to_write_around_it(store: ImageStore, tmp_path: Path) -> None:
     plan = plan_for(store, tmp_path, keep=True)
-    write = plan.steps[1]
-    assert write.argv[-4::2] == ("0x1000", "0xf000")
-    assert "--erase-all" not in write.argv
+    for step in plan.steps[1:]:
+        assert step.argv[-4::2] == ("0x1000", "0xf000")
+        assert "--erase-all" not in step.argv
     assert plan.size == SIZE - 0x6000
-    assert write.words.startswith("Write 1,677,664 bytes at 0x1000, 0xf000; keys and files stay; compare")
+    assert plan.steps[1].words == "Write 1,677,664 bytes at 0x1000, 0xf000; keys and files stay"
 
 
 def test_the_speed_is_the_boards_or_the_given_one_or_that_of_a_socket(store: ImageStore, tmp_path: Path) -> None:
@@ -137,7 +140,7 @@ def test_the_speed_is_the_boards_or_the_given_one_or_that_of_a_socket(store: Ima
 
 
 def test_what_runs_is_the_plan(play: Callable[..., Esptool], store: ImageStore, tmp_path: Path) -> None:
-    player = play("chip_esp32", "write")
+    player = play("chip_esp32", "write", "verify")
     plan = plan_for(store, tmp_path)
     flashed = run(plan, quiet)
     assert player.called == [step.argv for step in plan.steps]
@@ -146,7 +149,7 @@ def test_what_runs_is_the_plan(play: Callable[..., Esptool], store: ImageStore, 
 
 
 def test_how_far_it_is_is_told(play: Callable[..., Esptool], store: ImageStore, tmp_path: Path) -> None:
-    play("chip_esp32", "write")
+    play("chip_esp32", "write", "verify")
     steps: Steps = []
     run(plan_for(store, tmp_path), lambda *step: steps.append(step))
     assert steps[:4] == [("identify", 0, 1), ("identify", 1, 1), ("erase", 0, 0), ("erase", 1, 1)]
@@ -158,7 +161,7 @@ def test_how_far_it_is_is_told(play: Callable[..., Esptool], store: ImageStore, 
 
 
 def test_of_several_pieces_the_sum_is_told(play: Callable[..., Esptool], store: ImageStore, tmp_path: Path) -> None:
-    play("chip_esp32", "write_pieces")
+    play("chip_esp32", "write_pieces", "verify")
     steps: Steps = []
     plan = plan_for(store, tmp_path, keep=True)
     run(plan, lambda *step: steps.append(step))
@@ -166,13 +169,6 @@ def test_of_several_pieces_the_sum_is_told(play: Callable[..., Esptool], store: 
     assert done == sorted(done)
     assert 0x8000 in done  # the first is written
     assert done[-1] == plan.size == SIZE - 0x6000
-    assert [step[1:] for step in steps if step[0] == "verify"] == [(1, 2), (2, 2)]
-
-
-def test_what_was_not_compared_is_not_flashed(play: Callable[..., Esptool], store: ImageStore, tmp_path: Path) -> None:
-    play("chip_esp32", "write")  # one comparison, of two pieces
-    with pytest.raises(FlashError, match="did not compare"):
-        run(plan_for(store, tmp_path, keep=True), quiet)
 
 
 @pytest.mark.parametrize("chip", ["esp32s3", "esp32c3", "esp32c6"])
@@ -228,6 +224,12 @@ def test_a_file_that_changed_meanwhile_is_not_written(
             "does not hold what was written (1,702,240 of 1,702,240 bytes were written)",
             "--baud 115200",
         ),
+        (
+            ["chip_esp32", "write", ("differs", 2)],
+            FlashError,
+            "does not hold what was written (all is written, but not compared with the file)",
+            "--baud 115200",
+        ),
         (["chip_esp32", ("too_small", 2)], FlashError, "larger than the board's flash (nothing was erased)", "--board"),
     ],
 )
@@ -247,7 +249,7 @@ def test_a_failure_says_how_far_it_came_and_what_is_next(
     assert step in e.value.next_step
 
 
-@pytest.mark.parametrize("outputs", [["chip_esp32", "write"], [("silent", 2)]])
+@pytest.mark.parametrize("outputs", [["chip_esp32", "write", "verify"], [("silent", 2)]])
 def test_the_port_is_ours_alone_and_free_afterwards(
     play: Callable[..., Esptool], store: ImageStore, tmp_path: Path, outputs: list[str | tuple[str, int]]
 ) -> None:
@@ -297,3 +299,24 @@ def test_a_chip_that_no_board_has() -> None:
 def test_names_of_the_recordings() -> None:
     """The boards that ship take the images whose forms these tests have."""
     assert (BOARD.image.file, BOARD.image.sha256) == (REAL_NAME, REAL_SHA256)
+
+
+# -- what is there already
+
+
+def test_a_board_is_asked_whether_it_holds_the_image(
+    store: ImageStore, tmp_path: Path, play: Callable[..., Esptool]
+) -> None:
+    todo = plan_for(store, tmp_path, keep=True)
+    player = play("verify", ("differs", 2))
+    assert flash.holds(todo)
+    assert not flash.holds(todo)
+    assert player.called == [todo.steps[-1].argv] * 2
+
+
+def test_a_board_that_cannot_be_asked_is_no_board_without_it(
+    store: ImageStore, tmp_path: Path, play: Callable[..., Esptool]
+) -> None:
+    play(("silent", 2))
+    with pytest.raises(FlashError, match="no chip answers"):
+        flash.holds(plan_for(store, tmp_path, keep=True))

@@ -145,6 +145,11 @@ def test_what_someone_else_may_name_stays(source: str, kept: str) -> None:
     assert kept in mentioned(short.values())
 
 
+def test_a_module_is_called_what_it_was_imported_as() -> None:
+    short, _ = shortnames.shortened({"a": "import rarity\nHELD = rarity.level()\n"})
+    assert "= rarity." in short["a"]
+
+
 def firmware() -> tuple[dict[str, ast.Module], dict[str, ast.Module]]:
     modules = bytecode.modules(FIRMWARE)
     short, _ = shortnames.shortened(modules, [(FIRMWARE / "main.py").read_text()])

@@ -28,9 +28,11 @@ READS = {
     "board list", "board show", "board check", "board new",
     "air now", "air advisories", "air export", "air levels", "detect replay", "detect plot",
     "device flash", "device label", "device list", "device show", "device logs", "device console", "completion",
+    "device record",
 }  # fmt: skip
 # ... those that wait for a receiver, or make another installation (tested elsewhere), ...
 ELSEWHERE = {
+    "device commission",
     "device provision",
     "receiver run",
     "restore",

@@ -13,6 +13,12 @@ COMMANDS: Commands = {
         "provision",
         "Make a node of a board: application, settings, key, first heartbeat.",
     ),
+    "commission": (
+        "bongsu.cli.device_commission",
+        "commission",
+        "Take a board from its box into service: all of it, one or many.",
+    ),
+    "record": ("bongsu.cli.device_record", "record", "Show how boards came into service, and what is not done."),
     "label": ("bongsu.cli.device_label", "label", "Make labels: PNG, PDF sheets, Brother QL."),
     "show": ("bongsu.cli.device_list", "show", "A node, or what is on a port."),
     "logs": ("bongsu.cli.device_logs", "logs", "Follow the log of a board on a port."),

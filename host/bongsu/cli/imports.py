@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from bongsu.receiver import shop_import
+    from bongsu.receiver.shop_list import Fault
 
 # More faults or changes than this are counted, not printed, in the table; JSON has them all.
 ROWS_SHOWN = 200
@@ -49,7 +50,7 @@ def import_shops(
     from bongsu.receiver import shop_import
     from bongsu.receiver.store import changes
 
-    data = _read(file)
+    data = read_list(file)
 
     def planned(conn: "Connection") -> "shop_import.Plan":
         return shop_import.make_plan(conn, site_id, data, sheet=sheet, remove_missing=remove_missing)
@@ -74,7 +75,8 @@ def import_shops(
         )
 
 
-def _read(file: Path) -> bytes:
+def read_list(file: Path) -> bytes:
+    """A list that was named, as far as it is read at all. Raises BongsuError."""
     from bongsu.receiver.shop_list import MAX_BYTES
 
     try:
@@ -102,9 +104,8 @@ def _as_row(plan: "shop_import.Plan", imported: bool) -> dict[str, object]:
 
 
 def _show(plan: "shop_import.Plan", imported: bool) -> None:
-    for title, found in (("Faults", plan.faults), ("Notes", plan.warnings)):
-        rows = [{"line": f.line or None, "column": f.column, "what": f.message} for f in found]
-        _table(title, rows, ["line", "column", "what"])
+    show_faults(plan.faults)
+    show_faults(plan.warnings, "Notes")
     if plan.faults:
         return
     touched = [c for c in plan.changes if c.what in ("changed", "removed")]
@@ -114,6 +115,12 @@ def _show(plan: "shop_import.Plan", imported: bool) -> None:
     click.echo(f"{verb} {counts['units']} units, {counts['new_contacts']} new contacts, {counts['nodes']} nodes")
     done = [f"{counts[what]} {what}" for what in ("added", "changed", "unchanged", "removed")]
     click.echo(f"Of the site's units: {', '.join(done)}")
+
+
+def show_faults(found: "Sequence[Fault]", title: str = "Faults") -> None:
+    """What is wrong with a list, line by line."""
+    rows = [{"line": f.line or None, "column": f.column, "what": f.message} for f in found]
+    _table(title, rows, ["line", "column", "what"])
 
 
 def _change_rows(change: "shop_import.Change") -> list[dict[str, object]]:

@@ -31,10 +31,15 @@ _BROKEN = "Run this again with --baud 115200; if it stays so, the flash is broke
 _LOCKED = "Secure boot or flash encryption is on: it takes only its owner's programs. Use another board."
 _INSTALL = 'Install a version that is known here: pip install "esptool>=5,<6"'
 _DISTURBED = "the line to the board is disturbed"
+_DIFFERS = "the flash does not hold what was written"
 
 
 class FlashError(BongsuError):
     """The board cannot be flashed; nothing runs on it until flashing has succeeded, if it had begun."""
+
+
+class FlashDiffers(FlashError):
+    """The flash holds something else than the file."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +69,7 @@ class WritingAt:
     address: int
 
 
-@dataclass(frozen=True)
-class Wrote:
-    """One piece is written, and is now being compared with the file. `verified`: it was, and they are the same."""
-
-    verified: bool
-
-
-Event = Erasing | WritingAt | Wrote
+Event = Erasing | WritingAt
 
 
 def plain(line: str) -> str:
@@ -79,19 +77,13 @@ def plain(line: str) -> str:
     return _ESCAPES.sub("", line).rstrip()
 
 
-_STARTS: tuple[tuple[str, Event], ...] = (
-    ("Erasing flash memory", Erasing(done=False)),
-    ("Flash memory erased successfully", Erasing(done=True)),
-    ("Wrote ", Wrote(verified=False)),
-    ("Hash of data verified", Wrote(verified=True)),
-)
-
-
 def event(line: str) -> Event | None:
     """What a line says of the progress."""
     if writing := _WRITING.match(line):
         return WritingAt(int(writing[1], 16))
-    return next((what for start, what in _STARTS if line.startswith(start)), None)
+    if line.startswith("Erasing flash memory"):
+        return Erasing(done=False)
+    return Erasing(done=True) if line.startswith("Flash memory erased successfully") else None
 
 
 def chip_found(lines: Iterable[str]) -> ChipFound:
@@ -123,7 +115,8 @@ def failure(url: str, lines: Sequence[str], code: int) -> BongsuError:
         return port
     for pattern, message, step in _FAILURES:
         if found := re.search(pattern, said, re.IGNORECASE):
-            return FlashError(f"{url}: " + message.format(*found.groups()), step)
+            kind = FlashDiffers if message is _DIFFERS else FlashError
+            return kind(f"{url}: " + message.format(*found.groups()), step)
     if code < 0:
         return FlashError(f"esptool was ended by signal {-code}", "Run this again.")
     return FlashError(
@@ -168,7 +161,7 @@ _FAILURES = (
     (r"Guru Meditation", "the chip crashed while it was written", _POWER),
     (r"serial data|transfer stopped|noise|Invalid SLIP|Only got|doesn't match request", _DISTURBED, _SLOWER),
     (r"Bad data (?:length|checksum)|format of the received message", _DISTURBED, _SLOWER),
-    (r"MD5 of file does not match|is empty", "the flash does not hold what was written", _BROKEN),
+    (r"MD5 of file does not match|is empty|Verification failed", _DIFFERS, _BROKEN),
     (r"Failed SPI operation|Unable to verify flash chip", "the flash refuses to be written", _BROKEN),
     (r"Failed to .*result was|No more data|stopped responding|Failed to start stub flasher", _DISTURBED, _SLOWER),
     (r"No module named", "esptool is not installed", _INSTALL),

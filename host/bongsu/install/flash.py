@@ -1,7 +1,7 @@
 """Flashing a board: the plan of what will be done, and doing just that.
 
-The chip is looked at first, and nothing is erased unless it is the right one. What was written is read back by the chip
-and compared with the file by MD5, in the same contact: each further one takes seconds, over a network half a minute.
+The chip is looked at first, and nothing is erased unless it is the right one. What was written is compared with the
+file by esptool when it has written, and once more in a contact of its own.
 """
 
 import hashlib
@@ -17,9 +17,9 @@ from bongsu.install.esptool_output import (
     RIGHT_BOARD,
     ChipFound,
     Erasing,
+    FlashDiffers,
     FlashError,
     WritingAt,
-    Wrote,
     chip_found,
     event,
 )
@@ -29,8 +29,8 @@ from bongsu.install.ports import CONSOLE_BAUD, PortLock
 
 # (step, done, total): of "write" in bytes of flash, else 0 or 1 of 1; a total of 0: nothing tells how far it is.
 Progress = Callable[[str, int, int], None]
-StepName = Literal["identify", "write"]
-# As progress names them: `write` is three.
+StepName = Literal["identify", "write", "verify"]
+# As progress names them: `write` is two, if all is erased first.
 STEPS = ("identify", "erase", "write", "verify")
 # A plain socket carries no control lines, so no reset, and whatever is behind it has one speed.
 _NO_CONTROL = "socket://"
@@ -97,13 +97,7 @@ def plan(
     """
     resets = not port.lower().startswith(_NO_CONTROL)
     baud = (baud or board.flash.baud) if resets else CONSOLE_BAUD
-    identify = Step(
-        "identify",
-        f"Identify the chip: an {_name(board.chip.esptool)} with at least {board.flash_mb} MB of flash, or nothing is "
-        "written",
-        esptool.identifying(port),
-    )
-    write = _write_step(port, board, pieces, erase, baud)
+    steps = _steps(port, board, pieces, erase, baud)
     made = FlashPlan(
         port=port,
         board=board.name,
@@ -114,7 +108,7 @@ def plan(
         baud=baud,
         resets=resets,
         pieces=tuple(pieces),
-        steps=(write,) if found else (identify, write),
+        steps=steps[1:] if found else steps,
         found=found,
     )
     if found:
@@ -122,22 +116,33 @@ def plan(
     return made
 
 
-def _write_step(port: str, board: Board, pieces: Sequence[Piece], erase: bool, baud: int) -> Step:
+def _steps(port: str, board: Board, pieces: Sequence[Piece], erase: bool, baud: int) -> tuple[Step, Step, Step]:
+    chip = board.chip.esptool
     size = sum(piece.size for piece in pieces)
-    offsets = ", ".join(hex(piece.offset) for piece in pieces)
-    words = f"{size:,} bytes at {offsets}"
-    if erase:
-        words = f"Erase the whole flash, keys and files too, then write {words}"
-    else:
-        words = f"Write {words}; keys and files stay"
+    write = f"rite {size:,} bytes at {', '.join(hex(piece.offset) for piece in pieces)}"
     kept = ("--flash-mode", "keep", "--flash-freq", "keep", "--flash-size", "keep")  # the file, byte for byte
     where = [word for piece in pieces for word in (hex(piece.offset), str(piece.path))]
-    argv = ["write-flash", *kept, *(["--erase-all"] if erase else []), *where]
-    return Step(
-        "write",
-        f"{words}; compare it with the file, and restart the board",
-        esptool.command(port, *argv, chip=board.chip.esptool, baud=baud),
-    )
+    return (
+        Step(
+            "identify",
+            f"Identify the chip: an {_name(chip)} with at least {board.flash_mb} MB of flash, or nothing is written",
+            esptool.identifying(port),
+        ),
+        Step(
+            "write",
+            f"Erase the whole flash, keys and files too, then w{write}" if erase else f"W{write}; keys and files stay",
+            esptool.command(
+                port, "write-flash", *kept, *(["--erase-all"] if erase else []), *where,
+                chip=chip, baud=baud,
+                after="no-reset-stub",  # a start would write into the flash before that is compared
+            ),
+        ),
+        Step(
+            "verify",
+            "Compare the flash with the file, and restart the board",
+            esptool.command(port, "verify-flash", *kept, *where, chip=chip, baud=baud),
+        ),
+    )  # fmt: skip
 
 
 def run(todo: FlashPlan, progress: Progress) -> Flashed:
@@ -147,72 +152,69 @@ def run(todo: FlashPlan, progress: Progress) -> Flashed:
     with PortLock(todo.port):
         _check_files(todo)
         for step in todo.steps:
+            lines = _run(todo, step, progress)
             if step.name == "identify":
-                found = _identify(todo, step, progress)
-            else:
-                _write(todo, step, progress)
+                found = chip_found(lines)
+                _check_chip(todo, found)
     assert found is not None
     took_ms = round((time.monotonic() - start) * 1000)
     return Flashed(todo.image.name, todo.image.sha256, found.mac, took_ms, found.chip, found.flash_mb)
 
 
-def _identify(todo: FlashPlan, step: Step, progress: Progress) -> ChipFound:
-    progress(step.name, 0, 1)
-    found = chip_found(esptool.run(todo.port, step.argv, lambda line: None))
-    _check_chip(todo, found)
-    progress(step.name, 1, 1)
-    return found
-
-
-def _write(todo: FlashPlan, step: Step, progress: Progress) -> None:
-    heard = _Listener(todo, progress)
+def holds(todo: FlashPlan) -> bool:
+    """Does the board hold all pieces of this plan already? It is restarted. Raises FlashError and PortError if that
+    cannot be told.
+    """
+    (verify,) = (step for step in todo.steps if step.name == "verify")
     try:
-        esptool.run(todo.port, step.argv, heard.line)
+        with PortLock(todo.port):
+            esptool.run(todo.port, verify.argv, lambda line: None)
+    except FlashDiffers:
+        return False
+    return True
+
+
+def _run(todo: FlashPlan, step: Step, progress: Progress) -> list[str]:
+    heard = _Listener(todo, step, progress)
+    try:
+        lines = esptool.run(todo.port, step.argv, heard.line)
     except BongsuError as err:
+        if step.name == "identify":
+            raise
         raise FlashError(f"{err.message} ({heard.where})", f"{err.next_step} It begins anew then.") from None
-    if not heard.verified:
-        raise FlashError(f"{todo.port}: esptool did not compare what it wrote with the file", "Run this again.")
+    heard.finish()
+    return lines
 
 
 class _Listener:
-    """Makes progress of what esptool prints as it writes. `where`: how far it is, in words."""
+    """Makes progress of what esptool prints in one step. `where`: how far it came, in words."""
 
-    def __init__(self, todo: FlashPlan, progress: Progress) -> None:
+    def __init__(self, todo: FlashPlan, step: Step, progress: Progress) -> None:
         self._todo = todo
+        self._step = step
         self._progress = progress
-        self._verified = 0
         self.where = "nothing was erased"
-
-    @property
-    def verified(self) -> bool:
-        """Whether all of it was compared, and is the same."""
-        return self._verified == len(self._todo.pieces)
+        if step.name == "verify":
+            self.where = "all is written, but not compared with the file"
+        if step.name != "write":
+            progress(step.name, 0, 1)
 
     def line(self, line: str) -> None:
         """A line came."""
         what = event(line)
         if isinstance(what, Erasing):
-            self._erasing(what)
+            self.where = "the flash is erased" if what.done else "while the flash was erased"
+            self._progress("erase", int(what.done), int(what.done))
         elif isinstance(what, WritingAt):
-            self._writing(what)
-        elif isinstance(what, Wrote):
-            self._wrote(what)
+            size = self._todo.size
+            done = sum(max(0, min(what.address - piece.offset, piece.size)) for piece in self._todo.pieces)
+            self.where = f"{done:,} of {size:,} bytes were written"
+            self._progress("write", done, size)
 
-    def _erasing(self, what: Erasing) -> None:
-        self.where = "the flash is erased" if what.done else "while the flash was erased"
-        self._progress("erase", int(what.done), int(what.done))
-
-    def _writing(self, what: WritingAt) -> None:
-        size = self._todo.size
-        done = sum(max(0, min(what.address - piece.offset, piece.size)) for piece in self._todo.pieces)
-        self.where = f"{done:,} of {size:,} bytes were written"
-        self._progress("write", done, size)
-
-    def _wrote(self, what: Wrote) -> None:
-        pieces = len(self._todo.pieces)
-        self._verified += what.verified
-        if self._verified + (not what.verified) == pieces:  # the last one; the others go on with writing
-            self._progress("verify", self._verified, pieces)
+    def finish(self) -> None:
+        """It is done."""
+        size = self._todo.size if self._step.name == "write" else 1
+        self._progress(self._step.name, size, size)
 
 
 def _check_files(todo: FlashPlan) -> None:

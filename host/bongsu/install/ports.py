@@ -140,7 +140,7 @@ def explain(url: str, err: BaseException, *, opening: bool = False) -> PortError
     number, text = next((n for n in map(_errno, chain) if n), 0), str(err)
     if number in _BUSY:
         step = "Close what has it open (a terminal, another bongsu), then run this again."
-        return PortBusy(f"{url} is in use" + _holders(url), step)
+        return PortBusy(f"{url} is in use" + holders(url), step)
     if number in _GONE or any(words in text for words in _GONE_WORDS):
         return closed_at_once(url) if opening and "://" in url else gone(url)
     if _NO_RFC2217 in text:
@@ -208,7 +208,7 @@ def _ports_there_are() -> str:
     )
 
 
-def _holders(url: str) -> str:
+def holders(url: str) -> str:
     """Who has this device file open, as far as one may see it: " by picocom (process 123)"."""
     names = []
     for folder in Path("/proc").glob("[0-9]*"):

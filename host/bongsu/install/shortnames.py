@@ -72,6 +72,8 @@ class _Shortener:
             self._kept.update(_said(tree))
             foreign = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module not in modules]
             self._kept.update(alias.name for node in foreign for alias in node.names)
+            bare = [n for n in ast.walk(tree) if isinstance(n, ast.Import)]
+            self._kept.update(word for node in bare for alias in node.names for word in alias.name.split("."))
         for program in programs:
             self._kept.update(_words(program))
         for tree in modules.values():

@@ -4,7 +4,7 @@ it and how long each step took. A record is open until everything is done; of a 
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from bongsu.receiver import fields, registry, walk_tests
 from bongsu.receiver.registry import RegistryError, Row
@@ -12,7 +12,7 @@ from bongsu.receiver.store import schema
 
 # The steps in their order. Each is in a record once somebody came so far: {"state", "at_ms", "took_ms", "said"}.
 STEPS = ("find", "flash", "register", "provision", "measure", "walk_test", "label", "record")
-DONE, ALREADY, FAILED, LEFT = "done", "already", "failed", "left"
+DONE, ALREADY, FAILED, LEFT, BEGUN = "done", "already", "failed", "left", "begun"
 # What a step that is in one of these states leaves to be done: nothing. LEFT: somebody chose to leave it out.
 SETTLED = (DONE, ALREADY, LEFT)
 # What `note` may set beside a step.
@@ -136,10 +136,20 @@ def _walk_test(conn: Connection, number: int | None) -> Row | None:
         return None
 
 
-def units_without(conn: Connection, site_id: str) -> list[str]:
-    """Units of a site of which no node's commissioning is done: what is left to be fitted."""
-    c, n, u = schema.commissioning.c, schema.node.c, schema.unit.c
-    done = select(c.node_id).where(c.done_ms.is_not(None))
-    fitted = set(conn.execute(select(n.unit_id).where(n.site_id == site_id, n.id.in_(done))).scalars())
+def done_nodes(conn: Connection) -> dict[str, list[str]]:
+    """By unit ("site/unit"): the nodes that hang there and whose newest record is done, in the order of their ids."""
+    c, n = schema.commissioning.c, schema.node.c
+    newest = select(func.max(c.id)).group_by(c.node_id)
+    query = select(n.id, n.site_id, n.unit_id).join(schema.commissioning, c.node_id == n.id)
+    found: dict[str, list[str]] = {}
+    for row in conn.execute(query.where(c.id.in_(newest), c.done_ms.is_not(None)).order_by(n.id)):
+        if row.site_id is not None:
+            found.setdefault(f"{row.site_id}/{row.unit_id}", []).append(row.id)
+    return found
+
+
+def units_left(conn: Connection, site_id: str) -> list[str]:
+    """Units of a site in which no node's commissioning is done."""
+    done, u = done_nodes(conn), schema.unit.c
     units = conn.execute(select(u.id).where(u.site_id == site_id).order_by(u.id)).scalars()
-    return [f"{site_id}/{unit}" for unit in units if unit not in fitted]
+    return [address for unit in units if (address := f"{site_id}/{unit}") not in done]

@@ -34,6 +34,12 @@ def new_secret() -> str:
 
 def checked_secret(text: str) -> str:
     """The secret as stored. Raises SecretFault, which does not repeat it."""
+    secret_bytes(text)
+    return text.strip()
+
+
+def secret_bytes(text: str) -> bytes:
+    """What a secret's text stands for. Raises SecretFault, which does not repeat it."""
     value = text.strip()
     try:
         raw = base64.b64decode(value.removeprefix(SECRET_PREFIX), validate=True)
@@ -44,7 +50,7 @@ def checked_secret(text: str) -> str:
             "the secret is not of the form whsec_ + base64 of 24 to 64 bytes",
             "Leave --secret-file out: a new secret is made and written to a file.",
         )
-    return value
+    return raw
 
 
 def add_responder(

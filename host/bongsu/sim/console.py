@@ -2,6 +2,7 @@
 in is typed to it. All methods run in the board's thread."""
 
 import re
+import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,14 +17,30 @@ _BANNER = re.compile(rb"; (?:linux|darwin) \[[^\]\r\n]*\] version")
 
 
 @dataclass(frozen=True)
+class ChipPins:
+    """GPIO numbers of a chip: all, those that only hear, those of the flash, those of both converters; `adc_mv`: the
+    lowest and the highest voltage that one reads at 11 dB; `uart_tx`: UART number -> the pin that it drives where none
+    is named."""
+
+    gpio: list[int]
+    input_only: list[int]
+    flash: list[int]
+    adc1: list[int]
+    adc2: list[int]
+    adc_mv: tuple[int, int]
+    uart_tx: dict[str, int]
+
+
+@dataclass(frozen=True)
 class Image:
     """The MicroPython image that a board runs: `machine` and `build` as os.uname() and sys.implementation say them,
-    `mpy`: sys.implementation._mpy; bytes of the whole flash."""
+    `mpy`: sys.implementation._mpy; bytes of the whole flash; `pins`: what of the chip its machine module knows."""
 
     machine: str
     build: str
     mpy: int
     flash_bytes: int
+    pins: "ChipPins"
 
 
 class Console:
@@ -35,12 +52,14 @@ class Console:
         self.booted = booted
         self._send = send
         self._last = b""
+        # Stands for a line feed of sys.stdout.buffer, which the chip sends as it is.
+        self._raw_line_feed = secrets.token_bytes(16)
         self._interruptible = False
 
     def config(self, mode: str) -> dict[str, Any]:
         """What the shims must know to start with a REPL in `mode` (friendly, raw)."""
         self._interruptible = False
-        return {"mode": mode, **asdict(self.image)}
+        return {"mode": mode, "raw_line_feed": self._raw_line_feed.hex(), **asdict(self.image)}
 
     def soft_reboot(self) -> None:
         """The interpreter has ended, and will start anew."""
@@ -58,7 +77,8 @@ class Console:
         if line_feed:
             cooked = cooked[1:]
         machine = self.image.machine.encode()
-        self._send(_BANNER.sub(lambda _: b"; " + machine, cooked))
+        cooked = _BANNER.sub(lambda _: b"; " + machine, cooked)
+        self._send(cooked.replace(self._raw_line_feed, b"\n"))
 
     def type_in(self, life: Life, data: bytes) -> None:
         """Bytes from the other side. Ctrl-C interrupts the program that runs; where none does, the REPL reads it."""

@@ -1,13 +1,15 @@
 """One life of a virtual board's interpreter: the process and its pipes (serial line, control, trace)."""
 
+import array
 import contextlib
+import fcntl
 import json
 import os
 import re
 import selectors
 import signal
-import socket
 import subprocess
+import termios
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,9 @@ from typing import Any
 from bongsu.sim import micropython
 from bongsu.sim.interpreter import INTERRUPT
 
+# What an ESP32's REPL keeps of its input while a program runs and does not read it (ports/esp32/mphalport.c); the REPL
+# itself reads as fast as a serial line brings.
+_INPUT_BYTES = 259
 _CAUGHT_SIGNALS = re.compile(r"^SigCgt:\s*([0-9a-f]+)$", re.MULTILINE)
 
 
@@ -25,15 +30,15 @@ class Life:
     def __init__(self, folder: Path, heap_kb: int, repl: str | None = None) -> None:
         control_r, self.control = os.pipe()
         self.trace, trace_w = os.pipe()
-        keyboard, self._keyboard = socket.socketpair()
-        self._keyboard.setblocking(False)
+        keyboard, self._keyboard = os.pipe()
+        os.set_blocking(self._keyboard, False)
         options = ["-X", f"heapsize={heap_kb}K", *(["-i"] if repl else [])]
         start = [str(micropython.SHIMS / "_start.py"), str(folder), str(control_r), str(trace_w)]
         try:
             self.process = subprocess.Popen(
                 micropython.command(*options, *start, repl=repl or "none"),
                 env=micropython.environment(),
-                stdin=keyboard.fileno() if repl else subprocess.DEVNULL,
+                stdin=keyboard if repl else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 bufsize=0,
@@ -43,7 +48,7 @@ class Life:
         finally:
             os.close(control_r)
             os.close(trace_w)
-            keyboard.close()
+            os.close(keyboard)
         assert self.process.stdout is not None
         self.serial = self.process.stdout.fileno()
         os.set_blocking(self.serial, False)
@@ -55,9 +60,11 @@ class Life:
             os.write(self.control, json.dumps(message).encode() + b"\n")
 
     def type_in(self, data: bytes) -> None:
-        """Bytes for its REPL, or for a program that reads. What finds no room is lost, as in a UART."""
-        with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
-            self._keyboard.send(data)
+        """Bytes for its REPL, or for a program that reads. What finds no room is lost."""
+        if data and _catches_sigint(self.process.pid):
+            data = data[: max(0, _INPUT_BYTES - _unread(self._keyboard))]
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
+            os.write(self._keyboard, data)
 
     def interrupt(self) -> bool:
         """Ctrl-C: KeyboardInterrupt in the program that runs. False if none does. It stands still meanwhile, so that it
@@ -81,7 +88,7 @@ class Life:
         """Give the pipes back, once they are read to the end."""
         assert self.process.stdout is not None
         self.process.stdout.close()
-        self._keyboard.close()
+        os.close(self._keyboard)
         os.close(self.control)
         os.close(self.trace)
 
@@ -90,6 +97,13 @@ def _catches_sigint(pid: int) -> bool:
     """True while the interpreter runs a program: it catches SIGINT then, and only then."""
     found = _CAUGHT_SIGNALS.search(Path(f"/proc/{pid}/status").read_text())
     return found is not None and bool(int(found[1], 16) >> (signal.SIGINT - 1) & 1)
+
+
+def _unread(fd: int) -> int:
+    """How many bytes wait in a pipe."""
+    size = array.array("i", [0])
+    fcntl.ioctl(fd, termios.FIONREAD, size)
+    return size[0]
 
 
 def readable(fd: int) -> bool:

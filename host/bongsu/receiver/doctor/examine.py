@@ -8,14 +8,16 @@ from sqlalchemy import select
 from bongsu.errors import BongsuError
 from bongsu.receiver import audit
 from bongsu.receiver.config import CONFIG_NAME, Config, load
-from bongsu.receiver.doctor import machine, network, registry, running
+from bongsu.receiver.doctor import credentials, machine, network, registry, running
 from bongsu.receiver.doctor.finding import FAIL, OK, Finding, Findings, safely
 from bongsu.receiver.keys import MASTER_KEY_NAME, load_master
 from bongsu.receiver.store import Store, open_store, require_database, schema
 
 
-def examine(folder: Path, now_ms: int) -> Findings:
-    """The findings on the installation in this data folder, as they are made. `now_ms`: UTC."""
+def examine(folder: Path, now_ms: int, *, offline: bool = False) -> Findings:
+    """The findings on the installation in this data folder, as they are made. `now_ms`: UTC; offline: nothing beyond
+    this machine is connected to.
+    """
     if not folder.is_dir():
         yield Finding(
             FAIL, "data folder", f"there is no folder {folder}", "Name it by --data, or make it: bongsu init --data DIR"
@@ -35,7 +37,7 @@ def examine(folder: Path, now_ms: int) -> Findings:
     yield from running.other_user(folder)
     state, told = running.ask(folder)
     yield from told
-    yield from safely("sms gateway", lambda: network.sms_token(config))
+    yield from safely("credentials", lambda: credentials.files(config))
     try:
         require_database(config.store_url)
         store = open_store(config.store_url, migrate=False)
@@ -43,16 +45,21 @@ def examine(folder: Path, now_ms: int) -> Findings:
         yield Finding(FAIL, "store", err.message, err.next_step)
         return
     try:
-        yield from _with_store(config, store, state, now_ms)
+        yield from _with_store(config, store, state, now_ms, offline)
     finally:
         store.close()
 
 
-def _with_store(config: Config, store: Store, state: dict[str, Any] | None, now_ms: int) -> Findings:
+def _with_store(config: Config, store: Store, state: dict[str, Any] | None, now_ms: int, offline: bool) -> Findings:
     yield from safely("store", lambda: registry.whole(store))
     yield from safely("store", lambda: _registry(config, store, now_ms))
     yield from safely("audit", lambda: _audit(config, store))
-    yield from safely("broker", lambda: _broker(config, store, state))
+    yield from safely("responders", lambda: _signing(config, store))
+    if config.broker.mode == "embedded" or not offline:
+        yield from safely("broker", lambda: _broker(config, store, state))
+    if offline:
+        yield Finding(OK, "responders", "not asked whether they can be reached (--offline)")
+        return
 
     def peers() -> Findings:
         with store.read() as conn:
@@ -60,6 +67,12 @@ def _with_store(config: Config, store: Store, state: dict[str, Any] | None, now_
         yield from network.peers(rows, config, now_ms)
 
     yield from safely("responders", peers)
+
+
+def _signing(config: Config, store: Store) -> Findings:
+    master = load_master(config.data_dir / MASTER_KEY_NAME)
+    with store.read() as conn:
+        yield from credentials.signing(conn, master)
 
 
 def _registry(config: Config, store: Store, now_ms: int) -> Findings:

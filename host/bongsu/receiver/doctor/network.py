@@ -8,7 +8,6 @@ import ssl
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -166,14 +165,3 @@ def _reach(host: str, port: int, tls: ssl.SSLContext | None, name: str) -> Excep
                 return str((sock.getpeercert() or {}).get("notAfter", ""))
     except (OSError, ValueError) as err:  # ssl.SSLError is an OSError; a strange host name is a ValueError
         return err
-
-
-def sms_token(config: Config) -> Findings:
-    """Can the gateway's token be read?"""
-    if config.sms is not None:
-        from bongsu.channels.wiring import sms_gateway
-
-        sms_gateway(config, config.sms)
-        if config.sms.token_file is not None:
-            path: Path = config.path(config.sms.token_file)
-            yield Finding(OK, "sms gateway", f"{path.name} can be read")

@@ -540,7 +540,7 @@ commissioning = Table(
     Column("rssi_dbm", Integer),
     Column("round_trip_ms", Integer),  # an order sent, its answer committed: median
     Column("walk_test_id", BigInteger),
-    Column("steps", JSON, nullable=False),  # {step: {"state": done|already|failed|left, "at_ms", "took_ms", "said"}}
+    Column("steps", JSON, nullable=False),  # {step: {"state", "at_ms", "took_ms", "said"}}
     Column("begun_ms", BigInteger, nullable=False),
     Column("done_ms", BigInteger),
     CheckConstraint("length(node_id) = 12", name="node_id"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from bongsu.sim.supervisor import DEEP_SLEEP, HARD, POWER_ON, WATCHDOG
 
+_MAGIC = 0xE9  # of every image
 _ANY = HARD  # esp_restart(), and a panic of the watchdog's: the CPU is reset by software
 
 
@@ -34,9 +35,11 @@ class RomLog:
         """The loader waits."""
         return f"{self.line(cause, self.downloads)}waiting for download\r\n".encode()
 
-    def no_image(self, cause: int, word: int) -> bytes:
-        """There is no image where one should start: `word` is there."""
-        return (self.line(cause, self.runs) + f"invalid header: 0x{word:08x}\r\n" * 3).encode()
+    def not_bootable(self, cause: int, word: int) -> bytes:
+        """There is no boot loader (`word` is where it should start), or no program that it would start."""
+        if word & 0xFF != _MAGIC:
+            return (self.line(cause, self.runs) + f"invalid header: 0x{word:08x}\r\n" * 3).encode()
+        return self.run(cause) + b"E (71) boot: No bootable app partitions in the partition table\r\n"
 
 
 _ESP32_RESETS = {

@@ -41,6 +41,11 @@ class Client:
         self._telnet = PortManager(cast(Any, lines), cast(Any, self)) if lines is not None else None
         self._watch()
 
+    @property
+    def has_control(self) -> bool:
+        """Whether it can set the rate and the control lines."""
+        return self._telnet is not None
+
     def send(self, data: bytes) -> None:
         """Bytes of the serial line."""
         self.write(data.replace(IAC, IAC + IAC) if self._telnet is not None else data)

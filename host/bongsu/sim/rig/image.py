@@ -30,11 +30,6 @@ def stock_image(board: Board) -> dict[int, bytes]:
     }
 
 
-def starts(chip_bytes_at: bytes) -> bool:
-    """True if these first bytes are an image's."""
-    return chip_bytes_at[:1] == bytes([_MAGIC])
-
-
 def _image(board: Board, content: bytes) -> bytes:
     """One segment of `content`, with checksum and digest."""
     content += bytes(-len(content) % 4)

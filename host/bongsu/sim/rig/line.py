@@ -10,15 +10,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Straps:
-    """The two pins as the chip sees them."""
+    """The two pins as the chip sees them. `passing`: both lines are active, as they are for a moment on the way from a
+    reset to the boot strap where a host moves one after the other."""
 
-    enabled: bool = True
-    boot_high: bool = True
+    enabled: bool
+    boot_high: bool
+    passing: bool
 
 
 def straps(dtr: bool, rts: bool) -> Straps:
     """What the control lines make of the pins."""
-    return Straps(enabled=not (rts and not dtr), boot_high=not (dtr and not rts))
+    return Straps(enabled=not (rts and not dtr), boot_high=not (dtr and not rts), passing=dtr and rts)
 
 
 class ControlLines:

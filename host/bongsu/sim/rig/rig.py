@@ -2,10 +2,11 @@
 
 with Rig(folder, mac="a0b1c2d3e4f5") as rig:
     rig.flashed()
+    rig.power(True)
     print(rig.url)          # rfc2217://127.0.0.1:...
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,25 +14,20 @@ from typing import Any
 from bongsu.errors import BongsuError
 from bongsu.install.boards import Board, load_board
 from bongsu.sim.board import VirtualBoard
-from bongsu.sim.console import Console, Image
-from bongsu.sim.flash import BLOCK_BYTES, FlashImage
-from bongsu.sim.rig import image
-from bongsu.sim.rig.boot_log import ROM_LOGS
-from bongsu.sim.rig.loop import Delay, Loop
+from bongsu.sim.console import ChipPins, Console, Image
+from bongsu.sim.rig.chip import Chip, ChipFlash, Wires
+from bongsu.sim.rig.faults import Faults
+from bongsu.sim.rig.loop import Loop
+from bongsu.sim.rig.rom_chip import RomChip
 from bongsu.sim.rig.server import SerialServer
-from bongsu.sim.supervisor import POWER_ON, WATCHDOG
 
-# How long after a reset the boot strap may still come. On a board it is there within a millisecond, by the time that a
-# capacitor takes to let EN rise; over a network each change of a line costs a round trip, and pyserial looks for its
-# answer every 50 ms.
-_STRAP_S = 0.3
-# A chip without an image is reset by its watchdog, and tries again.
-_AGAIN_S = 1.0
 # MicroPython 6.3 bytecode, with the chip's native code (sys.implementation._mpy).
 _MPY = {"esp32": 11014, "esp32s3": 11014, "esp32c3": 12038, "esp32c6": 12038}
 # As the images of micropython.org name the chip and themselves (os.uname().machine, sys.implementation._build).
 _NAMES = {"esp32": "ESP32", "esp32s3": "ESP32S3", "esp32c3": "ESP32C3", "esp32c6": "ESP32C6"}
 _BUILDS = {name: f"ESP32_GENERIC_{name[5:].upper()}".rstrip("_") for name in _NAMES}
+# What a converter reads at 11 dB at least and at most, mV (ESP-IDF Programming Guide of each chip, ADC, attenuation).
+_ADC_MV = {"esp32": (142, 3300), "esp32s3": (0, 3100), "esp32c3": (0, 2500), "esp32c6": (0, 3300)}
 # (ssid, psk, RSSI)
 OPEN_NETWORK = ("bongsu-rig", None, -55)
 
@@ -52,72 +48,68 @@ class Rig:
         sensors: list[dict[str, Any]] | None = None,
         seed: int = 0,
     ) -> None:
-        self.kind: Board = load_board(board)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._chip = folder / "chip.bin"
-        self._nvs = folder / "nvs.bin"
-        if not self._chip.exists():
-            self._chip.write_bytes(b"\xff" * (self.kind.flash_mb << 20))
-        self.loop = Loop(f"rig-{mac}")
-        console = Console(self._image(), self._said, self._booted)
-        layout = self.kind.flash
-        fs = FlashImage(self._chip, layout.vfs_offset, layout.vfs_size // BLOCK_BYTES)
+        kind = load_board(board)
+        rom_chip = RomChip(kind.chip.name, mac)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # the flash holds keys
+        self._busy = self._pulled = False
+        self._flash = ChipFlash(folder, kind)
+        self._loop = Loop(f"rig-{mac}")
+        console = Console(_image(kind), self._said, self._booted)
+        fs = self._flash.file_system
         self.board = VirtualBoard(folder, node_id=mac, speed=speed, seed=seed, image=fs, console=console)
-        entries = sensors if sensors is not None else [dict(entry) for entry in self.kind.sensors]
-        self.board.wire({"pins": self.kind.pins, "sensors": entries})
+        entries = [dict(entry) for entry in kind.sensors] if sensors is None else sensors
+        self.board.wire({"pins": kind.pins, "sensors": entries})
         self.board.set_networks(networks)
-        self.server = SerialServer(self.loop, self._received, self._lines_changed, self._opened)
-        self._log = ROM_LOGS[self.kind.chip.name]
-        self._power = self._busy = self._pulled = False
-        self._mode = "off"
-        self._straps = self.server.lines.straps
-        self._waiting: Delay | None = None
-        self.loop.start()
-
-    # -- from any thread
+        self._server = SerialServer(self._loop, self._received, self._lines_changed, self._opened)
+        wires = Wires(lambda: self._server.lines.straps, lambda: self._server.baud)
+        self._chip = Chip(
+            self._loop, self._flash, rom_chip, self.board, wires, self._server.send, lambda: self._set_cable(False)
+        )
+        self._loop.start()
 
     @property
     def url(self) -> str:
         """Of the serial port, with its control lines."""
-        return self.server.url
+        return self._server.url
 
     @property
     def bare_url(self) -> str:
         """Of the same port without control lines."""
-        return self.server.bare_url
+        return self._server.bare_url
 
     @property
     def mode(self) -> str:
-        """off, reset, download, blank (nothing to boot) or running."""
-        return self._mode
+        """off, reset, download (the loader waits), blank (nothing to boot) or running."""
+        return self._loop.call(lambda: self._chip.mode)
 
     def power(self, on: bool) -> None:
         """Switch the supply."""
-        self.loop.call(lambda: self._set_power(on))
+        self._loop.call(lambda: self._chip.power(on))
 
     def cable(self, plugged: bool) -> None:
         """Pull the cable out, which is the supply too, or put it back: the connection breaks, and there is no other
         meanwhile."""
-        self.loop.call(lambda: self._set_cable(plugged))
+        self._loop.call(lambda: self._set_cable(plugged))
 
     def reset(self, *, download: bool = False) -> None:
         """Press the reset button; `download`: while the boot button is held, so that the loader waits."""
-        self.loop.call(lambda: self._press_reset(download))
+        self._loop.call(lambda: self._press_reset(download))
 
     def set_faults(self, faults: Mapping[str, Any]) -> None:
-        """What goes wrong from now on, and nothing else. "busy": somebody else has the port open; "full": MicroPython's
-        file system is; "bytes_per_s": how slow the line is. Raises BongsuError for what is no fault."""
-        self.loop.call(lambda: self._set_faults(dict(faults)))
+        """What goes wrong from now on, and nothing else: the fields of faults.Faults, and "busy": somebody else has the
+        port open; "full": MicroPython's file system is; "bytes_per_s": how slow the line is. Raises BongsuError for
+        what is no fault."""
+        self._loop.call(lambda: self._set_faults(dict(faults)))
 
     def flashed(self) -> None:
-        """Put a bootable image on an erased flash, as esptool would have; the board then starts."""
-        self.loop.call(self._flashed)
+        """Put a bootable image on an erased flash, as esptool would have; with power the board then starts."""
+        self._loop.call(self._put_image)
 
     def close(self) -> None:
         """End it; the folder stays."""
-        self.loop.call(self.server.close)
+        self._loop.call(self._server.close)
         self.board.close()
-        self.loop.close()
+        self._loop.close()
 
     def __enter__(self) -> "Rig":
         return self
@@ -130,114 +122,69 @@ class Rig:
     # -- in the board's thread
 
     def _said(self, data: bytes) -> None:
-        self.loop.post(lambda: self.server.send(data))
+        self._loop.post(lambda: self._chip.say(data))
 
     def _booted(self, cause: int) -> None:
-        log = self._log.run(cause)
-        self.loop.post(lambda: self.server.send(log))
+        self._loop.post(lambda: self._chip.say(self._chip.log.run(cause)))
 
     # -- in the loop
 
-    def _image(self) -> Image:
-        chip = self.kind.chip.name
-        machine = f"Generic {_NAMES[chip]} module with {_NAMES[chip]}"
-        return Image(machine, _BUILDS[chip], _MPY[chip], self.kind.flash_mb << 20)
-
     def _received(self, data: bytes) -> None:
-        if self._mode == "running":
-            self.board.type_in(data)
+        self._chip.heard(data)
 
-    def _opened(self, opened: bool) -> None:
-        if self._waiting is not None and self._mode == "reset":
-            self._start(download=False)
+    def _opened(self) -> None:
+        self._chip.settle()
 
     def _lines_changed(self) -> None:
-        straps, old = self.server.lines.straps, self._straps
-        self._straps = straps
-        if not self._power or straps == old:
-            return
-        if not straps.enabled:
-            self._hold()
-        elif not old.enabled:
-            self._wait(_STRAP_S, lambda: self._start(download=False))
-        if straps.enabled and not straps.boot_high and self._mode == "reset":
-            self._start(download=True)
+        self._chip.straps_changed()
 
     def _set_cable(self, plugged: bool) -> None:
         self._pulled = not plugged
         self._hold_port()
-        if not plugged:
-            self.server.drop()
-        self._set_power(plugged)
+        if plugged:
+            self._chip.plugged()
+        else:
+            self._server.drop()
+        self._chip.power(plugged)
 
     def _set_faults(self, faults: dict[str, Any]) -> None:
-        self._busy = bool(faults.pop("busy", False))
-        full = bool(faults.pop("full", False))
+        busy, full = bool(faults.pop("busy", False)), bool(faults.pop("full", False))
         rate = faults.pop("bytes_per_s", None)
-        if faults:
-            raise BongsuError(f"no fault {', '.join(sorted(faults))}", "There are busy, full, bytes_per_s.")
+        if rate is not None and not rate > 0:
+            raise BongsuError(f"fault bytes_per_s is above 0, not {rate!r}")
+        self._chip.faults = Faults.named(faults)
+        self._busy = busy
         self._hold_port()
-        self.server.bytes_per_s = None if rate is None else float(rate)
+        self._server.bytes_per_s = rate
         self.board.set_flash_full(full)
 
     def _hold_port(self) -> None:
-        self.server.held = self._busy or self._pulled
+        self._server.held = self._busy or self._pulled
 
     def _press_reset(self, download: bool) -> None:
-        if self._power:
-            self._hold()
-            self._start(download=download)
+        if self._chip.mode != "off":
+            self._chip.hold()
+            self._chip.start(download=download)
 
-    def _hold(self) -> None:
-        self._wait(None)
-        self.board.power_off()
-        self._mode = "reset"
+    def _put_image(self) -> None:
+        powered = self._chip.mode != "off"
+        self._chip.hold()
+        self._flash.put_stock_image()
+        self._chip.power(False)
+        self._chip.power(powered)
 
-    def _wait(self, seconds: float | None, then: Callable[[], None] | None = None) -> None:
-        """Do `then` after a while, unless something else comes first."""
-        if self._waiting is not None:
-            self._waiting.cancel()
-        self._waiting = self.loop.later(seconds, then) if seconds is not None and then is not None else None
 
-    def _set_power(self, on: bool) -> None:
-        if on == self._power:
-            return
-        self._power = on
-        if on:
-            self._start(download=not self._straps.boot_high)
-        else:
-            self._hold()
-            self._mode = "off"
-
-    def _start(self, *, download: bool) -> None:
-        self._wait(None)
-        if download:
-            self._mode = "download"
-            self.server.send(self._log.download())
-        else:
-            self._run(POWER_ON)
-
-    def _run(self, cause: int) -> None:
-        with self._chip.open("rb") as file:
-            file.seek(self.kind.chip.image_offset)
-            head = file.read(4)
-        if image.starts(head):
-            self._mode = "running"
-            self.board.power_on()
-        else:
-            self._mode = "blank"
-            self.server.send(self._log.no_image(cause, int.from_bytes(head, "little")))
-            self._wait(_AGAIN_S, lambda: self._run(WATCHDOG))
-
-    def _flashed(self) -> None:
-        self._hold()
-        with self._chip.open("r+b") as file:
-            file.write(b"\xff" * (self.kind.flash_mb << 20))
-            for offset, data in image.stock_image(self.kind).items():
-                file.seek(offset)
-                file.write(data)
-        self._nvs.unlink(missing_ok=True)
-        if self._power:
-            self._start(download=False)
-        else:
-            self._mode = "off"
+def _image(board: Board) -> Image:
+    """What the image that belongs on a board says of itself."""
+    chip = board.chip.name
+    machine = f"Generic {_NAMES[chip]} module with {_NAMES[chip]}"
+    pins = ChipPins(
+        gpio=list(board.chip.gpio),
+        input_only=list(board.chip.input_only),
+        flash=[*board.chip.flash, *board.flash_pins],
+        adc1=list(board.chip.adc1),
+        adc2=list(board.chip.adc2),
+        adc_mv=_ADC_MV[chip],
+        uart_tx={"1": 10, str(board.chip.uart): board.chip.uart_tx},
+    )
+    return Image(machine, _BUILDS[chip], _MPY[chip], board.flash_mb << 20, pins)

@@ -25,7 +25,7 @@ class SerialServer:
         loop: Loop,
         received: Callable[[bytes], None],
         lines_changed: Callable[[], None],
-        opened: Callable[[bool], None],
+        opened: Callable[[], None],
     ) -> None:
         self.lines = ControlLines(lines_changed, self._purge)
         self.bytes_per_s: float | None = None
@@ -39,6 +39,11 @@ class SerialServer:
         self._step: Delay | None = None
         self.url = f"rfc2217://127.0.0.1:{self._listen(control=True)}"
         self.bare_url = f"socket://127.0.0.1:{self._listen(control=False)}"
+
+    @property
+    def baud(self) -> int | None:
+        """The rate that the client has set; None if its kind of connection has none."""
+        return self.lines.baudrate if self._client is not None and self._client.has_control else None
 
     def send(self, data: bytes) -> None:
         """What the board says; lost if nobody has the port open."""
@@ -74,7 +79,7 @@ class SerialServer:
         if self._client is not None or self.held:
             sock.close()
             return
-        self._opened(True)
+        self._opened()
         lines = self.lines if control else None
         self._client = Client(self._loop, sock, lines, self._heard, self._leave)
 
@@ -90,7 +95,7 @@ class SerialServer:
         self._client = None
         self._purge()
         self.lines.release()
-        self._opened(False)
+        self._opened()
 
     def _purge(self) -> None:
         self._out.clear()

@@ -13,14 +13,18 @@ WDT_RESET = 3
 DEEPSLEEP_RESET = 4
 SOFT_RESET = 5
 
-_INPUT_ONLY = (34, 35, 36, 37, 38, 39)
-_FLASH = (6, 7, 8, 9, 10, 11)
+# A board with a REPL may carry another chip.
+_chip = _board.repl["pins"] if _board.repl else {}
 _NO_PIN = (20, 24, 28, 29, 30, 31)
-_ADC1 = (32, 33, 34, 35, 36, 37, 38, 39)
+_GPIO = _chip.get("gpio") or [n for n in range(40) if n not in _NO_PIN]
+_INPUT_ONLY = _chip.get("input_only", (34, 35, 36, 37, 38, 39))
+_FLASH = _chip.get("flash", (6, 7, 8, 9, 10, 11))
+_ADC1 = _chip.get("adc1", (32, 33, 34, 35, 36, 37, 38, 39))
+_ADC2 = _chip.get("adc2", (0, 2, 4, 12, 13, 14, 15, 25, 26, 27))
 # What an ESP32's ADC reads at 11 dB: it never goes below or above these (ESP-IDF, ADC calibration).
-_ADC_MIN_MV = 142
-_ADC_MAX_MV = 3300
-_ADC2 = (0, 2, 4, 12, 13, 14, 15, 25, 26, 27)
+_ADC_MIN_MV, _ADC_MAX_MV = _chip.get("adc_mv", (142, 3300))
+# Without a tx UART 1 and 2 drive their own pins.
+_OWN_TX = _chip.get("uart_tx", {"1": 10, "2": 17})
 
 
 def reset():
@@ -91,7 +95,7 @@ class Pin:
     def __init__(self, number, mode=-1, pull=-1, *, value=None, drive=None, hold=None):
         if isinstance(number, Pin):
             number = number._number
-        if not isinstance(number, int) or not 0 <= number <= 39 or number in _NO_PIN:
+        if not isinstance(number, int) or number not in _GPIO:
             raise ValueError("invalid pin")
         self._number = number
         self.init(mode, pull, value=value)
@@ -226,7 +230,7 @@ class ADC:
     WIDTH_12BIT = 12
 
     # Full scale by attenuation, mV (ESP-IDF, suggested ranges of the ESP32).
-    _FULL_MV = (950, 1250, 1750, 3300)
+    _FULL_MV = (950, 1250, 1750, _ADC_MAX_MV)
 
     def __init__(self, pin, *, atten=0):
         self._number = Pin(pin)._number
@@ -274,14 +278,12 @@ SoftI2C = I2C
 
 
 class UART:
-    """A serial port that only hears: what hangs at its rx. tx: without one UART 1 and 2 drive their own pins."""
-
-    _OWN_TX = {1: 10, 2: 17}
+    """A serial port that only hears: what hangs at its rx."""
 
     def __init__(self, number, baudrate=9600, *, rx=None, tx=None, timeout=0, rxbuf=256, **more):
-        if number not in self._OWN_TX:
-            raise ValueError("UART(%d) is the console" % number)
-        tx = self._OWN_TX[number] if tx is None else Pin(tx)._number
+        if str(number) not in _OWN_TX:
+            raise ValueError("UART(%d) does not exist" % number if number else "UART(0) is the console")
+        tx = _OWN_TX[str(number)] if tx is None else Pin(tx)._number
         if tx in _FLASH:
             raise RuntimeError("GPIO%d belongs to the flash: an ESP32 crashes here" % tx)
         self._part = _sensors.port_at(Pin(rx)._number)

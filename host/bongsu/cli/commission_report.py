@@ -1,0 +1,93 @@
+"""What commissioning did, for people and for scripts."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bongsu.cli.output import table
+
+if TYPE_CHECKING:
+    from bongsu.install.batch import Wanted
+    from bongsu.install.commission import Outcome
+
+Row = dict[str, Any]
+_STATES = {"done": "done", "already": "done already", "failed": "FAILED", "left": "left out"}
+
+
+def outcome_row(outcome: "Outcome") -> Row:
+    """One board, for scripts."""
+    err = outcome.error
+    return {
+        "port": outcome.port,
+        "node": outcome.node_id,
+        "unit": outcome.unit,
+        "board": outcome.board,
+        "done": outcome.done,
+        "record": outcome.record,
+        "steps": [
+            {"step": step.name, "state": step.state, "took_ms": step.took_ms, "said": step.said}
+            for step in outcome.steps
+        ],
+        "took_ms": outcome.took_ms,
+        "error": None if err is None else {"step": outcome.failed_step, "message": err.message, "next": err.next_step},
+    }
+
+
+def outcome_text(outcome: "Outcome") -> str:
+    """One board, for people."""
+    rows = [
+        {
+            "step": step.name.replace("_", " "),
+            "state": _STATES.get(step.state, step.state),
+            "took": _seconds(step.took_ms),
+            "what": step.said,
+        }
+        for step in outcome.steps
+    ]
+    steps = table(rows, ["step", "state", "took", "what"]) if rows else ""
+    if not outcome.done:
+        return steps
+    return f"{steps}\nNode {outcome.node_id} is in service in {outcome.unit}, after {_seconds(outcome.took_ms)}"
+
+
+def list_rows(wanted: "Sequence[Wanted]", taken: Mapping[int, str], outcomes: "Sequence[Outcome]") -> list[Row]:
+    """The list, line by line: what is done and what is not, and why."""
+    last = {outcome.node_id: outcome for outcome in outcomes if outcome.node_id is not None}
+    return [_list_row(row, taken.get(row.line), last) for row in wanted]
+
+
+def _list_row(row: "Wanted", node_id: str | None, last: "Mapping[str, Outcome]") -> Row:
+    made: Row = {"line": row.line, "unit": row.place.address, "node": node_id or row.node_id}
+    outcome = last.get(node_id) if node_id is not None else None
+    if outcome is None:
+        state = "done before" if node_id is not None else "not begun"
+        return made | {"done": node_id is not None, "state": state, "took_ms": None, "why": None, "next": None}
+    err = outcome.error
+    state = "done" if outcome.done else f"not done: {(outcome.failed_step or 'find').replace('_', ' ')}"
+    why = (err.message, err.next_step) if err is not None else (None, None)
+    return made | {
+        "done": outcome.done,
+        "state": state,
+        "took_ms": outcome.took_ms,
+        "why": why[0],
+        "next": why[1],
+    }
+
+
+def strays(taken: Mapping[int, str], outcomes: "Sequence[Outcome]") -> "list[Outcome]":
+    """Boards at a port that came to no line of the list."""
+    known = set(taken.values())
+    return [outcome for outcome in outcomes if outcome.node_id not in known]
+
+
+def list_text(rows: Sequence[Row], lost: "Sequence[Outcome]") -> str:
+    """The report of a list, for people."""
+    shown = [{**row, "took": None if row["took_ms"] is None else _seconds(row["took_ms"])} for row in rows]
+    done = sum(row["done"] for row in rows)
+    text = [table(shown, ["line", "unit", "node", "state", "took", "why"])]
+    text += [f"{outcome.port}: {outcome.error.message}" for outcome in lost if outcome.error is not None]
+    text.append(f"{done} of {len(rows)} are done")
+    return "\n".join(text)
+
+
+def _seconds(ms: int) -> str:
+    return f"{ms / 1000:.1f} s"

@@ -1,0 +1,194 @@
+"""`bongsu device commission` and `device record` as they are typed: usage, lines a port, reports, without a board."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bongsu.cli import commission_report, port_lines
+from bongsu.errors import BongsuError
+from bongsu.install.batch import Wanted
+from bongsu.install.commission import Outcome, Place, Status, StepTaken
+from bongsu.receiver import commissioning
+from tests.registry_parts import NODE, NOW_MS, Ran, bongsu, fill, new_store, on_this_engine
+
+NEW = "a0b1c2d3e400"
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "m"
+    monkeypatch.setenv("BONGSU_DATA", str(folder))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert bongsu("init", *on_this_engine(folder)).code == 0
+    (folder / "run").mkdir(exist_ok=True)
+    (folder / "run" / "broker.port").write_text("8883")
+    with new_store(folder) as store:
+        fill(store)
+    return folder
+
+
+def commission(*args: object) -> Ran:
+    return bongsu("device", "commission", "--port", "socket://127.0.0.1:9", *args)
+
+
+# ---- usage
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ((), "Say where it goes"),
+        (("--unit", "hannae/a-07", "--qr", "bongsu:1::hannae/a-07"), "Say where it goes"),
+        (("--unit", "hannae/a-07", "--port", "socket://127.0.0.1:10"), "Several ports need a list"),
+        (("--qr", "https://example.org"), "not the QR code of a label"),
+        (("--qr", f"bongsu:1:{NODE}:"), "The label names no unit"),
+        (("--unit", "hannae/a-07", "--label-size", "12"), "no label size"),
+        (("--unit", "hannae/a-07", "--sensor", "thermo"), "thermo"),
+        (("--unit", "hannae/a-07", "--profile", "sauna"), "sauna"),
+        (("--unit", "hannae/a-07", "--minutes", "16"), "--minutes"),
+    ],
+)
+def test_what_can_never_be_right_is_usage(data: Path, args: tuple[str, ...], said: str) -> None:
+    ran = commission(*args)
+    assert ran.code == 2 and said in ran.err, ran.err
+
+
+def test_a_unit_that_several_fit_is_listed(data: Path) -> None:
+    ran = commission("--unit", "a-0")
+    assert ran.code == 1 and '2 units fit "a-0": hannae/a-07 봉수 떡집; hannae/a-08 Fish' in ran.err
+    assert "next: Name one by its address" in ran.err
+    ran = commission("--unit", "z-99", "--site", "hannae")
+    assert ran.code == 1 and 'no unit of site hannae is called "z-99"' in ran.err
+
+
+def test_a_port_at_which_nobody_listens_is_told_with_its_next_step(data: Path) -> None:
+    ran = commission("--unit", "hannae/a-08", "--skip-flash", "--json")
+    assert ran.code == 1 and "nothing listens there" in ran.err and "next: Start the rig" in ran.err
+    row = json.loads(ran.out)
+    assert (row["done"], row["record"], row["error"]["step"]) == (False, None, "find")
+    assert json.loads(bongsu("device", "record", "--json").out)["records"] == []
+
+
+def test_a_list_with_faults_begins_nothing(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("unit,mac\nhannae/z-9,\na-07,12\n")
+    ran = commission("--batch", tmp_path / "l.csv")
+    assert ran.code == 1 and "2 faults, nothing was begun" in ran.err
+    assert "no unit hannae/z-9" in ran.out and "12 hex digits" in ran.out
+    assert commission("--batch", tmp_path / "nowhere.csv").code == 1
+
+
+def test_a_list_of_which_no_board_is_there_says_what_is_left(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text(f"unit,mac\nhannae/a-07,{NODE}\na-08,\n")
+    ran = commission("--batch", tmp_path / "l.csv", "--skip-flash", "--port", "socket://127.0.0.1:10")
+    assert ran.code == 1 and "2 of 2 are not done" in ran.err and "0 of 2 are done" in ran.out
+    assert "socket://127.0.0.1:9: " in ran.out and "socket://127.0.0.1:10: " in ran.out
+    ran = commission("--batch", tmp_path / "l.csv", "--skip-flash", "--json")
+    rows = json.loads(ran.out)["rows"]
+    assert [(r["line"], r["unit"], r["state"], r["done"]) for r in rows] == [
+        (2, "hannae/a-07", "not begun", False),
+        (3, "hannae/a-08", "not begun", False),
+    ]
+
+
+def test_a_list_that_is_done_needs_no_board(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("unit\nhannae/a-07\n")
+    _record(data, done=True)
+    ran = commission("--batch", tmp_path / "l.csv")
+    assert ran.code == 0 and "done before" in ran.out and "1 of 1 are done" in ran.out
+
+
+# ---- records
+
+
+def _record(data: Path, *, done: bool = False) -> None:
+    with new_store(data) as store, store.write() as conn:
+        how = {"board": "esp32-devkitc", "installer": "kim", "version": "0.1", "now_ms": NOW_MS}
+        number = commissioning.begin(conn, NODE, unit=("hannae", "a-07"), **how)
+        for step in commissioning.STEPS[:-1] if done else ("find",):
+            commissioning.note(conn, number, step, "done", at_ms=NOW_MS, took_ms=1500, said=f"said of {step}")
+        if done:
+            commissioning.finish(conn, number, actor="kim", now_ms=NOW_MS)
+
+
+def test_records_show_what_is_not_done(data: Path) -> None:
+    assert "No records." in bongsu("device", "record").err
+    assert bongsu("device", "record", NODE).code == 1
+    _record(data)
+    text = bongsu("device", "record", "--site", "hannae", "--open").out
+    assert "flash, register, provision, measure, walk test, label, record" in text
+    assert "Units without a commissioned node: hannae/a-07, hannae/a-08" in text
+    _record(data, done=True)
+    whole = bongsu("device", "record", NODE).out
+    assert "said of provision" in whole and "1.5 s" in whole and "walk test" in whole
+    assert "Nothing that is begun" in bongsu("device", "record", "--open").err
+    found = json.loads(bongsu("device", "record", "--site", "hannae", "--json").out)
+    assert found["units_left"] == ["hannae/a-08"] and found["records"][0]["left"] == []
+    assert bongsu("device", "record", "--site", "elsewhere").code == 1
+
+
+# ---- lines a port
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def status(port: str = "p0", step: str = "flash", state: str = "working", **more: Any) -> Status:
+    return Status(port, step, state, **more)
+
+
+def test_a_pipe_gets_a_line_for_what_is_new_and_a_terminal_one_line_a_port() -> None:
+    said = [
+        status(said="write", done=1, total=100),
+        status(said="write", done=50, total=100),
+        status("p1", "find", said="identify the chip"),
+        status(state="done", said="mp.bin"),
+    ]
+    pipe, terminal = io.StringIO(), Terminal()
+    for stream in (pipe, terminal):
+        lines = port_lines.PortLines(["p0", "p1"], stream)
+        for one in said:
+            lines.show(one)
+        lines.tell("p0", "unplug it")
+    assert pipe.getvalue().splitlines() == [
+        "p0  flash: write",
+        "p1  find: identify the chip",
+        "p0  flash done: mp.bin",
+        "p0  unplug it",
+    ]
+    drawn = terminal.getvalue()
+    assert drawn.count("\033[2A") == 4  # each time both lines anew, but for the first
+    assert "p0  flash [##########..........] write" in drawn
+    assert drawn.split("\033[2A")[-1] == "\r\033[Kp0  unplug it\n\r\033[Kp1  find: identify the chip\n"
+
+
+def test_no_line_is_longer_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    terminal = Terminal()
+    port_lines.PortLines(["p0"], terminal).show(status(said="가" * 40))
+    assert terminal.getvalue() == "\r\033[Kp0  flash: 가가가가\n"
+
+
+# ---- reports
+
+
+def test_the_report_of_a_list_says_of_each_line_what_became_of_it() -> None:
+    wanted = [Wanted(n, Place(("hannae", f"a-0{n}"))) for n in range(2, 6)]
+    good = Outcome("p0", NODE, "hannae/a-02", record=1, steps=[StepTaken("record", "done", 1, "")], took_ms=9000)
+    bad = Outcome("p1", NEW, "hannae/a-03", steps=[StepTaken("flash", "failed", 5, "x")], error=BongsuError("no", "do"))
+    stray = Outcome("p2", "a0b1c2d3e4ff", error=BongsuError("nothing in the list is left", ""))
+    taken = {2: NODE, 3: NEW, 4: "a0b1c2d3e402"}
+    rows = commission_report.list_rows(wanted, taken, [good, bad, stray])
+    assert [(r["state"], r["done"], r["node"]) for r in rows] == [
+        ("done", True, NODE),
+        ("not done: flash", False, NEW),
+        ("done before", True, "a0b1c2d3e402"),
+        ("not begun", False, None),
+    ]
+    assert (rows[1]["why"], rows[1]["next"]) == ("no", "do")
+    text = commission_report.list_text(rows, commission_report.strays(taken, [good, bad, stray]))
+    assert "2 of 4 are done" in text and "p2: nothing in the list is left" in text
