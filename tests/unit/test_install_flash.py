@@ -157,7 +157,7 @@ def test_how_far_it_is_is_told(play: Callable[..., Esptool], store: ImageStore, 
     written = steps[4:-2]
     assert {(step, total) for step, _, total in written} == {("write", SIZE)}
     done = [done for _, done, _ in written]
-    assert done == sorted(done) and done[0] == 0xFB50 and done[-1] == SIZE
+    assert done == sorted(set(done)) and done[0] == 0xFB50 and done[-1] == SIZE
 
 
 def test_of_several_pieces_the_sum_is_told(play: Callable[..., Esptool], store: ImageStore, tmp_path: Path) -> None:

@@ -212,9 +212,9 @@ class _Listener:
             self._progress("write", done, size)
 
     def finish(self) -> None:
-        """It is done."""
-        size = self._todo.size if self._step.name == "write" else 1
-        self._progress(self._step.name, size, size)
+        """It is done; that all is written was told by the last block."""
+        if self._step.name != "write":
+            self._progress(self._step.name, 1, 1)
 
 
 def _check_files(todo: FlashPlan) -> None:
