@@ -37,7 +37,8 @@ class ChipFlash:
         self._nvs = folder / "nvs.bin"
         self.chip = FlashChip(folder / "chip.bin", board.flash_mb << 20)
         self.chip.on_change = self._changed
-        self.file_system = FlashImage(self.chip.path)
+        layout = board.flash
+        self.file_system = FlashImage(self.chip.path, layout.vfs_offset, layout.vfs_size // BLOCK_BYTES)
         self._bootable: bool | None = None
 
     def put_stock_image(self) -> None:

@@ -13,6 +13,7 @@ from bongsu.sim.rig.loop import Delay, Loop
 
 # A slow line is served in steps of this length.
 _STEP_S = 0.005
+_ANY_BYTES = 65536
 
 
 class SerialServer:
@@ -81,12 +82,19 @@ class SerialServer:
             return
         self._opened()
         lines = self.lines if control else None
-        self._client = Client(self._loop, sock, lines, self._heard, self._leave)
+        self._client = Client(self._loop, sock, lines, self._heard, self._room, self._leave)
+
+    def _room(self) -> int:
+        """How many bytes the line carries at a time."""
+        return _ANY_BYTES if self.bytes_per_s is None else max(1, round(self.bytes_per_s * _STEP_S))
 
     def _heard(self, data: bytes) -> None:
-        if self.bytes_per_s is not None and self._client is not None:
-            self._client.busy(len(data) / self.bytes_per_s)
-        self._received(data)
+        if self.bytes_per_s is None or self._client is None:
+            self._received(data)
+            return
+        seconds = len(data) / self.bytes_per_s
+        self._client.busy(seconds)
+        self._loop.later(seconds, lambda: self._received(data))
 
     def _leave(self, abort: bool = False) -> None:
         if self._client is None:
@@ -104,9 +112,11 @@ class SerialServer:
         self._step = None
         if self._client is None or not self._out:
             return
-        size = len(self._out) if self.bytes_per_s is None else max(1, round(self.bytes_per_s * _STEP_S))
+        size = self._room()
         data = bytes(self._out[:size])
         del self._out[:size]
         self._client.send(data)
         if self.bytes_per_s is not None:
             self._step = self._loop.later(len(data) / self.bytes_per_s, self._send_some)
+        elif self._out:
+            self._send_some()
