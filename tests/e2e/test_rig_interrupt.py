@@ -137,6 +137,17 @@ print(n)
         assert b"259\r\n" in terminal.until(b"\x04>")
 
 
+def test_a_program_that_reads_as_fast_as_the_line_brings_loses_nothing(board: Rig) -> None:
+    with Terminal(board.url) as terminal:
+        terminal.enter_raw()
+        terminal.send(
+            b"import sys\nprint('on')\nd = b''\nwhile len(d) < 3000:\n    d += sys.stdin.buffer.read(1)\nprint('got')\x04"
+        )
+        terminal.until(b"on\r\n")
+        terminal.send(bytes(3000))
+        terminal.until(b"got\r\n")
+
+
 def test_sys_stdout_buffer_sends_bytes_as_they_are(board: Rig) -> None:
     data = bytes(range(256)) * 5 + struct.pack("<i", 10)
     with Terminal(board.url) as terminal:

@@ -152,6 +152,13 @@ def test_the_board_sees_air_buttons_and_networks(board: Rig) -> None:
         assert terminal.raw("print(w.scan())") == b"[]\r\n"
 
 
+def test_other_sensors_may_hang_on_it(tmp_path: Path) -> None:
+    with rig(tmp_path, flashed=True, sensor=["sht4x"], only_sensors=True) as board, Terminal(board.url) as terminal:
+        terminal.enter_raw()
+        code = "from machine import I2C, Pin\nprint(I2C(0, scl=Pin(22), sda=Pin(21)).scan())"
+        assert terminal.raw(code) == b"[68]\r\n"
+
+
 def test_other_chips_have_other_pins(tmp_path: Path) -> None:
     with rig(tmp_path, flashed=True, board="esp32-s3-devkitc-1") as board, Terminal(board.url) as terminal:
         terminal.enter_raw()
@@ -286,6 +293,34 @@ except OSError as e:
         assert terminal.raw("print(sum(open('/boot.py', 'rb').read()) > 0)") == b"True\r\n", "what was there stays"
         board.say(fault={})
         assert terminal.raw(write) == b"ok\r\n"
+
+
+def test_power_may_fail_at_a_write_to_the_flash(board: Rig) -> None:
+    with Terminal(board.url) as terminal:
+        terminal.enter_raw()
+        terminal.raw("with open('/kept', 'w') as f: f.write('old')")
+        board.say(cut_after_writes=2)
+        terminal.send(b"with open('/kept', 'w') as f: f.write('new' * 9999)\x04")
+        for _ in range(200):
+            if board.mode == "off":
+                break
+            time.sleep(0.05)
+        board.say(power="on")
+        terminal.until(b">>> ")
+        terminal.enter_raw()
+        assert terminal.raw("print(open('/kept').read())") == b"old\r\n"
+    assert board.boots == ["power_on", "power_on"]
+
+
+def test_power_comes_back_while_the_port_holds_the_board_in_reset(board: Rig) -> None:
+    with Terminal(board.url) as terminal:
+        terminal.port.dtr = False
+        terminal.port.rts = True
+        board.say(power="off")
+        board.say(power="on")
+        assert board.mode == "reset"
+        terminal.port.rts = False
+        terminal.until(b">>> ")
 
 
 def test_a_crash_of_the_interpreter_is_told(board: Rig) -> None:
