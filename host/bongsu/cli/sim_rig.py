@@ -32,6 +32,7 @@ from bongsu.errors import UsageFault
 @click.option("--flashed", is_flag=True, help="A new chip already holds MicroPython (else it is blank).")
 @click.option("--off", is_flag=True, help="Without power at first.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is random on the board.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Its port on loopback (default: a free one).")
 def rig(
     state: Path | None,
     board: str,

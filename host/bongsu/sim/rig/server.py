@@ -18,8 +18,8 @@ _ANY_BYTES = 65536
 
 class SerialServer:
     """`received` takes what the client sends over the line, `lines_changed` is called when DTR or RTS may have,
-    `opened` when somebody opens the port or leaves it. All of it runs in the loop. The network ports are the system's
-    choice, on loopback."""
+    `opened` when somebody opens the port or leaves it. All of it runs in the loop. `port`: of the network, on
+    loopback; 0 and the one without control lines: the system's choice."""
 
     def __init__(
         self,
@@ -27,6 +27,7 @@ class SerialServer:
         received: Callable[[bytes], None],
         lines_changed: Callable[[], None],
         opened: Callable[[], None],
+        port: int = 0,
     ) -> None:
         self.lines = ControlLines(lines_changed, self._purge)
         self.bytes_per_s: float | None = None
@@ -38,8 +39,8 @@ class SerialServer:
         self._listeners: list[socket.socket] = []
         self._out = bytearray()
         self._step: Delay | None = None
-        self.url = f"rfc2217://127.0.0.1:{self._listen(control=True)}"
-        self.bare_url = f"socket://127.0.0.1:{self._listen(control=False)}"
+        self.url = f"rfc2217://127.0.0.1:{self._listen(port, control=True)}"
+        self.bare_url = f"socket://127.0.0.1:{self._listen(0, control=False)}"
 
     @property
     def baud(self) -> int | None:
@@ -65,8 +66,8 @@ class SerialServer:
             self._loop.selector.unregister(listener)
             listener.close()
 
-    def _listen(self, *, control: bool) -> int:
-        listener = socket.create_server(("127.0.0.1", 0))
+    def _listen(self, port: int, *, control: bool) -> int:
+        listener = socket.create_server(("127.0.0.1", port))
         listener.setblocking(False)
         self._listeners.append(listener)
         self._loop.selector.register(listener, selectors.EVENT_READ, lambda _mask: self._accept(listener, control))
