@@ -219,9 +219,7 @@ def _esptools(url: str) -> list[psutil.Process]:
 def test_killed_at_random_moments_and_run_again_it_ends_commissioned_once(market: Works, tmp_path: Path) -> None:
     shares = [KILLS // AT_A_TIME + (i < KILLS % AT_A_TIME) for i in range(AT_A_TIME)]
     free = [f"u-{n}" for n in range(10, SHOPS)]
-    killers = [
-        Killer(market, tmp_path, free[i::AT_A_TIME], share, seed=4 + i) for i, share in enumerate(shares)
-    ]
+    killers = [Killer(market, tmp_path, free[i::AT_A_TIME], share, seed=4 + i) for i, share in enumerate(shares)]
     for killer in killers:
         killer.start()
     for killer in killers:
@@ -255,15 +253,13 @@ def is_told(ran: Ran, said: str) -> None:
     assert ran.err.count("\nbongsu: ") + ran.err.startswith("bongsu: ") == 1 and "Traceback" not in ran.err
 
 
-def test_another_board_another_unit_and_a_busy_port_are_told_and_leave_nothing(
-    market: Works, tmp_path: Path
-) -> None:
+def test_another_board_another_unit_and_a_busy_port_are_told_and_leave_nothing(market: Works, tmp_path: Path) -> None:
     with board(tmp_path, "u-3", board="esp32-s3-devkitc-1") as r:
         ran = market.commission(r.url, "u-3", "--auto")
         is_told(ran, "the chip esp32")
         is_told(market.commission(r.url, "u-999", "--auto"), f"there is no unit {SITE}/u-999")
         r.say(fault={"busy": True})
-        is_told(market.commission(r.url, "u-3", "--auto"), "does not answer as an RFC 2217 server")
+        is_told(market.commission(r.url, "u-3", "--auto"), "is in use")
         nothing_of(market, "u-3")
         assert records(market, mac_of("u-3")) == []
 
@@ -334,6 +330,12 @@ def test_a_list_at_two_ports_at_a_time_ends_with_what_is_not_done(market: Works,
         }
         lines = [line for line in ran.err.splitlines() if line.startswith("rfc2217://")]
         assert {line.split()[0] for line in lines} == {first.url, second.url}
-        again = market.run(*words, "--json")  # at these ports are boards that are done, and no row is theirs
-        assert again.code == 1 and [row["state"] for row in again.row["rows"]] == ["done before", "done before",
-                                                                                  "not begun"]  # fmt: skip
+        again = market.run(*words, "--json")  # what is done is looked at once more, and stays as it is
+        assert again.code == 1
+        assert [(row["state"], row["done"]) for row in again.row["rows"]] == [
+            ("done", True),
+            ("done", True),
+            ("not begun", False),
+        ]
+        for unit in ("u-8", "u-9"):
+            is_commissioned(market, unit)
