@@ -38,7 +38,7 @@ _SAFE_LINK_MOST_MS = 1_800_000
 _PANEL_MS = 50
 _UPKEEP_S = 10
 # Modules that are needed at the start only, or now and then.
-_FORGOTTEN = "start config hardware provisioned rotation sensing.entry sensing.fit sensing.limits sensing.tuning"
+_FORGOTTEN = "start chip config hardware provisioned rotation sensing.entry sensing.fit sensing.limits sensing.tuning"
 
 
 class Node:
@@ -67,6 +67,8 @@ class Node:
         self.wlan = None
         self.link_idle = None  # asks whether the link has nothing to send
         self.state_failed = False
+        gc.collect()
+        self.log("I", "heap", "free=%d used=%d" % (gc.mem_free(), gc.mem_alloc()))
         self.link_due_ms = 0
         if self.safe_mode:
             self.link_due_ms = min(_SAFE_LINK_MS << min(self.boots.unclean - SAFE_AFTER, 8), _SAFE_LINK_MOST_MS)
