@@ -5,14 +5,13 @@ files of two builds never fit each other, and a board has either the one or the 
 """
 
 import hashlib
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 from bongsu.errors import BongsuError
-from bongsu.install import bytecode
+from bongsu.install.compiled import compiled
 from bongsu.resources import resources
 
 LIB = "/lib"
@@ -95,12 +94,7 @@ def application(firmware: Path | None = None) -> Application:
 
 @lru_cache(maxsize=2)
 def _application(firmware: Path) -> Application:
-    with tempfile.TemporaryDirectory(prefix="bongsu-") as folder:
-        compiled = bytecode.compile_packages(firmware, Path(folder))
-        lib = tuple(
-            File.of(f"{LIB}/{inner.with_suffix('.mpy').as_posix()}", target.read_bytes())
-            for inner, target in sorted(compiled.items())
-        )
+    lib = tuple(File.of(f"{LIB}/{inner}", content) for inner, content in compiled(firmware).items())
     boot, main = (File.of(path, (firmware / path[1:]).read_bytes()) for path in (BOOT, MAIN))
     whole = "".join(f"{file.path} {file.sha256}\n" for file in (boot, *lib, main))
     return Application(lib, boot, main, hashlib.sha256(whole.encode()).hexdigest(), _version(lib))

@@ -115,6 +115,7 @@ class BoardLink:
         self._wire: _Wire
         self._transport: _Transport | None = None  # None: not in the raw REPL
         self._tools: set[str] = set()
+        self._guarded = False  # a watchdog of ours runs, and is fed by every script
         # As far as known, DTR and RTS reset the board; a plain socket has none.
         self._lines_reset = not url.startswith("socket://")
 
@@ -141,7 +142,7 @@ class BoardLink:
         if self._transport is None:
             raise LinkError(f"{self.url}: the board is not in its REPL", "This is a fault of this program.")
         try:
-            out, err = self._transport.exec_raw(code, timeout=timeout_s)
+            out, err = self._transport.exec_raw(f"_W.feed()\n{code}" if self._guarded else code, timeout=timeout_s)
         except _TALK_ERRORS as problem:
             raise self._lost(problem) from None
         if err:
@@ -162,6 +163,15 @@ class BoardLink:
         if code not in self._tools:
             self.run(code)
             self._tools.add(code)
+
+    def guard(self, seconds: int) -> None:
+        """From now on the board restarts by itself if it hears nothing from us for so long: whatever becomes of this
+        program, a node does not stay in its REPL. Only a reset ends it.
+        """
+        if not self._guarded:
+            with contextlib.suppress(OnBoardError):  # an image without a watchdog
+                self.run(f"import machine\n_W=machine.WDT(timeout={seconds * 1000})")
+                self._guarded = True
 
     def facts(self) -> BoardFacts:
         """What the board says of itself; it must be in its raw REPL."""
@@ -192,8 +202,7 @@ class BoardLink:
 
     def _pulse(self) -> bool:
         """Reset by the control lines; False if the port has none."""
-        self._transport = None
-        self._tools.clear()
+        self._left_repl()
         port = self._wire.port
         try:
             port.dtr = False  # IO0 high: boot what is on the flash
@@ -210,8 +219,12 @@ class BoardLink:
     def _reset_from_repl(self) -> None:
         assert self._transport is not None
         self._transport.exec_raw_no_follow("import machine\nmachine.reset()")
+        self._left_repl()
+
+    def _left_repl(self) -> None:
         self._transport = None
         self._tools.clear()
+        self._guarded = False
 
     def _caught(self, *, after_pulse: bool) -> bool:
         """Stop the board on its way up; True at the friendly prompt. False: nothing shows that it was reset."""
@@ -246,7 +259,7 @@ class BoardLink:
 
     def _interrupt(self) -> bool:
         """End a running program, or a REPL of whatever kind; True at the friendly prompt."""
-        self._transport = None
+        self._left_repl()
         for _ in range(_TRIES):
             # Ctrl-B leaves a raw REPL; a friendly one only shows its banner.
             self._wire.write(b"\r\x03\x02")
@@ -262,7 +275,6 @@ class BoardLink:
         if not transport.read_until(1, _RAW, timeout_overall=_PROMPT_S * 2).endswith(_RAW):
             raise self._silent()
         self._transport = transport
-        self._tools.clear()
 
     # -- the running board
 

@@ -33,6 +33,7 @@ from bongsu.install.transfer import Files
 __all__ = ["STEPS", "Network", "Progress", "ProvisionError", "Provisioned", "Registry", "Request", "provision"]
 
 _LOOK_S = 1.0
+_GUARD_S = 180  # nothing that is done on the board takes a minute
 _NODE_JSON, _CA = "/node.json", "/ca.der"
 _NONCE_LEN = 16
 
@@ -106,6 +107,7 @@ class _Run:
     def _stop(self) -> BoardFacts:
         self._progress("service", 0, 1)
         self._link.service()
+        self._link.guard(_GUARD_S)
         facts = self._link.facts()
         self._progress("service", 1, 1)
         wanted = self._request.node_id
