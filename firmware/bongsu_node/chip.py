@@ -12,9 +12,12 @@ _ENDS_UV = {"ESP32C3": 2_450_000}
 
 
 def name() -> str:
-    """ "ESP32", "ESP32S3", "ESP32C3", ...: MicroPython says "BOARD with CHIP". "ESP32" if it says anything else."""
-    chip = getattr(sys.implementation, "_machine", "").rpartition(" with ")[2]
-    return chip if chip.startswith("ESP32") else "ESP32"
+    """ESP32, ESP32S3, ESP32C3, ...: MicroPython says "BOARD with CHIP", some with more behind it ("ESP32-PICO-D4",
+    "ESP32-S3R8"). ESP32 if it says anything else.
+    """
+    said = getattr(sys.implementation, "_machine", "").rpartition(" with ")[2].replace("-", "")
+    line = said[5:7]
+    return "ESP32" + line if said.startswith("ESP32") and line[:1] in "SCHP" and line[1:].isdigit() else "ESP32"
 
 
 def uart() -> int:
