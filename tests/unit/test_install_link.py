@@ -62,7 +62,7 @@ class Port:
         elif key == 1 and self.state == "prompt":
             self.state = "raw"
             self.heard += b"raw REPL; CTRL-B to exit\r\n>"
-        elif self.state == "raw":
+        elif self.state == "raw" and key != 13:
             self._text = bytearray([key])
 
     def _line(self, key: int) -> None:
