@@ -1,6 +1,7 @@
 """`bongsu device`: lists, changes of nodes, and what every command of the groups for installers promises."""
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import click
 import pytest
 from sqlalchemy import select, update
 
+from bongsu.cli.context import Installation
 from bongsu.cli.main import COMMANDS, cli
 from bongsu.install import ports
 from bongsu.install.ports import Port
@@ -177,6 +179,30 @@ def test_every_command_has_help_and_refuses_an_unknown_option_as_usage(words: tu
         example = ran.out.partition("Example")[2].partition("Options:")[0]
         assert f"  bongsu {_name(words)}" in example, "no example of the command itself in its help"
     assert bongsu(*words, "--no-such-option").code == 2
+
+
+def _examples() -> Iterator[str]:
+    """The lines of all helps that show a command as it is typed."""
+    for words in ALL:
+        for line in bongsu(*words, "--help").out.replace("\\\n", " ").splitlines():
+            text = line.strip().partition("   (")[0].partition(" > ")[0].partition(" | ")[0]
+            if text.startswith(f"bongsu {_name(words)}") and not text.startswith("Usage"):
+                yield text
+
+
+@pytest.mark.parametrize("line", list(_examples()))
+def test_an_example_can_be_typed_as_it_stands(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its words, options and values are taken; nothing is done."""
+    monkeypatch.chdir(tmp_path)
+    context, command = click.Context(cli, info_name="bongsu"), cli
+    words = shlex.split(line)[1:]
+    while isinstance(command, click.Group) and words and (below := command.get_command(context, words[0])):
+        context, command = click.Context(below, info_name=words.pop(0), parent=context), below
+    for word in words:
+        if word.endswith((".toml", ".csv", ".xlsx", ".bin", ".txt")):
+            (tmp_path / word).touch()
+    context.find_root().obj = Installation(tmp_path)
+    command.make_context(context.info_name, words, parent=context.parent)
 
 
 def test_the_walk_saw_every_group() -> None:

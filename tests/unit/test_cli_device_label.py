@@ -1,13 +1,16 @@
 """`bongsu device label`: from the registry to files and a printer."""
 
+import datetime as dt
 import json
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from bongsu.install import label
+from bongsu.receiver import commissioning
 from tests.label_parts import QlPrinter, codes, pages
-from tests.registry_parts import bongsu
+from tests.registry_parts import bongsu, new_store
 
 NODES = ("a0b1c2d3e4f5", "a0b1c2d3e4f6")
 
@@ -44,6 +47,23 @@ def test_a_printer_gets_the_job(tmp_path: Path) -> None:
     ran = bongsu("device", "label", NODES[0], "--printer", device, "--date", "2026-03-01")
     assert ran.code == 0 and "Sent 1" in ran.out
     assert len(QlPrinter().take(device.read_bytes())) == 1
+
+
+def test_the_date_is_that_of_its_commissioning(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done_ms = 1_772_000_000_000
+    with new_store(data) as store, store.write() as conn:
+        number = commissioning.begin(
+            conn, NODES[0], unit=("hannae", "a-07"), board="b", installer="kim", version="1", now_ms=done_ms
+        )
+        for step in commissioning.STEPS:
+            commissioning.note(conn, number, step, commissioning.DONE, at_ms=done_ms, took_ms=1)
+        commissioning.finish(conn, number, actor="kim", now_ms=done_ms)
+    days: list[dt.date] = []
+    draw = label.draw
+    monkeypatch.setattr(label, "draw", lambda text, *more: days.append(text.day) or draw(text, *more))
+    assert bongsu("device", "label", *NODES, "--out", tmp_path / "l.pdf").code == 0
+    assert bongsu("device", "label", NODES[0], "--date", "2026-03-01", "--out", tmp_path / "l.png").code == 0
+    assert days == [dt.datetime.fromtimestamp(done_ms / 1000).date(), dt.date.today(), dt.date(2026, 3, 1)]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 @click.option("--size", "size_name", default="62", show_default=True, help="Tape: 62 (mm, continuous) or 29x90.")
 @click.option("--first", type=click.IntRange(1), default=1, help="Place on the first PDF page at which to begin.")
 @click.option("--font", type=click.Path(path_type=Path), help="Font file (default: one of this machine).")
-@click.option("--date", "day", type=click.DateTime(["%Y-%m-%d"]), help="Day of fitting (default: today).")
+@click.option(
+    "--date",
+    "day",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="Day of fitting (default: that of its commissioning, else today).",
+)
 @data_option
 @json_option
 @pass_installation
@@ -59,9 +64,9 @@ def label(
         raise click.UsageError("Name nodes, or --site.")
     if out is None and printer is None:
         raise click.UsageError("Name a file (--out) or a printer (--printer).")
-    fitted = day.date() if day is not None else dt.date.today()
     with installation.reading() as conn:
-        texts = [label_words.of_node(conn, node, fitted) for node in _nodes(conn, node_ids, site_id)]
+        nodes = _nodes(conn, node_ids, site_id)
+        texts = [label_words.of_node(conn, node, day.date() if day else _fitted(conn, node)) for node in nodes]
     pictures = {text.node_id: labels.draw(text, size, font) for text in texts}
     files = label_file.save(out, pictures, size, first) if out is not None else []
     if printer is not None:
@@ -69,6 +74,14 @@ def label(
     said = [f"Wrote {file}" for file in files] + ([f"Sent {len(pictures)} to {printer}"] if printer else [])
     row = {"nodes": list(pictures), "files": [str(file) for file in files], "printer": printer, "size": size.name}
     done("\n".join(said), row, json_wanted=json_wanted)
+
+
+def _fitted(conn: "Connection", node: str) -> dt.date:
+    """When its commissioning was done, by this machine's calendar; today if it was not."""
+    from bongsu.receiver import commissioning
+
+    done_ms = next((row["done_ms"] for row in commissioning.records(conn, node_id=node) if row["done_ms"]), None)
+    return dt.date.today() if done_ms is None else dt.datetime.fromtimestamp(done_ms / 1000).date()
 
 
 def _nodes(conn: "Connection", node_ids: tuple[str, ...], site_id: str | None) -> list[str]:

@@ -39,11 +39,11 @@ def set_(
 
     All of it, or nothing: what is refused changes nothing. The profile and numbers need the running receiver; they go
     out when the node is heard, within 45 s, and the node keeps them. Wi-Fi, sensors, broker and the interval of its
-    readings are on the board: they need it at hand, on a port (bongsu device provision).
+    readings are on the board: they need it at hand (bongsu device provision MAC --port PORT), and its key stays.
 
     \b
     Examples:
-      bongsu device set a0b1c2d3e4f5 --profile kitchen
+      bongsu device set a0b1c2d3e4f5 --profile market_kitchen
       bongsu device set a0b1c2d3e4f5 smoke_alarm_e4=500
       bongsu device set a0b1c2d3e4f5 --unit hannae/a-08 --label "over the door"
     """

@@ -45,7 +45,8 @@ Examples:
   bongsu init --data market --host 192.0.2.10
   bongsu --data market site add hannae --name "한내시장" --address "한내로 12"
   bongsu --data market import shops.csv --site hannae --dry-run
-  bongsu --data market node provision a0b1c2d3e4f5 --out bundle
+  bongsu --data market device commission --unit hannae/a-07
+  bongsu --data market device list
   bongsu --data market receiver run
   bongsu --data market incident list --json
 

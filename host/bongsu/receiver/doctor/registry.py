@@ -80,14 +80,14 @@ def nodes(conn: Connection) -> Findings:
             WARN,
             "nodes",
             f"{len(loose)} belong to no unit: {some(loose)}",
-            "Their alarms name no shop. Assign each: bongsu node add --help",
+            "Their alarms name no shop. Say where each hangs: bongsu device set MAC --unit SITE/UNIT",
         )
     heard = live.last_seen_ms.is_not(None)
     mute = select(node.id).join(schema.node_live, live.node_id == node.id).where(~heard, in_service).order_by(node.id)
     unheard = list(conn.execute(mute).scalars())
     if unheard:
         what = f"{len(unheard)} never heard: {some(unheard)}"
-        yield Finding(WARN, "nodes", what, "Provision and power them: bongsu node provision --help")
+        yield Finding(WARN, "nodes", what, "Power them, or bring them into service: bongsu device commission --help")
     if not silent and not loose and not unheard:
         count = conn.execute(select(func.count()).select_from(schema.node).where(in_service)).scalar_one()
         yield Finding(OK, "nodes", f"{count} registered, none silent, each has its unit")
