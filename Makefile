@@ -25,9 +25,9 @@ demo: $(RUNTIME)
 	@"$(BIN)/bongsu" demo $(ARGS)
 
 test: $(TEST)
-	@"$(BIN)/python" -m pytest -n 2 $(ARGS)
+	@"$(BIN)/python" -m pytest -n 2 --dist loadgroup $(ARGS)
 	@echo "Once more on PostgreSQL: every test that touches a store"
-	@"$(BIN)/python" -m pytest -n 2 --engine postgresql $(ARGS)
+	@"$(BIN)/python" -m pytest -n 2 --dist loadgroup --engine postgresql $(ARGS)
 
 lint: $(TEST)
 	@"$(BIN)/ruff" check .

@@ -7,6 +7,7 @@ scope: pytest sets those up before the check below takes its first look.
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -26,6 +27,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="sqlite",
         help="Engine of every store that tests make; with postgresql only the tests that make one are run.",
     )
+    hil = parser.getgroup("hil", "hardware in the loop: tests/hil on the board behind a port")
+    hil.addoption("--hil", action="store_true", help="Run tests/hil only.")
+    hil.addoption("--port", metavar="URL", help="The board's port, any pyserial URL (default: a virtual board).")
+    hil.addoption("--board", default="esp32-devkitc", metavar="B", help="What it is (bongsu board list).")
+    hil.addoption("--hil-wifi", metavar="SSID[=FILE]", help="Its Wi-Fi (default: the strongest open network).")
+    hil.addoption("--hil-host", metavar="IP", help="This machine as the board sees it (default: found by trying).")
+    hil.addoption("--hil-bind", default="127.0.0.1", metavar="IP", help="Where the receiver for it listens.")
+    hil.addoption("--hil-flash", action="store_true", help="Flash it also if it runs MicroPython already.")
+    hil.addoption("--hil-image", type=Path, metavar="FILE", help="The image to flash (default: the board's own).")
+    hil.addoption("--hil-sensor", action="append", default=[], metavar="TYPE[,..]", help="One on it (default: lm75).")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With --hil: nothing but tests/hil."""
+    here = Path(__file__).parent
+    outside = here in collection_path.parents and here / "hil" not in (collection_path, *collection_path.parents)
+    return True if config.getoption("--hil") and outside else None
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -33,6 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         with suppress(ValueError):  # not in the main thread
             signal.signal(signal.SIGINT, signal.default_int_handler)
+    if config.getoption("--port") and not config.getoption("--hil"):
+        raise pytest.UsageError("--port is the board's of the tests in tests/hil: say --hil as well")
     postgres_parts.choose(config.getoption("--engine"))
 
 

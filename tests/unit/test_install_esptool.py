@@ -1,11 +1,13 @@
 """esptool: what two of its versions print (tests/data/esptool, recorded in a pipe), and how it is run."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import psutil
 import pytest
+from serial import rfc2217
 
 from bongsu.install import esptool
 from bongsu.install.esptool_output import (
@@ -233,3 +235,28 @@ def test_the_program_is_esptool_started_and_not_imported() -> None:
     assert (sys.executable, "-m", "esptool") == esptool.PROGRAM
     code = "import sys, bongsu.cli.device_flash, bongsu.install.flash; sys.exit('esptool' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("url", "quick"), [(PORT, False), ("rfc2217://rig:4000", True), ("socket://rig:4000", False)])
+def test_only_ports_over_rfc_2217_are_made_quick(url: str, quick: bool) -> None:
+    code = "import sys; print(sys.argv[1], hasattr(sys.modules.get('sitecustomize'), '_NEGOTIATED'))"
+    (line,) = esptool.run(url, (sys.executable, "-c", code, url), lambda line: None)
+    assert line == f"{url} {quick}"
+
+
+def test_a_time_out_alone_is_not_negotiated(monkeypatch: pytest.MonkeyPatch) -> None:
+    negotiated: list[int] = []
+    monkeypatch.setattr(rfc2217.Serial, "_reconfigure_port", lambda port: negotiated.append(port._baudrate))
+    spec = importlib.util.spec_from_file_location("quick", esptool._QUICK_SERIAL / "sitecustomize.py")
+    assert spec is not None and spec.loader is not None
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    port = rfc2217.Serial()
+    port.is_open, port._socket = True, object()
+    for timeout_s in (1, 2, 3):
+        port.timeout = timeout_s
+    port.baudrate = 460800
+    port.timeout = 4
+    port._socket = object()  # opened anew
+    port.timeout = 5
+    assert negotiated == [9600, 460800, 460800]
+    port.is_open, port._socket = False, None

@@ -268,3 +268,24 @@ def test_a_chip_that_no_board_has() -> None:
 def test_names_of_the_recordings() -> None:
     """The boards that ship take the images whose forms these tests have."""
     assert (BOARD.image.file, BOARD.image.sha256) == (REAL_NAME, REAL_SHA256)
+
+
+# -- what is there already
+
+
+def test_a_board_is_asked_whether_it_holds_the_image(
+    store: ImageStore, tmp_path: Path, play: Callable[..., Esptool]
+) -> None:
+    todo = plan_for(store, tmp_path, keep=True)
+    player = play("verify", ("wrong_md5", 2))
+    assert flash.holds(todo)
+    assert not flash.holds(todo)
+    assert player.called == [todo.steps[-1].argv] * 2
+
+
+def test_a_board_that_cannot_be_asked_is_no_board_without_it(
+    store: ImageStore, tmp_path: Path, play: Callable[..., Esptool]
+) -> None:
+    play(("silent", 2))
+    with pytest.raises(FlashError, match="no chip answers"):
+        flash.holds(plan_for(store, tmp_path, keep=True))
