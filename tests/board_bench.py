@@ -109,6 +109,11 @@ class Bench:
         found = json.loads(path.read_text()) if path.exists() else {}
         return {name: bytes.fromhex(value) for name, value in found.items()}
 
+    def write_nvs(self, **blobs: bytes) -> None:
+        """As the node does while it runs."""
+        kept = {**self.nvs, **blobs}
+        (self.folder / "nvs.json").write_text(json.dumps({name: value.hex() for name, value in kept.items()}))
+
     def close(self) -> None:
         """Switch it off."""
         self._process.kill()

@@ -1,6 +1,5 @@
 """Scripts that run on the board, under the real MicroPython: what it says of itself, its file system, its key."""
 
-import hashlib
 import json
 import shutil
 import struct
@@ -66,14 +65,24 @@ def test_a_start_that_was_interrupted_is_no_damage(tmp_path: Path) -> None:
 def test_the_key_is_proven_and_never_shown(tmp_path: Path) -> None:
     board = formatted(tmp_path / "board")
     with Bench(board) as bench:
-        assert on_board.key_proof(bench, b"nonce") is None
+        assert on_board.identity(bench) is None
         on_board.write_key(bench, 7, KEY)
-        assert on_board.key_proof(bench, b"nonce") == (7, hashlib.sha256(b"nonce" + KEY).digest())
+        found = on_board.identity(bench)
+        assert found and (found.epoch, found.counter) == (7, 1) and found.is_of(KEY) and not found.is_of(OLD_KEY)
         assert on_board.read_facts(bench).key_epoch == 7
         said = "".join(bench.said)
     assert KEY.hex() not in said and KEY.decode() not in said and repr(KEY) not in said
     with Bench(board, plain=True) as bench:
-        assert on_board.key_proof(bench, b"nonce") == (7, b"")  # it cannot compute it
+        found = on_board.identity(bench)  # it cannot compute a proof
+        assert found and (found.epoch, found.counter, found.proof) == (7, 1, b"") and not found.is_of(KEY)
+
+
+def test_the_counter_that_comes_next_is_said(tmp_path: Path) -> None:
+    """Also one that an ESP32 has no small number for."""
+    blobs = {"ident": struct.pack("<BB16s", 1, 3, KEY), "ctr": struct.pack("<BBII", 1, 3, 0xFFFFFF00, 70)}
+    with Bench(_write(formatted(tmp_path / "board"), **blobs)) as bench:
+        found = on_board.identity(bench)
+    assert found and (found.epoch, found.counter) == (3, 0xFFFFFF00)
 
 
 def _write(folder: Path, **blobs: bytes) -> Path:
@@ -99,7 +108,7 @@ def _write(folder: Path, **blobs: bytes) -> Path:
 )
 def test_an_identity_that_is_not_whole_is_none(tmp_path: Path, blobs: dict[str, bytes]) -> None:
     with Bench(_write(formatted(tmp_path / "board"), **blobs)) as bench:
-        assert on_board.key_proof(bench, b"nonce") is None and on_board.read_facts(bench).key_epoch is None
+        assert on_board.identity(bench) is None and on_board.read_facts(bench).key_epoch is None
 
 
 def test_power_may_fail_while_the_key_is_written(tmp_path: Path) -> None:

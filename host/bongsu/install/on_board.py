@@ -2,6 +2,9 @@
 no secret in what they print but for the one that says so.
 """
 
+import hashlib
+import hmac
+import os
 import struct
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -9,6 +12,7 @@ from typing import Any, Literal, Protocol
 # The identity in NVS, as bongsu_node/provisioned.py reads it. Numbers begin with 1: 0 is never used on the wire.
 _VERSION = 1
 _FIRST_NUMBER = 1
+_NONCE_LEN = 16
 
 FileSystem = Literal["ok", "corrupt", "none"]
 
@@ -49,6 +53,22 @@ class BoardFacts:
     def chip(self) -> str:
         """As esptool calls it ("esp32s3"); "" if the board does not say."""
         return self.machine.rpartition(" with ")[2].strip().lower().replace("-", "") if " with " in self.machine else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The key on a board: its epoch; the uplink counter that the board begins with when it starts next; and a proof of
+    which key it is that does not tell it: SHA-256 over `nonce` and the key. proof: b"" if the board cannot compute it.
+    """
+
+    epoch: int
+    counter: int
+    nonce: bytes
+    proof: bytes
+
+    def is_of(self, key: bytes) -> bool:
+        """Whether the board has this very key."""
+        return hmac.compare_digest(self.proof, hashlib.sha256(self.nonce + key).digest())
 
 
 # `F()`: state of the file system; one that the start could not mount may only have been interrupted, so it is tried
@@ -132,10 +152,11 @@ print(json.dumps({'mac':X(machine.unique_id()),'platform':sys.platform,'machine'
 'key_epoch':e,'unpacks':u}))
 """
 
-_PROOF = """
-import hashlib
+_IDENTITY = """
+import hashlib,struct
 e=I()
-print(json.dumps([e[1],X(hashlib.sha256(%r+e[2:]).digest()) if hasattr(hashlib,'sha256') else ''] if e else None))
+print(json.dumps([e[1],struct.unpack('<BBII',B(N(),'ctr',10))[2],
+X(hashlib.sha256(%r+e[2:]).digest()) if hasattr(hashlib,'sha256') else ''] if e else None))
 """
 
 _FORMAT = """
@@ -194,13 +215,12 @@ def make_file_system(link: Runs) -> bool:
     return bool(link.value(_FORMAT, timeout_s=_MORE_S) == "ok")
 
 
-def key_proof(link: Runs, nonce: bytes) -> tuple[int, bytes] | None:
-    """(epoch, SHA-256 over `nonce` and the key) of the identity on the board; the latter is b"" if it cannot compute
-    it. None: it has no usable one.
-    """
+def identity(link: Runs) -> Identity | None:
+    """The identity on the board; None: it has no usable one."""
     link.tools(_TOOLS)
-    found = link.value(_PROOF % nonce)
-    return (int(found[0]), bytes.fromhex(found[1])) if found else None
+    nonce = os.urandom(_NONCE_LEN)
+    found = link.value(_IDENTITY % nonce)
+    return Identity(int(found[0]), int(found[1]), nonce, bytes.fromhex(found[2])) if found else None
 
 
 def write_key(link: Runs, epoch: int, key: bytes) -> None:

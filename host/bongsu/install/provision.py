@@ -5,7 +5,6 @@ Every step looks at the board and the store, never at a record of an earlier run
 finished by running it again.
 """
 
-import os
 import time
 from contextlib import suppress
 
@@ -15,11 +14,10 @@ from bongsu.install.application import BOOT, LIB, MAIN, Application, File
 from bongsu.install.boards import Board
 from bongsu.install.bundle import json_bytes
 from bongsu.install.link import BoardLink, LinkError
-from bongsu.install.on_board import BoardFacts
+from bongsu.install.on_board import BoardFacts, Identity
 from bongsu.install.provision_words import (
     STEPS,
     Beat,
-    Identity,
     Network,
     Orders,
     Progress,
@@ -35,7 +33,6 @@ __all__ = ["STEPS", "Network", "Progress", "ProvisionError", "Provisioned", "Reg
 _LOOK_S = 1.0
 _GUARD_S = 180  # nothing that is done on the board takes a minute
 _NODE_JSON, _CA = "/node.json", "/ca.der"
-_NONCE_LEN = 16
 
 
 def provision(
@@ -80,10 +77,11 @@ class _Run:
         reformatted = self._file_system(facts)
         files = Files(self._link, unpacks=facts.unpacks)
         there = self._application(made, files)
-        orders = self._registry.settle(facts.mac, self._request, board, self._identity())
+        identity = on_board.identity(self._link)
+        orders = self._registry.settle(facts.mac, self._request, board, identity)
         self._settings(orders, networks, files, there, before.get("provisioned_s"))
-        self._key(orders)
-        beat = self._start(facts.mac, orders.epoch)
+        identity = self._key(orders, identity)
+        beat = self._start(facts.mac, identity)
         return Provisioned(
             node_id=facts.mac,
             board=board.name,
@@ -150,11 +148,6 @@ class _Run:
         self._secrets += [network["psk"] for network in found if network.get("psk")]
         return found
 
-    def _identity(self) -> Identity | None:
-        nonce = os.urandom(_NONCE_LEN)
-        found = on_board.key_proof(self._link, nonce)
-        return Identity(found[0], nonce, found[1]) if found else None
-
     # -- what it gets
 
     def _application(self, made: Application, files: Files) -> dict[str, str]:
@@ -208,29 +201,29 @@ class _Run:
         files.put(file, secret=secret)
         self._copied.append(file)
 
-    def _key(self, orders: Orders) -> None:
+    def _key(self, orders: Orders, identity: Identity | None) -> Identity:
+        """The identity that the board has now."""
         self._progress("key", 0, 1)
         if orders.key is not None:
             on_board.write_key(self._link, orders.epoch, orders.key)
-            identity = self._identity()
-            if (
-                identity is None
-                or identity.epoch != orders.epoch
-                or (identity.proof and not identity.is_of(orders.key))
-            ):
-                raise ProvisionError(f"{self._link.url}: the board did not keep its key", "Run this again.")
+            identity = on_board.identity(self._link)
+            if identity and identity.proof and not identity.is_of(orders.key):
+                identity = None
+        if identity is None or identity.epoch != orders.epoch:
+            raise ProvisionError(f"{self._link.url}: the board did not keep its key", "Run this again.")
         self._progress("key", 1, 1)
+        return identity
 
     # -- the board as it runs
 
-    def _start(self, node_id: str, epoch: int) -> Beat | None:
-        before = self._registry.beat(node_id, epoch)
+    def _start(self, node_id: str, identity: Identity) -> Beat | None:
         self._progress("restart", 0, 1)
         self._link.restart()
         self._progress("restart", 1, 1)
-        return self._first_beat(node_id, epoch, before) if self._request.wait_s else None
+        return self._first_beat(node_id, identity) if self._request.wait_s else None
 
-    def _first_beat(self, node_id: str, epoch: int, before: Beat | None) -> Beat:
+    def _first_beat(self, node_id: str, identity: Identity) -> Beat:
+        """The first one since the restart: all counters before it are below those that the board begins with now."""
         why = self._registry.unheard()
         if why:
             raise ProvisionError(
@@ -243,8 +236,8 @@ class _Run:
         while (waited_s := time.monotonic() - started) < wait_s:
             self._progress("heartbeat", int(waited_s), int(wait_s))
             words = self._last_words(_LOOK_S) or words
-            beat = self._registry.beat(node_id, epoch)
-            if beat is not None and beat.under_key and beat.is_of_later_boot(before):
+            beat = self._registry.beat(node_id, identity.epoch)
+            if beat is not None and beat.counter >= identity.counter:
                 self._progress("heartbeat", int(wait_s), int(wait_s))
                 return beat
         raise ProvisionError(
