@@ -134,25 +134,3 @@ def test_power_may_fail_while_the_key_is_written(tmp_path: Path) -> None:
             assert ident is None or (ident == old["ident"] and ctr == old["ctr"])
     assert write > 4 and None in found and old["ident"] in found
     assert after == {"ident": struct.pack("<BB16s", 1, 4, KEY), "ctr": struct.pack("<BBII", 1, 4, 1, 1)}
-
-
-def test_settings_and_networks(tmp_path: Path) -> None:
-    """Passphrases are in the answer that is asked for them alone."""
-    document = {
-        "node": MAC,
-        "board": "esp32-devkitc",
-        "provisioned_s": 1_790_000_000,
-        "wifi": [{"ssid": "한내", "psk": "secret passphrase"}, {"ssid": "guests"}],
-        "broker": {"password": "broker password"},
-    }
-    with Bench(formatted(tmp_path / "board")) as bench:
-        assert on_board.settings(bench) == {} and on_board.wifi_networks(bench) == []
-        for damaged in (b"", b"{", b"[]", b"null"):
-            Files(bench, unpacks=True).put(File.of("/node.json", damaged))
-            assert on_board.settings(bench) == {} and on_board.wifi_networks(bench) == []
-        Files(bench, unpacks=True).put(File.of("/node.json", json.dumps(document).encode()))
-        before = len(bench.said)
-        assert on_board.settings(bench) == {name: document[name] for name in ("node", "board", "provisioned_s")}
-        assert "secret" not in "".join(bench.said[before:])
-        assert on_board.wifi_networks(bench) == document["wifi"]
-        assert "broker password" not in "".join(bench.said[before:])

@@ -1,5 +1,5 @@
 """Scripts that run on the board, in its raw REPL: small, of what every stock ESP32 image of MicroPython has, and with
-no secret in what they print but for the one that says so.
+no secret in what they print.
 """
 
 import hashlib
@@ -188,20 +188,6 @@ del n
 gc.collect()
 """
 
-_SETTINGS = """
-try:
- with open('/node.json') as f:
-  c=json.load(f)
-except (OSError,ValueError):
- c={}
-c=c if isinstance(c,dict) else {}
-print(json.dumps(%s))
-del c
-gc.collect()
-"""
-_PLAIN = "{k:c.get(k) for k in ('node','board','role','provisioned_s')}"
-_WIFI = "c.get('wifi') or []"
-
 
 def read_facts(link: Runs) -> BoardFacts:
     """What the board says of itself."""
@@ -228,17 +214,3 @@ def write_key(link: Runs, epoch: int, key: bytes) -> None:
     link.tools(_TOOLS)
     ceilings = struct.pack("<BBII", _VERSION, epoch, _FIRST_NUMBER, _FIRST_NUMBER)
     link.run(_WRITE_KEY % (ceilings, struct.pack("<BB16s", _VERSION, epoch, key)), secret=True)
-
-
-def settings(link: Runs) -> dict[str, Any]:
-    """What node.json on the board says, if it is there: node, board, role, provisioned_s. Nothing of it is checked."""
-    link.tools(_TOOLS)
-    found = link.value(_SETTINGS % _PLAIN)
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def wifi_networks(link: Runs) -> list[dict[str, Any]]:
-    """The networks of node.json on the board, with their passphrases: over the serial line, and no further."""
-    link.tools(_TOOLS)
-    found = link.value(_SETTINGS % _WIFI, secret=True)
-    return [network for network in found if isinstance(network, dict)] if isinstance(found, list) else []

@@ -27,6 +27,10 @@ class Network:
     ssid: str
     passphrase: str | None = field(default=None, repr=False)
 
+    def entry(self) -> dict[str, str]:
+        """As node.json has it."""
+        return {"ssid": self.ssid, **({"psk": self.passphrase} if self.passphrase else {})}
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
