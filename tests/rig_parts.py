@@ -9,6 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import serial
+
+from bongsu.install.boards import load_board
+from bongsu.sim import flash
+from bongsu.sim.rig.chip import ChipFlash
+
 ROOT = Path(__file__).resolve().parents[1]
 MAC = "a0b1c2d3e4f5"
 SSID = "bongsu-rig"  # open, and on the air unless other networks are given
@@ -92,3 +98,70 @@ def rig(folder: Path, *, flashed: bool = False, mac: str = MAC, **options: Any) 
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise
+
+
+def put_files(folder: Path, files: dict[str, bytes], board: str = "esp32-devkitc") -> None:
+    """A chip for a rig in `folder` that holds MicroPython and these files: path -> content."""
+    (folder / "rig").mkdir()
+    chip = ChipFlash(folder / "rig", load_board(board))
+    chip.put_stock_image()
+    chip.file_system.format([])
+    chip.file_system.write(files)
+
+
+def put_firmware(folder: Path, node_json: dict[str, Any], ca_der: bytes, key: bytes, epoch: int = 1) -> None:
+    """A chip for a rig in `folder` that holds MicroPython and a provisioned node."""
+    (folder / "rig").mkdir()
+    chip = ChipFlash(folder / "rig", load_board("esp32-devkitc"))
+    chip.put_stock_image()
+    chip.file_system.format(flash.firmware_files(ROOT / "firmware"))
+    chip.file_system.write({"/node.json": json.dumps(node_json).encode(), "/ca.der": ca_der})
+    flash.write_nvs(folder / "rig" / "nvs.bin", flash.identity_blobs(epoch, key))
+
+
+class Terminal:
+    """Somebody at the serial port, who neither resets the board nor waits for ever."""
+
+    def __init__(self, url: str, baudrate: int = 115_200) -> None:
+        self.port = serial.serial_for_url(url, baudrate=baudrate, timeout=0.05)
+        self._got = b""
+
+    def send(self, data: bytes) -> None:
+        """Type this."""
+        self.port.write(data)
+
+    def until(self, wanted: bytes, tries: int = 600) -> bytes:
+        """What comes, up to and including `wanted`. Raises AssertionError if it does not come in 30 s or so."""
+        for _ in range(tries):
+            if wanted in self._got:
+                end = self._got.index(wanted) + len(wanted)
+                got, self._got = self._got[:end], self._got[end:]
+                return got
+            self._got += self.port.read(max(1, self.port.in_waiting))
+        raise AssertionError(f"no {wanted!r} in {self._got!r}")
+
+    def rest(self) -> bytes:
+        """What has come by now and in the next moment."""
+        while part := self.port.read(max(1, self.port.in_waiting)):
+            self._got += part
+        got, self._got = self._got, b""
+        return got
+
+    def raw(self, code: str) -> bytes:
+        """Run code in the raw REPL that the board is in; what it prints. Raises AssertionError if it fails."""
+        self.send(code.encode() + b"\x04")
+        got = self.until(b"\x04>").removeprefix(b"OK")
+        output, _, error = got.removesuffix(b"\x04>").partition(b"\x04")
+        assert not error, error.decode()
+        return output
+
+    def enter_raw(self) -> None:
+        """Stop what runs, and go to the raw REPL."""
+        self.send(b"\r\x03\r\x01")
+        self.until(b"raw REPL; CTRL-B to exit\r\n>")
+
+    def __enter__(self) -> "Terminal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.port.close()

@@ -4,6 +4,7 @@ Changed for the test: only the ports, which the system picks.
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -20,12 +21,20 @@ from pathlib import Path
 
 import pytest
 
+from tests import image_parts
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DEADLINE_S = 60
+DEADLINE_S = 180
 BLOCK = re.compile(r"(?:<!-- terminal: (\w+) -->\n)?```(\w+)\n(.*?)```\n", re.DOTALL)
 # What each terminal prints when the next step may come.
-READY = {"station": "ready port=", "phone": "ready port=", "receiver": "receiver.ready", "board": " receipt event="}
+READY = {
+    "station": "ready port=",
+    "phone": "ready port=",
+    "receiver": "receiver.ready",
+    "board": " receipt event=",
+    "rig": "ready url=",
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,7 @@ class Walk:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ports = {port: _free_port() for port in ("8119", "8120", "8883")}
+        self.ports = {port: _free_port() for port in ("8119", "8120", "8883", "4000")}
         self.exports = "set -euo pipefail\n"
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.printed: list[str] = []
@@ -100,6 +109,7 @@ class Walk:
                 ["bash", "-c", f"{self.exports}exec {text}"],
                 cwd=self.folder,
                 env=self.env,
+                stdin=subprocess.PIPE,  # a terminal that stays open: the rig takes orders there
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -135,6 +145,8 @@ class Walk:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            assert process.stdin is not None
+            process.stdin.close()
 
 
 @pytest.fixture
@@ -166,6 +178,24 @@ def test_a_receiver_of_your_own(walk: Walk) -> None:
     assert '"disposition": "fire"' in shown
     assert "010-1234-5678" not in shown
     assert "1234" not in walk.log("receiver")
+
+
+@pytest.mark.timeout(400)
+def test_boards_from_the_box_to_the_wall(walk: Walk) -> None:
+    """On a rig that is blank at first. Changed beside the ports: the image is a file, since tests download nothing."""
+    blocks = _blocks("A receiver of your own")
+    receiver = next(i for i, block in enumerate(blocks) if block.terminal == "receiver")
+    for block in blocks[: receiver + 1]:
+        walk.follow(block)
+    image = image_parts.real_image()
+    for block in _blocks("Boards: from the box to the wall"):
+        if not block.before.endswith("<!-- not run -->\n"):
+            text = block.text.replace("--board esp32-devkitc", f"--board esp32-devkitc --image {image}")
+            walk.follow(dataclasses.replace(block, text=text))
+    assert "a0b1c2d3e4f6 is in service in hannae/a-08" in "".join(walk.printed)
+    assert "+821023456789" in walk.received("8120")
+    assert json.loads(walk.received("8119"))["reports"] == []
+    assert (walk.folder / "labels.pdf").is_file()
 
 
 def test_a_broker_of_your_own(walk: Walk) -> None:

@@ -107,7 +107,9 @@ def test_a_dry_run_touches_no_port(image: Path) -> None:
 def test_the_board_is_found_by_its_chip(image: Path, ran: list[FlashPlan], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(esptool, "identify", lambda url: FOUND)
     assert bongsu("device", "flash", "--port", PORT, "--image", image).code == 0
-    assert ran[0].chip == "esp32"
+    assert (ran[0].chip, ran[0].found) == ("esp32", FOUND)
+    said = bongsu("device", "flash", "--port", PORT, "--image", image, "--dry-run").out
+    assert "Chip: ESP32-D0WD-V3 (revision v3.1), 4 MB of flash, MAC a0b1c2d3e4f5" in said
 
 
 def test_the_image_is_refused_before_the_board_is_touched(image: Path, ran: list[FlashPlan]) -> None:

@@ -21,7 +21,7 @@ from bongsu.install.esptool_output import (
     failure,
     plain,
 )
-from bongsu.install.ports import PortError
+from bongsu.install.ports import PortBusy, PortError
 
 RECORDED = Path(__file__).parents[1] / "data" / "esptool"
 FAKE = Path(__file__).parents[1] / "data" / "fake_esptool.py"
@@ -85,6 +85,7 @@ FAILURES = [
     ("silent", 2, "no chip answers", PRESS),
     ("flash_fails", 2, "the flash refuses to be written", "another board"),
     ("unplugged", 1, "the board was unplugged", "Plug it in again"),
+    ("differs", 2, "does not hold what was written", "--baud 115200"),
     ("busy", 2, "is in use", "Close what has it open"),
     ("absent", 2, "there is no such port", "cable that carries data"),
     ("refused", 2, "nothing listens there", "host and port"),
@@ -126,8 +127,14 @@ def test_failures_say_what_is_wrong_and_what_to_do(version: str, what: str, code
         ("Packet content transfer stopped (received 8 bytes).", "disturbed"),
         ("Invalid head of packet (0x46): Possible serial noise or corruption.", "disturbed"),
         ("Failed to start stub flasher. There was no response.", "disturbed"),
-        ("Unable to verify flash chip connection (No serial data received.).", "refuses"),
+        ("Unable to verify flash chip connection (No serial data received.).", "disturbed"),
+        ("Unable to verify flash chip connection (SPI command did not complete in time).", "refuses"),
+        (
+            "Unable to verify flash chip connection (Failed to write target memory (result was C000: Bad data length))",
+            "disturbed",
+        ),
         ("Verification failed.", "does not hold what was written"),
+        ("Write failed, the written flash region is empty.", "does not hold what was written"),
     ],
 )
 def test_what_else_esptool_may_say(text: str, message: str) -> None:
@@ -144,10 +151,31 @@ def test_a_failure_that_is_not_known_is_quoted() -> None:
 
 
 def test_a_port_over_the_network_that_is_lost() -> None:
-    lines = ["ERROR: A serial exception error occurred: connection failed (reader thread died)"]
+    lines = ["Connecting...", "ERROR: A serial exception error occurred: connection failed (reader thread died)"]
     err = failure("rfc2217://rig:1", lines, 1)
     assert isinstance(err, PortError)
     assert "the connection was lost" in err.message
+
+
+RECONNECTING = ["Connecting...", "Connected to ESP32 on rfc2217://rig:1:", "Lost connection, retrying..."]
+LOST = "A serial exception error occurred: read failed: socket disconnected"
+
+
+@pytest.mark.parametrize(
+    ("url", "lines", "busy"),
+    [
+        ("rfc2217://rig:1", [], True),  # it says nothing more then
+        ("socket://rig:1", ["Connecting...", LOST], True),
+        ("socket://rig:1", ["Connecting...", "Connected to ESP32 on socket://rig:1:", LOST], False),
+        ("rfc2217://rig:1", ["Connecting...", LOST], False),
+        ("rfc2217://rig:1", [*RECONNECTING, "A serial exception error occurred: Remote does not seem to", ""], False),
+        ("rfc2217://rig:1", [*RECONNECTING, "Waiting for the chip to reconnect......."], False),
+    ],
+)
+def test_a_port_server_that_hangs_up_at_once_serves_another(url: str, lines: list[str], busy: bool) -> None:
+    err = failure(url, ["esptool v5.6.0", f"Serial port {url}:", "", *lines], 1)
+    assert isinstance(err, PortBusy) == busy
+    assert ("is in use" if busy else "the connection was lost") in err.message
 
 
 # -- as a process
@@ -167,6 +195,17 @@ def test_a_failure_is_an_error_with_a_next_step() -> None:
     with pytest.raises(FlashError, match="no chip answers") as e:
         esptool.run(PORT, fake("fail"), lambda line: None)
     assert "Hold BOOT" in e.value.next_step
+
+
+def test_a_port_that_is_in_use_for_a_moment_is_tried_again(tmp_path: Path) -> None:
+    """Who had it may be ending."""
+    assert esptool.run(PORT, fake("busy_once", str(tmp_path / "was")), lambda line: None) == ["esptool v5.6.0", "free"]
+
+
+def test_a_port_that_stays_in_use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(esptool, "BUSY_S", 0.0)
+    with pytest.raises(PortBusy, match="is in use"):
+        esptool.run(PORT, fake("busy_once", str(tmp_path / "was")), lambda line: None)
 
 
 def test_its_own_settings_by_environment_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -221,6 +221,24 @@ def test_a_file_by_that_name_pins_too_and_is_held_to_it(site: Site, store: Image
     assert site.asked == []
 
 
+def test_a_file_that_is_the_boards_image_need_be_named_once_only(site: Site, store: ImageStore, tmp_path: Path) -> None:
+    """A board that was begun with --image is gone on with without it, also where nothing can be downloaded."""
+    file = tmp_path / "elsewhere" / NAME
+    file.parent.mkdir()
+    file.write_bytes(GOOD)
+    store.choose(board(site, SHA256), file, quiet)
+    file.unlink()
+    assert store.choose(board(site, SHA256), None, quiet).sha256 == SHA256
+    assert site.asked == []
+
+
+def test_a_file_of_ones_own_is_not_kept(site: Site, store: ImageStore, tmp_path: Path) -> None:
+    own = tmp_path / "own.bin"
+    own.write_bytes(OTHER)
+    store.choose(board(site, SHA256), own, quiet)
+    assert store.choose(board(site, SHA256), None, quiet).sha256 == SHA256
+
+
 def test_a_damaged_record_is_said_so(site: Site, store: ImageStore, tmp_path: Path) -> None:
     store.choose(board(site), None, quiet)
     (tmp_path / "state" / "images.json").write_text('{"a": 1}')

@@ -17,7 +17,7 @@ from serial.tools.list_ports_common import ListPortInfo
 
 from bongsu.errors import UsageFault
 from bongsu.install import ports
-from bongsu.install.ports import Port, PortError, PortLock, PortUrlError, explain, open_serial, pick
+from bongsu.install.ports import Port, PortBusy, PortError, PortLock, PortUrlError, explain, open_serial, pick
 
 BRIDGE = "10c4:ea60"
 
@@ -173,6 +173,14 @@ def test_each_error_has_its_next_step(err: OSError, message: str, step: str) -> 
     said = explain("/dev/ttyUSB77", err)
     assert message in said.message and "/dev/ttyUSB77" in said.message
     assert step in said.next_step
+
+
+def test_a_server_that_hangs_up_at_once_serves_another() -> None:
+    for scheme in ("socket", "rfc2217"):
+        with pytest.raises(PortBusy, match="is in use") as e:
+            raise explain(f"{scheme}://rig:1", BrokenPipeError(errno.EPIPE, "Broken pipe"), opening=True)
+        assert "one client at a time" in e.value.next_step
+    assert not isinstance(explain("/dev/ttyUSB77", OSError(errno.EIO, "gone"), opening=True), PortBusy)
 
 
 def test_a_lost_connection_is_no_unplugged_board() -> None:

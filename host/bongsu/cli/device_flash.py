@@ -12,6 +12,7 @@ from bongsu.cli.progress import Progress, shown
 
 if TYPE_CHECKING:
     from bongsu.install.boards import Board
+    from bongsu.install.esptool_output import ChipFound
     from bongsu.install.flash import Flashed, FlashPlan
     from bongsu.install.image_store import ImageFile
 
@@ -71,11 +72,15 @@ def flash(
     """
     from bongsu.install import flash as flashing
     from bongsu.install import ports
+    from bongsu.install.image_store import ImageStore
 
     url = ports.pick(port).url
     with ports.PortLock(url), shown(TITLES) as progress:
-        board = _board(installation, url, board_name, image is not None, progress)
-        plan = _plan(url, board, image, erase, baud, progress)
+        board, found = _board(installation, url, board_name, image is not None, progress)
+        store = ImageStore()
+        file = store.choose(board, image, progress)
+        pieces = store.pieces(file, keep=not erase)
+        plan = flashing.plan(url, board, file, pieces, erase=erase, baud=baud, found=found)
         if not dry_run:
             _warn(plan.image, plan.board)
             flashed = flashing.run(plan, progress)
@@ -85,29 +90,21 @@ def flash(
         _say(plan, flashed, json_wanted)
 
 
-def _plan(
-    url: str, board: "Board", image: Path | None, erase: bool, baud: int | None, progress: Progress
-) -> "FlashPlan":
-    from bongsu.install import flash as flashing
-    from bongsu.install.image_store import ImageStore
-
-    store = ImageStore()
-    file = store.choose(board, image, progress)
-    return flashing.plan(url, board, file, store.pieces(file, keep=not erase), erase=erase, baud=baud)
-
-
-def _board(installation: Installation, url: str, name: str | None, own_image: bool, progress: Progress) -> "Board":
+def _board(
+    installation: Installation, url: str, name: str | None, own_image: bool, progress: Progress
+) -> "tuple[Board, ChipFound | None]":
+    """The board that is named; else the one that is found on the port, and the chip that it was found by."""
     from bongsu.install.boards import all_boards, load_board
     from bongsu.install.esptool import identify
     from bongsu.install.flash import board_for
 
     if name is not None:
-        return load_board(name, data=installation.data)
+        return load_board(name, data=installation.data), None
     progress("identify", 0, 1)
     found = identify(url)
     progress("identify", 1, 1)
     known, _ = all_boards(installation.data)
-    return board_for(found, known, own_image=own_image)
+    return board_for(found, known, own_image=own_image), found
 
 
 def _warn(file: "ImageFile", board: str) -> None:
@@ -125,6 +122,8 @@ def _plan_text(plan: "FlashPlan") -> str:
         f"Would flash {plan.board} on {plan.port}",
         f"Image: {plan.image.path}, SHA-256 {plan.image.sha256} ({_PINS[plan.image.pin]})",
     ]
+    if plan.found:
+        lines.append(f"Chip: {plan.found.title}, {plan.found.flash_mb or '?'} MB of flash, MAC {plan.found.mac}")
     for number, step in enumerate(plan.steps, 1):
         lines += [f"{number}. {step.words}:", f"   {shlex.join(step.argv)}"]
     return "\n".join(lines)

@@ -21,11 +21,27 @@ from bongsu.errors import UsageFault
 @click.option("--board", default="esp32-devkitc", show_default=True, help="Which board (bongsu board list).")
 @click.option("--speed", type=click.FloatRange(0.1, 20), default=1.0, show_default=True, help="Board s per wall s.")
 @click.option("--wifi", multiple=True, metavar="SSID[=PSK]", help="A network on the air (default: an open one).")
+@click.option(
+    "--sensor",
+    "sensor_texts",
+    multiple=True,
+    metavar="TYPE[,KEY=VALUE...]",
+    help="A sensor beyond the board's own, as of bongsu node provision.",
+)
+@click.option("--only-sensors", is_flag=True, help="Those of --sensor alone, and not the board's own.")
 @click.option("--flashed", is_flag=True, help="A new chip already holds MicroPython (else it is blank).")
 @click.option("--off", is_flag=True, help="Without power at first.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is random on the board.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Its port on loopback (default: a free one).")
 def rig(
-    state: Path | None, mac: str, board: str, speed: float, wifi: tuple[str, ...], flashed: bool, off: bool, seed: int
+    state: Path | None,
+    board: str,
+    wifi: tuple[str, ...],
+    sensor_texts: tuple[str, ...],
+    only_sensors: bool,
+    flashed: bool,
+    off: bool,
+    **options: Any,
 ) -> None:
     """One virtual board with its serial port, for whatever talks to a board.
 
@@ -37,7 +53,15 @@ def rig(
     {"power": "on"|"off"}           {"reset": "run"|"download"}      {"cable": "pull"|"plug"}
     {"air": {"temp_c": 70}}         {"scenario": "fire.csv"}         {"press": [27, 100]}
     {"wifi": "up"|"down"|"stuck"}   {"networks": [["ssid", "psk" or null, -60]]}
-    {"sensor": {"lm75": "nak"}}     {"fault": {"busy": true}}        {"state": true}   {"flashed": true}
+    {"sensor": {"lm75": "nak"}}     {"fault": {"busy": true}}        {"cut_after_writes": 3}
+    {"state": true}                 {"flashed": true}                {"press": [null, 100]}: the board's own button
+
+    \b
+    Faults; an order names all that there are from now on, {} heals the board:
+    busy, full: true                the port is somebody else's; the file system is full
+    bytes_per_s: 11520              a line as slow as at 115,200 baud
+    silent, wrong_md5: true         drop_every: 100                  wrong_chip: "esp32s3"
+    unplug_after_bytes: 5000        unplug_after_blocks: 3           flash_fails_from: 1048576
 
     \b
     Example:
@@ -48,8 +72,9 @@ def rig(
         if state is None:
             state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bongsu-rig-")))
         stack.enter_context(_ended_by_signal())
-        options = {"mac": mac, "board": board, "speed": speed, "seed": seed}
-        _run(state, flashed, off, options | ({"networks": [_network(text) for text in wifi]} if wifi else {}))
+        options |= {"board": board, "sensors": _sensors(board, sensor_texts, only_sensors)}
+        options |= {"networks": [_network(text) for text in wifi]} if wifi else {}
+        _run(state, flashed, off, options)
 
 
 def _run(state: Path, flashed: bool, off: bool, options: dict[str, Any]) -> None:
@@ -66,6 +91,17 @@ def _run(state: Path, flashed: bool, off: bool, options: dict[str, Any]) -> None
         with contextlib.suppress(KeyboardInterrupt):
             for line in sys.stdin:
                 click.echo(orders.obey(line))
+
+
+def _sensors(board: str, texts: tuple[str, ...], only: bool) -> list[dict[str, Any]] | None:
+    """What hangs on the board; None: what it usually carries."""
+    from bongsu.cli import outfit
+    from bongsu.install import sensors
+    from bongsu.install.boards import load_board
+
+    known = load_board(board)
+    more = outfit.sensors_of(known, texts, only)
+    return sensors.fit(known, [*([] if only else known.sensors), *more]) if more else None
 
 
 def _network(text: str) -> tuple[str, str | None, int]:

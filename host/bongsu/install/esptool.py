@@ -9,11 +9,12 @@ import selectors
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bongsu.install.esptool_output import PRESS, ChipFound, FlashError, chip_found, failure, plain
-from bongsu.install.ports import CONSOLE_BAUD, PortLock
+from bongsu.install.ports import CONSOLE_BAUD, PortBusy, PortLock
 from bongsu.receiver.child import bound_to_us
 
 PROGRAM = (sys.executable, "-m", "esptool")
@@ -21,6 +22,8 @@ PROGRAM = (sys.executable, "-m", "esptool")
 # Erasing a whole flash may take 120 s by esptool's own reckoning, and nothing is said meanwhile.
 SILENCE_S = 180.0
 STOP_S = 3.0  # from SIGINT to SIGKILL
+BUSY_S = 5.0
+_PAUSE_S = 0.2
 _READ_BYTES = 65536
 # Ten times as fast over the network; its sitecustomize.py says why.
 _QUICK_SERIAL = Path(__file__).with_name("quick_serial")
@@ -52,7 +55,22 @@ def identifying(url: str, *, baud: int = CONSOLE_BAUD) -> tuple[str, ...]:
 
 
 def run(url: str, argv: Sequence[str], listen: Listener) -> list[str]:
-    """Run it to its end; `listen` gets each line as it comes. Returns all lines. Raises FlashError, PortError."""
+    """Run it to its end; `listen` gets each line as it comes. Returns all lines. Raises FlashError, PortError.
+
+    A port that is in use is tried again for a moment: who had it may be ending, and a port server may not have noticed
+    yet that its client has gone.
+    """
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            return _run(url, argv, listen)
+        except PortBusy:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_PAUSE_S)
+
+
+def _run(url: str, argv: Sequence[str], listen: Listener) -> list[str]:
     process = subprocess.Popen(
         bound_to_us(list(argv)),
         env=_environment(url),

@@ -111,7 +111,7 @@ def chip_found(lines: Iterable[str]) -> ChipFound:
 def failure(url: str, lines: Sequence[str], code: int) -> BongsuError:
     """What esptool's end with this exit code means. `lines`: all that it said."""
     said = _last_words(lines)
-    if port := _of_the_port(url, said):
+    if port := _of_the_port(url, lines, said):
         return port
     for pattern, message, step in _FAILURES:
         if found := re.search(pattern, said, re.IGNORECASE):
@@ -120,7 +120,7 @@ def failure(url: str, lines: Sequence[str], code: int) -> BongsuError:
     if code < 0:
         return FlashError(f"esptool was ended by signal {-code}", "Run this again.")
     return FlashError(
-        f"{url}: esptool failed: {said or f'exit code {code}'}", "Run this again; if it stays so: " + PRESS
+        f"{url}: esptool failed: {said or f'exit code {code}'}", f"Run this again; if it stays so: {PRESS}"
     )
 
 
@@ -132,12 +132,21 @@ def _last_words(lines: Sequence[str]) -> str:
     return " ".join(text[found.start() :].split())
 
 
-def _of_the_port(url: str, said: str) -> BongsuError | None:
-    if not said.startswith("A serial exception") and "Could not open" not in said:
+def _of_the_port(url: str, lines: Sequence[str], said: str) -> BongsuError | None:
+    """If it is about the port: that it cannot be opened, or that it is gone."""
+    serial_error = said.startswith("A serial exception") or "Could not open" in said
+    if any(_CONNECTED.match(line) for line in lines):
+        # Then it tries to open the port anew for some seconds; why that failed does not matter.
+        return ports.gone(url) if serial_error or "Lost connection, retrying..." in lines else None
+    if said.startswith("Serial port "):  # it ends without a word if the other side hangs up while it opens the port
+        return ports.closed_at_once(url)
+    if not serial_error:
         return None
     number = _SYSTEM.search(said)
     cause = OSError(int(number[1]), said) if number else serial.SerialException(said)
-    return ports.explain(url, cause)
+    # That a socket is closed shows when it is first read.
+    opening = url.lower().startswith("socket:") or not any(line.startswith("Connecting") for line in lines)
+    return ports.explain(url, cause, opening=opening)
 
 
 # (what esptool says, what it means, the next step); the first that fits counts.
@@ -149,11 +158,11 @@ _FAILURES = (
     (r"Failed to set baud rate (\d+)", "the port cannot do {0} baud", _SLOWER),
     (r"will not fit in|larger than detected flash size", "the image is larger than the board's flash", RIGHT_BOARD),
     (r"Secure Download Mode|Secure Boot|Flash encryption", "the chip is locked by its fuses", _LOCKED),
+    (r"Guru Meditation", "the chip crashed while it was written", _POWER),
+    (r"serial data|transfer stopped|noise|Invalid SLIP|Only got|doesn't match request", _DISTURBED, _SLOWER),
+    (r"Bad data (?:length|checksum)|format of the received message", _DISTURBED, _SLOWER),
     (r"MD5 of file does not match|is empty|Verification failed", _DIFFERS, _BROKEN),
     (r"Failed SPI operation|Unable to verify flash chip", "the flash refuses to be written", _BROKEN),
-    (r"Guru Meditation", "the chip crashed while it was written", _POWER),
-    (r"Failed to .*result was|Only got|serial data|transfer stopped|noise|Invalid SLIP", _DISTURBED, _SLOWER),
-    (r"doesn't match request|No more data|stopped responding|more than expected|digest", _DISTURBED, _SLOWER),
-    (r"Failed to start stub flasher|Failed to (?:write|enter|erase)", _DISTURBED, _SLOWER),
+    (r"Failed to .*result was|No more data|stopped responding|Failed to start stub flasher", _DISTURBED, _SLOWER),
     (r"No module named", "esptool is not installed", _INSTALL),
 )

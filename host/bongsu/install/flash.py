@@ -48,7 +48,7 @@ class Step:
 @dataclass(frozen=True)
 class FlashPlan:
     """What run() does, all of it. `chip`: esptool's name; `flash_mb`: that the board must have; `erase`: the whole
-    flash, keys and files too; `resets`: the port can reset the board.
+    flash, keys and files too; `resets`: the port can reset the board; `found`: the chip, if it is identified already.
     """
 
     port: str
@@ -61,6 +61,7 @@ class FlashPlan:
     resets: bool
     pieces: tuple[Piece, ...]
     steps: tuple[Step, ...]
+    found: ChipFound | None
 
     @property
     def size(self) -> int:
@@ -81,14 +82,23 @@ class Flashed:
 
 
 def plan(
-    port: str, board: Board, image: ImageFile, pieces: Sequence[Piece], *, erase: bool = True, baud: int | None = None
+    port: str,
+    board: Board,
+    image: ImageFile,
+    pieces: Sequence[Piece],
+    *,
+    erase: bool = True,
+    baud: int | None = None,
+    found: ChipFound | None = None,
 ) -> FlashPlan:
     """The plan for this board on this port (device file or URL). `pieces`: of ImageStore.pieces; `baud`: the board's
-    own if not given.
+    own if not given; `found`: what identify() said of the port, if its lock was held since. Raises FlashError if it
+    is another chip.
     """
     resets = not port.lower().startswith(_NO_CONTROL)
     baud = (baud or board.flash.baud) if resets else CONSOLE_BAUD
-    return FlashPlan(
+    steps = _steps(port, board, pieces, erase, baud)
+    made = FlashPlan(
         port=port,
         board=board.name,
         chip=board.chip.esptool,
@@ -98,17 +108,20 @@ def plan(
         baud=baud,
         resets=resets,
         pieces=tuple(pieces),
-        steps=_steps(port, board, pieces, erase, baud),
+        steps=steps[1:] if found else steps,
+        found=found,
     )
+    if found:
+        _check_chip(made, found)
+    return made
 
 
-def _steps(port: str, board: Board, pieces: Sequence[Piece], erase: bool, baud: int) -> tuple[Step, ...]:
+def _steps(port: str, board: Board, pieces: Sequence[Piece], erase: bool, baud: int) -> tuple[Step, Step, Step]:
     chip = board.chip.esptool
     size = sum(piece.size for piece in pieces)
+    write = f"rite {size:,} bytes at {', '.join(hex(piece.offset) for piece in pieces)}"
+    kept = ("--flash-mode", "keep", "--flash-freq", "keep", "--flash-size", "keep")  # the file, byte for byte
     where = [word for piece in pieces for word in (hex(piece.offset), str(piece.path))]
-    kept = ["--flash-mode", "keep", "--flash-freq", "keep", "--flash-size", "keep"]  # the file, byte for byte
-    write = ["write-flash", *kept, *(["--erase-all"] if erase else []), *where]
-    verify = ["verify-flash", *kept, *where]
     return (
         Step(
             "identify",
@@ -117,26 +130,27 @@ def _steps(port: str, board: Board, pieces: Sequence[Piece], erase: bool, baud: 
         ),
         Step(
             "write",
-            ("Erase the whole flash, keys and files too, then write " if erase else "Write ")
-            + f"{size:,} bytes at {', '.join(hex(piece.offset) for piece in pieces)}"
-            + ("" if erase else "; keys and files stay"),
-            # It stays in the loader: a start would write into the flash before that is compared.
-            esptool.command(port, *write, chip=chip, baud=baud, after="no-reset-stub"),
+            f"Erase the whole flash, keys and files too, then w{write}" if erase else f"W{write}; keys and files stay",
+            esptool.command(
+                port, "write-flash", *kept, *(["--erase-all"] if erase else []), *where,
+                chip=chip, baud=baud,
+                after="no-reset-stub",  # a start would write into the flash before that is compared
+            ),
         ),
         Step(
             "verify",
             "Compare the flash with the file, and restart the board",
-            esptool.command(port, *verify, chip=chip, baud=baud),
+            esptool.command(port, "verify-flash", *kept, *where, chip=chip, baud=baud),
         ),
-    )
+    )  # fmt: skip
 
 
 def run(todo: FlashPlan, progress: Progress) -> Flashed:
     """Do it. The port is free afterwards, however it ends. Raises FlashError, ImageError, PortError."""
     start = time.monotonic()
+    found = todo.found
     with PortLock(todo.port):
         _check_files(todo)
-        found = None
         for step in todo.steps:
             lines = _run(todo, step, progress)
             if step.name == "identify":
@@ -167,20 +181,21 @@ def _run(todo: FlashPlan, step: Step, progress: Progress) -> list[str]:
     except BongsuError as err:
         if step.name == "identify":
             raise
-        raise FlashError(f"{err.message} ({heard.where()})", f"{err.next_step} It begins anew then.") from None
+        raise FlashError(f"{err.message} ({heard.where})", f"{err.next_step} It begins anew then.") from None
     heard.finish()
     return lines
 
 
 class _Listener:
-    """Makes progress of what esptool prints in one step."""
+    """Makes progress of what esptool prints in one step. `where`: how far it came, in words."""
 
     def __init__(self, todo: FlashPlan, step: Step, progress: Progress) -> None:
         self._todo = todo
         self._step = step
         self._progress = progress
-        self._erasing = False
-        self._done = 0
+        self.where = "nothing was erased"
+        if step.name == "verify":
+            self.where = "all is written, but not compared with the file"
         if step.name != "write":
             progress(step.name, 0, 1)
 
@@ -188,25 +203,18 @@ class _Listener:
         """A line came."""
         what = event(line)
         if isinstance(what, Erasing):
-            self._erasing = not what.done
+            self.where = "the flash is erased" if what.done else "while the flash was erased"
             self._progress("erase", int(what.done), int(what.done))
         elif isinstance(what, WritingAt):
-            pieces = self._todo.pieces
-            self._done = sum(max(0, min(what.address - piece.offset, piece.size)) for piece in pieces)
-            self._progress("write", self._done, self._todo.size)
+            size = self._todo.size
+            done = sum(max(0, min(what.address - piece.offset, piece.size)) for piece in self._todo.pieces)
+            self.where = f"{done:,} of {size:,} bytes were written"
+            self._progress("write", done, size)
 
     def finish(self) -> None:
-        """It is done."""
-        size = self._todo.size if self._step.name == "write" else 1
-        self._progress(self._step.name, size, size)
-
-    def where(self) -> str:
-        """How far it came."""
-        if self._step.name == "verify":
-            return "while the flash was compared with the file; it is written"
-        if self._erasing:
-            return "while the flash was erased"
-        return f"{self._done:,} of {self._todo.size:,} bytes were written"
+        """It is done; that all is written was told by the last block."""
+        if self._step.name != "write":
+            self._progress(self._step.name, 1, 1)
 
 
 def _check_files(todo: FlashPlan) -> None:

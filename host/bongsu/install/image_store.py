@@ -6,9 +6,10 @@ remembered, and from then on another file under that name is refused.
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -69,8 +70,23 @@ class ImageStore:
         self._pins = Pins(pins or pins_file())
 
     def choose(self, board: Board, file: Path | None, progress: Progress) -> ImageFile:
-        """The image in `file`, else the board's own, from the cache or downloaded. Raises ImageError."""
-        return self.of_board(board, progress) if file is None else self.named(board, file)
+        """The image in `file`, else the board's own, from the cache or downloaded. A file that is the board's own image
+        is kept in the cache, so that it need be named once only. Raises ImageError.
+        """
+        if file is None:
+            return self.of_board(board, progress)
+        found = self.named(board, file)
+        if found.pin != "own":
+            with suppress(OSError):  # the cache is a help, and no more
+                self._keep(found.path, self._cache / board.image.file)
+        return found
+
+    def _keep(self, file: Path, cached: Path) -> None:
+        if cached.is_file() and cached.stat().st_size == file.stat().st_size:
+            return
+        with _temporary(cached) as new:
+            shutil.copyfile(file, new)
+            os.replace(new, cached)
 
     def named(self, board: Board, file: Path) -> ImageFile:
         """The image in a file. One that bears the name of the board's image must be it. Raises ImageError."""

@@ -13,7 +13,7 @@ import stat
 import tempfile
 import termios
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -36,11 +36,19 @@ _UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT)
 # What pyserial says, without an error number, of a device or a peer that has gone while the port was open.
 _GONE_WORDS = ("disconnected", "reader thread died", "device reports", "failed (select)")
 _NETWORK = ("socket", "rfc2217")
+_ONE_CLIENT = (
+    "It serves one client at a time: close the other one, then run this again. "
+    "A plain socket is named socket://HOST:PORT, one with control lines rfc2217://HOST:PORT."
+)
 _NO_RFC2217 = "does not seem to support RFC2217"
 
 
 class PortError(BongsuError):
     """A port cannot be found, opened or kept."""
+
+
+class PortBusy(PortError):
+    """Somebody else has the port, maybe only for a moment."""
 
 
 class PortUrlError(PortError, UsageFault):
@@ -103,7 +111,7 @@ def open_serial(url: str, *, baudrate: int = CONSOLE_BAUD, timeout_s: float = 1.
     try:
         return serial.serial_for_url(url, baudrate=baudrate, timeout=timeout_s, exclusive=True)
     except (OSError, ValueError) as err:  # SerialException is an OSError
-        raise explain(url, err) from None
+        raise explain(url, err, opening=True) from None
 
 
 def check_url(url: str) -> None:
@@ -122,64 +130,58 @@ def check_url(url: str) -> None:
         )
 
 
-def explain(url: str, err: BaseException) -> PortError:
-    """What an error of pyserial (or of the system) on this port means, with the next step."""
+def explain(url: str, err: BaseException, *, opening: bool = False) -> PortError:
+    """What an error of pyserial (or of the system) on this port means, with the next step. `opening`: it came before a
+    byte did.
+    """
     if isinstance(err, PortError):
         return err
     chain = tuple(_chain(err))
+    number, text = next((n for n in map(_errno, chain) if n), 0), str(err)
+    if number in _BUSY:
+        step = "Close what has it open (a terminal, another bongsu), then run this again."
+        return PortBusy(f"{url} is in use" + holders(url), step)
+    if number in _GONE or any(words in text for words in _GONE_WORDS):
+        return closed_at_once(url) if opening and "://" in url else gone(url)
+    if _NO_RFC2217 in text:
+        return PortBusy(f"{url} is in use, or what listens there is no RFC 2217 server", _ONE_CLIENT)
     if any(isinstance(one, socket.gaierror) for one in chain):
         return PortError(f"{url}: there is no such host", "Check the host's name.")
-    number = next((n for n in map(_errno, chain) if n), 0)
-    return _by_number(url, number) or _by_words(url, str(err), chain)
+    if number in _UNREACHABLE or any(isinstance(one, TimeoutError) for one in chain):
+        return PortError(f"{url}: the host does not answer", "Check the host's name and the network.")
+    return _unopened(url, number, text)
 
 
 def _errno(err: BaseException) -> int:
-    if isinstance(err, OSError):
+    if isinstance(err, OSError) and not isinstance(err, socket.gaierror):  # which has numbers of its own
         return err.errno or 0
     return int(err.args[0]) if isinstance(err, termios.error) else 0
 
 
-def _by_number(url: str, number: int) -> PortError | None:
-    known: tuple[tuple[Iterable[int], str, str], ...] = (
-        (
-            _BUSY,
-            f"{url} is in use" + holders(url),
-            "Close what has it open (a terminal, another bongsu), then run this again.",
-        ),
-        (_FORBIDDEN, f"{url}: no permission to open it", _permission(url)),
-        (_ABSENT, f"{url}: there is no such port", _ports_there_are()),
-        (_GONE, *_gone(url)),
-        (
-            (errno.ECONNREFUSED,),
-            f"{url}: nothing listens there",
-            "Start the rig or the port server, and check host and port.",
-        ),
-        (_UNREACHABLE, f"{url}: the host does not answer", "Check the host's name and the network."),
-        ((errno.ENOTTY,), f"{url} is not a serial port", _ports_there_are()),
-    )
-    return next((PortError(message, step) for numbers, message, step in known if number in numbers), None)
-
-
-def _by_words(url: str, text: str, chain: tuple[BaseException, ...]) -> PortError:
-    if any(words in text for words in _GONE_WORDS):
-        return PortError(*_gone(url))
-    if _NO_RFC2217 in text:
-        return PortError(
-            f"{url}: what listens there does not answer as an RFC 2217 server",
-            "It serves one client at a time: close the other one, then run this again. A plain socket is named socket://HOST:PORT.",
-        )
-    if any(isinstance(one, TimeoutError) for one in chain):
-        return PortError(f"{url}: the host does not answer", "Check the host's name and the network.")
+def _unopened(url: str, number: int, text: str) -> PortError:
+    if number in _FORBIDDEN:
+        return PortError(f"{url}: no permission to open it", _permission(url))
+    if number in _ABSENT:
+        return PortError(f"{url}: there is no such port", _ports_there_are())
+    if number == errno.ENOTTY:
+        return PortError(f"{url} is not a serial port", _ports_there_are())
+    if number == errno.ECONNREFUSED:
+        step = "Start the rig or the port server, and check host and port."
+        return PortError(f"{url}: nothing listens there", step)
     return PortError(f"{url}: {text}", "Unplug the board, plug it in again, and run this again.")
 
 
-def _gone(url: str) -> tuple[str, str]:
+def closed_at_once(url: str) -> PortBusy:
+    """A port server that hung up before a byte came: it serves another client."""
+    return PortBusy(f"{url} is in use: the other side closed the connection at once", _ONE_CLIENT)
+
+
+def gone(url: str) -> PortError:
+    """A port that was open, and is no more."""
     if "://" in url:
-        return f"{url}: the connection was lost", "Check the rig and the network, then run this again."
-    return (
-        f"{url}: the board was unplugged",
-        "Plug it in again (another cable, if it was not you), then run this again.",
-    )
+        return PortError(f"{url}: the connection was lost", "Check the rig and the network, then run this again.")
+    step = "Plug it in again (another cable, if it was not you), then run this again."
+    return PortError(f"{url}: the board was unplugged", step)
 
 
 def _chain(err: BaseException | None) -> Iterator[BaseException]:

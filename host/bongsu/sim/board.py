@@ -273,6 +273,11 @@ class VirtualBoard:
         return self._supervisor.life is not None
 
     @property
+    def off(self) -> bool:
+        """True without power; a board that sleeps, or is being reset, has it."""
+        return self._supervisor.off
+
+    @property
     def now_s(self) -> float:
         """Board time in s since the first power-on: the scenario's time."""
         return self._supervisor.now_us() / 1e6

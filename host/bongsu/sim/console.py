@@ -53,13 +53,13 @@ class Console:
         self._send = send
         self._last = b""
         # Stands for a line feed of sys.stdout.buffer, which the chip sends as it is.
-        self._raw_line_feed = secrets.token_bytes(16)
+        self._raw_line_feed = secrets.token_hex(16)
         self._interruptible = False
 
     def config(self, mode: str) -> dict[str, Any]:
         """What the shims must know to start with a REPL in `mode` (friendly, raw)."""
         self._interruptible = False
-        return {"mode": mode, "raw_line_feed": self._raw_line_feed.hex(), **asdict(self.image)}
+        return {"mode": mode, "raw_line_feed": self._raw_line_feed, **asdict(self.image)}
 
     def soft_reboot(self) -> None:
         """The interpreter has ended, and will start anew."""
@@ -78,7 +78,7 @@ class Console:
             cooked = cooked[1:]
         machine = self.image.machine.encode()
         cooked = _BANNER.sub(lambda _: b"; " + machine, cooked)
-        self._send(cooked.replace(self._raw_line_feed, b"\n"))
+        self._send(cooked.replace(self._raw_line_feed.encode(), b"\n"))
 
     def type_in(self, life: Life, data: bytes) -> None:
         """Bytes from the other side. Ctrl-C interrupts the program that runs; where none does, the REPL reads it."""

@@ -10,6 +10,7 @@ import selectors
 import signal
 import subprocess
 import termios
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from bongsu.sim.interpreter import INTERRUPT
 # What an ESP32's REPL keeps of its input while a program runs and does not read it (ports/esp32/mphalport.c); the REPL
 # itself reads as fast as a serial line brings.
 _INPUT_BYTES = 259
+_BYTES_PER_S = 11_520  # at 115,200 baud
+_PIECE_BYTES = 64
 _CAUGHT_SIGNALS = re.compile(r"^SigCgt:\s*([0-9a-f]+)$", re.MULTILINE)
 
 
@@ -60,11 +63,20 @@ class Life:
             os.write(self.control, json.dumps(message).encode() + b"\n")
 
     def type_in(self, data: bytes) -> None:
-        """Bytes for its REPL, or for a program that reads. What finds no room is lost."""
-        if data and _catches_sigint(self.process.pid):
-            data = data[: max(0, _INPUT_BYTES - _unread(self._keyboard))]
+        """Bytes for its REPL, or for a program that reads. What finds no room, in the time in which a serial line
+        brings it, is lost."""
         with contextlib.suppress(BlockingIOError, BrokenPipeError):
-            os.write(self._keyboard, data)
+            if not data or not _catches_sigint(self.process.pid):
+                os.write(self._keyboard, data)
+                return
+            for i in range(0, len(data), _PIECE_BYTES):
+                piece = data[i : i + _PIECE_BYTES]
+                if self._room() < len(piece):
+                    time.sleep(len(piece) / _BYTES_PER_S)
+                os.write(self._keyboard, piece[: self._room()])
+
+    def _room(self) -> int:
+        return max(0, _INPUT_BYTES - _unread(self._keyboard))
 
     def interrupt(self) -> bool:
         """Ctrl-C: KeyboardInterrupt in the program that runs. False if none does. It stands still meanwhile, so that it

@@ -17,10 +17,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bongsu.sim import interpreter
 from bongsu.sim.console import Console
 from bongsu.sim.flash import FlashImage
-from bongsu.sim.interpreter import MODES
-from bongsu.sim.interpreter import SOFT as _REPL_ENDED
 from bongsu.sim.life import Life, drain, read, readable
 from bongsu.sim.serial_log import SerialLog
 from bongsu.sim.watchdog import Watchdog
@@ -125,8 +124,9 @@ class Supervisor:
             if self.life is not None and self._console is not None:
                 self._console.type_in(self.life, data)
 
-        self._orders.put(order)
-        os.write(self._wake_w, b"!")
+        if not self._ended:
+            self._orders.put(order)
+            os.write(self._wake_w, b"!")
 
     def close(self) -> None:
         """End the board and its thread; may be called twice."""
@@ -251,9 +251,9 @@ class Supervisor:
         ours, and never hidden."""
         assert self.life is not None
         code = self.life.process.wait()
-        mode = code - _REPL_ENDED
-        if self._console is not None and 0 <= mode < len(MODES):
-            self._soft_reboot(MODES[mode])
+        mode = code - interpreter.SOFT
+        if self._console is not None and 0 <= mode < len(interpreter.MODES):
+            self._soft_reboot(interpreter.MODES[mode])
             return
         self.stop()
         self._fail(f"the interpreter ended with code {code}")

@@ -37,7 +37,8 @@ class ChipFlash:
         self._nvs = folder / "nvs.bin"
         self.chip = FlashChip(folder / "chip.bin", board.flash_mb << 20)
         self.chip.on_change = self._changed
-        self.file_system = FlashImage(self.chip.path)
+        layout = board.flash
+        self.file_system = FlashImage(self.chip.path, layout.vfs_offset, layout.vfs_size // BLOCK_BYTES)
         self._bootable: bool | None = None
 
     def put_stock_image(self) -> None:
@@ -100,7 +101,7 @@ class Chip:
         send: Callable[[bytes], None],
         unplug: Callable[[], None],
     ) -> None:
-        self.mode = "off"
+        self._mode = "off"
         self._loop = loop
         self._flash = flash
         self._rom = Rom(rom_chip, flash.chip)
@@ -111,6 +112,11 @@ class Chip:
         self._straps = wires.straps()
         self._next: Delay | None = None
         self._line = FaultyLine(self._rom.faults)
+
+    @property
+    def mode(self) -> str:
+        """What it is doing."""
+        return "off" if self._mode == "running" and self._board.off else self._mode
 
     @property
     def log(self) -> RomLog:
@@ -133,17 +139,20 @@ class Chip:
 
     def power(self, on: bool) -> None:
         """The supply comes or goes."""
-        if on and self.mode == "off":
-            self.start(download=not self._wires.straps().boot_high)
+        straps = self._wires.straps()
+        if on and self.mode == "off" and straps.enabled:
+            self.start(download=not straps.boot_high)
+        elif on and self.mode == "off":
+            self._mode = "reset"
         elif not on:
             self.hold()
-            self.mode = "off"
+            self._mode = "off"
 
     def hold(self) -> None:
         """EN is low: nothing runs."""
         self._after(None)
         self._board.power_off()
-        self.mode = "reset"
+        self._mode = "reset"
 
     def start(self, *, download: bool) -> None:
         """EN has risen; `download`: with the boot strap low."""
@@ -151,7 +160,7 @@ class Chip:
         if not download:
             self._run(POWER_ON)
             return
-        self.mode = "download"
+        self._mode = "download"
         self._rom.reset()
         self._rom.baud = self._wires.baud() or _BAUD
         self.say(self.log.download())
@@ -206,9 +215,9 @@ class Chip:
 
     def _run(self, cause: int) -> None:
         if self._flash.bootable():
-            self.mode = "running"
+            self._mode = "running"
             self._board.power_on()
             return
-        self.mode = "blank"
+        self._mode = "blank"
         self.say(self.log.not_bootable(cause, self._flash.head()))
         self._after(_AGAIN_S, lambda: self._run(WATCHDOG))

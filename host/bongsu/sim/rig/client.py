@@ -10,14 +10,13 @@ from serial.rfc2217 import IAC, M_NORMAL, PortManager
 from bongsu.sim.rig.line import ControlLines
 from bongsu.sim.rig.loop import Delay, Loop
 
-_CHUNK_BYTES = 65536
 # SO_LINGER on, 0 s: the other side sees a reset, as if the cable had come off.
 _ABORT = b"\x01\x00\x00\x00\x00\x00\x00\x00"
 
 
 class Client:
-    """`lines`: what its RFC 2217 sets; None: bare bytes, as of `socket://`. `received` takes what it sends, `left` is
-    called when it has gone by itself."""
+    """`lines`: what its RFC 2217 sets; None: bare bytes, as of `socket://`. `received` takes what it sends, at most
+    `room` bytes at a time; `left` is called when it has gone by itself."""
 
     def __init__(
         self,
@@ -25,6 +24,7 @@ class Client:
         sock: socket.socket,
         lines: ControlLines | None,
         received: Callable[[bytes], None],
+        room: Callable[[], int],
         left: Callable[[], None],
     ) -> None:
         sock.setblocking(False)
@@ -32,6 +32,7 @@ class Client:
         self._loop = loop
         self._sock = sock
         self._received = received
+        self._room = room
         self._left = left
         self._out = bytearray()
         self._mask = 0
@@ -108,7 +109,7 @@ class Client:
 
     def _read(self) -> None:
         try:
-            data = self._sock.recv(_CHUNK_BYTES)
+            data = self._sock.recv(self._room())
         except BlockingIOError:
             return
         except OSError:

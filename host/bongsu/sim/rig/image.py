@@ -16,7 +16,10 @@ _APP_BYTES = 0x1F0000
 _PHY = (1, 1, 0xF000, 0x1000, b"phy_init")
 _MAGIC = 0xE9
 _CHECKSUM_SEED = 0xEF
+# Where boot loaders are loaded to, and where the constants of apps appear, whose first segment begins with their
+# description.
 _LOAD = {"esp32": 0x3FFF0030, "esp32s3": 0x3FCE2810, "esp32c3": 0x3FCD5810, "esp32c6": 0x4086C410}
+_CONSTANTS = {"esp32": 0x3F400020, "esp32s3": 0x3C000020, "esp32c3": 0x3C000020, "esp32c6": 0x42000020}
 _ENTRY = {"esp32": 0x400805B4, "esp32s3": 0x403C8918, "esp32c3": 0x403CC710, "esp32c6": 0x4086C410}
 _SIZE_CODES = {2: 1, 4: 2, 8: 3, 16: 4}
 
@@ -24,13 +27,13 @@ _SIZE_CODES = {2: 1, 4: 2, 8: 3, 16: 4}
 def stock_image(board: Board) -> dict[int, bytes]:
     """What is written to an erased flash: offset -> bytes."""
     return {
-        board.chip.image_offset: _image(board, b"second stage bootloader of a virtual board"),
+        board.chip.image_offset: _image(board, _LOAD, b"second stage boot loader of a virtual board"),
         PARTITION_TABLE: _partition_table(board),
-        APP: _image(board, _app_description()),
+        APP: _image(board, _CONSTANTS, _app_description()),
     }
 
 
-def _image(board: Board, content: bytes) -> bytes:
+def _image(board: Board, loaded_to: dict[str, int], content: bytes) -> bytes:
     """One segment of `content`, with checksum and digest."""
     content += bytes(-len(content) % 4)
     head = struct.pack(
@@ -49,7 +52,7 @@ def _image(board: Board, content: bytes) -> bytes:
         0,
         1,  # a digest follows
     )
-    body = head + struct.pack("<II", _LOAD[board.chip.name], len(content)) + content
+    body = head + struct.pack("<II", loaded_to[board.chip.name], len(content)) + content
     body += bytes(15 - len(body) % 16)
     checksum = _CHECKSUM_SEED
     for byte in content:

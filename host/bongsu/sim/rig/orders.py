@@ -20,6 +20,7 @@ class Orders:
         self._known: dict[str, Callable[[Any], Answer]] = {
             "air": self._air,
             "cable": self._cable,
+            "cut_after_writes": self._cut,
             "fault": self._fault,
             "flashed": self._flashed,
             "networks": self._networks,
@@ -54,6 +55,10 @@ class Orders:
 
     def _cable(self, state: str) -> Answer:
         self._rig.cable(_choice(state, "pull", "plug") == "plug")
+        return None
+
+    def _cut(self, writes: int) -> Answer:
+        self._rig.board.cut_power_after_writes(writes)
         return None
 
     def _fault(self, faults: dict[str, Any]) -> Answer:

@@ -35,7 +35,7 @@ OPEN_NETWORK = ("bongsu-rig", None, -55)
 class Rig:
     """`folder`: where the chip's flash and NVS live; `mac`: 12 hex digits; `board`: of boards/; `speed`: board seconds
     per wall second; `networks`: (ssid, psk or None, RSSI in dBm) on the air; `sensors`: entries as of node.json that
-    hang on the board's pins (else what the board usually carries)."""
+    hang on the board's pins (else what the board usually carries); `port`: of the network, 0: the system's choice."""
 
     def __init__(
         self,
@@ -47,6 +47,7 @@ class Rig:
         networks: Iterable[tuple[str, str | None, int]] = (OPEN_NETWORK,),
         sensors: list[dict[str, Any]] | None = None,
         seed: int = 0,
+        port: int = 0,
     ) -> None:
         kind = load_board(board)
         rom_chip = RomChip(kind.chip.name, mac)
@@ -60,7 +61,7 @@ class Rig:
         entries = [dict(entry) for entry in kind.sensors] if sensors is None else sensors
         self.board.wire({"pins": kind.pins, "sensors": entries})
         self.board.set_networks(networks)
-        self._server = SerialServer(self._loop, self._received, self._lines_changed, self._opened)
+        self._server = SerialServer(self._loop, self._received, self._lines_changed, self._opened, port)
         wires = Wires(lambda: self._server.lines.straps, lambda: self._server.baud)
         self._chip = Chip(
             self._loop, self._flash, rom_chip, self.board, wires, self._server.send, lambda: self._set_cable(False)

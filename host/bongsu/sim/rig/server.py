@@ -13,12 +13,13 @@ from bongsu.sim.rig.loop import Delay, Loop
 
 # A slow line is served in steps of this length.
 _STEP_S = 0.005
+_ANY_BYTES = 65536
 
 
 class SerialServer:
     """`received` takes what the client sends over the line, `lines_changed` is called when DTR or RTS may have,
-    `opened` when somebody opens the port or leaves it. All of it runs in the loop. The network ports are the system's
-    choice, on loopback."""
+    `opened` when somebody opens the port or leaves it. All of it runs in the loop. `port`: of the network, on
+    loopback; 0 and the one without control lines: the system's choice."""
 
     def __init__(
         self,
@@ -26,6 +27,7 @@ class SerialServer:
         received: Callable[[bytes], None],
         lines_changed: Callable[[], None],
         opened: Callable[[], None],
+        port: int = 0,
     ) -> None:
         self.lines = ControlLines(lines_changed, self._purge)
         self.bytes_per_s: float | None = None
@@ -37,8 +39,8 @@ class SerialServer:
         self._listeners: list[socket.socket] = []
         self._out = bytearray()
         self._step: Delay | None = None
-        self.url = f"rfc2217://127.0.0.1:{self._listen(control=True)}"
-        self.bare_url = f"socket://127.0.0.1:{self._listen(control=False)}"
+        self.url = f"rfc2217://127.0.0.1:{self._listen(port, control=True)}"
+        self.bare_url = f"socket://127.0.0.1:{self._listen(0, control=False)}"
 
     @property
     def baud(self) -> int | None:
@@ -64,8 +66,8 @@ class SerialServer:
             self._loop.selector.unregister(listener)
             listener.close()
 
-    def _listen(self, *, control: bool) -> int:
-        listener = socket.create_server(("127.0.0.1", 0))
+    def _listen(self, port: int, *, control: bool) -> int:
+        listener = socket.create_server(("127.0.0.1", port))
         listener.setblocking(False)
         self._listeners.append(listener)
         self._loop.selector.register(listener, selectors.EVENT_READ, lambda _mask: self._accept(listener, control))
@@ -81,12 +83,19 @@ class SerialServer:
             return
         self._opened()
         lines = self.lines if control else None
-        self._client = Client(self._loop, sock, lines, self._heard, self._leave)
+        self._client = Client(self._loop, sock, lines, self._heard, self._room, self._leave)
+
+    def _room(self) -> int:
+        """How many bytes the line carries at a time."""
+        return _ANY_BYTES if self.bytes_per_s is None else max(1, round(self.bytes_per_s * _STEP_S))
 
     def _heard(self, data: bytes) -> None:
-        if self.bytes_per_s is not None and self._client is not None:
-            self._client.busy(len(data) / self.bytes_per_s)
-        self._received(data)
+        if self.bytes_per_s is None or self._client is None:
+            self._received(data)
+            return
+        seconds = len(data) / self.bytes_per_s
+        self._client.busy(seconds)
+        self._loop.later(seconds, lambda: self._received(data))
 
     def _leave(self, abort: bool = False) -> None:
         if self._client is None:
@@ -104,9 +113,11 @@ class SerialServer:
         self._step = None
         if self._client is None or not self._out:
             return
-        size = len(self._out) if self.bytes_per_s is None else max(1, round(self.bytes_per_s * _STEP_S))
+        size = self._room()
         data = bytes(self._out[:size])
         del self._out[:size]
         self._client.send(data)
         if self.bytes_per_s is not None:
             self._step = self._loop.later(len(data) / self.bytes_per_s, self._send_some)
+        elif self._out:
+            self._send_some()

@@ -13,6 +13,7 @@ import binascii
 import json
 import select
 
+import micropython
 import utime
 
 TICKS_PERIOD = 1 << 30  # an ESP32's small ints have 31 bits
@@ -122,6 +123,7 @@ def die(line):
     raise SystemExit  # the host is gone
 
 
+@micropython.native  # see _flash.Flash
 def pump():
     """Apply what the host has sent since; True if there was anything."""
     any_line = False
@@ -138,6 +140,7 @@ def pump():
         any_line = True
 
 
+@micropython.native
 def _apply(message):
     for key, value in message.items():
         state[key] = value

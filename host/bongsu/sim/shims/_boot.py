@@ -178,6 +178,6 @@ def _before_repl(device, scope):
         _run("boot.py", scope)
         if _board.repl["mode"] != "raw":
             _run("main.py", scope)
+        _board.flush_counts()
     except KeyboardInterrupt:  # between the files
         pass
-    _board.flush_counts()

@@ -73,6 +73,8 @@ class Flash:
         if operation == 5:
             return BLOCK
         if operation == 6:
+            if _board.repl is not None:
+                _board.pump()  # at the prompt nobody else listens to the host
             if _board.state["flash_full"]:
                 return _ENOSPC
             torn = _counts()

@@ -32,7 +32,7 @@ class _Stdout(io.IOBase):
         return _real.stdout.write(data)
 
 
-_LINE_FEED = _board.unhex(_board.repl["raw_line_feed"])
+_LINE_FEED = _board.repl["raw_line_feed"].encode()
 
 _Implementation = namedtuple("implementation", ("name", "version", "_machine", "_mpy", "_build"))
 implementation = _Implementation(
