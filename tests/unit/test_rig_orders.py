@@ -31,7 +31,7 @@ def tell(rig: Rig) -> Any:
     [
         ("", "Expecting value"),
         ("[1]", "object"),
-        ('{"explode": 1}', "no order 'explode'; there are air, cable, fault"),
+        ('{"explode": 1}', "no order 'explode'; there are air, cable, cut_after_writes"),
         ('{"power": "half"}', "'half' is none of on, off"),
         ('{"air": {"mood": 3}}', "the air has temp_c"),
         ('{"air": 3}', "argument"),

@@ -54,7 +54,14 @@ def rig(
     {"air": {"temp_c": 70}}         {"scenario": "fire.csv"}         {"press": [27, 100]}
     {"wifi": "up"|"down"|"stuck"}   {"networks": [["ssid", "psk" or null, -60]]}
     {"sensor": {"lm75": "nak"}}     {"fault": {"busy": true}}        {"cut_after_writes": 3}
-    {"state": true}                 {"flashed": true}
+    {"state": true}                 {"flashed": true}                {"press": [null, 100]}: the board's own button
+
+    \b
+    Faults; an order names all that there are from now on, {} heals the board:
+    busy, full: true                the port is somebody else's; the file system is full
+    bytes_per_s: 11520              a line as slow as at 115,200 baud
+    silent, wrong_md5: true         drop_every: 100                  wrong_chip: "esp32s3"
+    unplug_after_bytes: 5000        unplug_after_blocks: 3           flash_fails_from: 1048576
 
     \b
     Example:

@@ -16,12 +16,16 @@ from types import TracebackType
 from typing import Any
 
 import serial
+from mpremote import transport_serial
 from mpremote.transport import TransportError
 from mpremote.transport_serial import SerialTransport
 
 from bongsu.errors import BongsuError
 from bongsu.install import ports
 from bongsu.install.on_board import BoardFacts, read_facts
+
+# It prints what it did not expect, to stdout, where a command's answer belongs; and it may be what was sent.
+transport_serial.print = lambda *_args, **_more: None
 
 # What pyserial raises, whatever is behind the URL.
 _PORT_ERRORS = (OSError, ValueError, termios.error)
