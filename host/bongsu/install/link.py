@@ -87,10 +87,10 @@ class _Wire:
         return waiting
 
     def read(self, size: int = 1) -> bytes:
-        """`size` bytes, or fewer after the port's time-out."""
-        waiting = self.inWaiting()
+        """`size` bytes, or fewer after the port's time-out (_READ_S); none before it: the other end has gone."""
+        waiting, started = self.inWaiting(), time.monotonic()
         data = bytes(self.port.read(size))
-        if waiting and not data:
+        if not data and (waiting or time.monotonic() < started + _READ_S / 2):
             self._lost = True
             raise serial.SerialException("disconnected")
         return data
