@@ -65,7 +65,9 @@ class _Run:
     def go(self) -> Provisioned:
         """All of it."""
         started = time.monotonic()
+        self._progress("compile", 0, 1)
         made = application.application()
+        self._progress("compile", 1, 1)
         facts = self._stop()
         application.require_fit(made, facts.mpy, facts.version)
         standing = settings_file.read(self._link) if facts.fs == "ok" else None

@@ -12,7 +12,7 @@ Role = Literal["node", "gateway"]
 # (step, done, total): of "application" bytes that go over the line, of "heartbeat" s that it may take, else 0 or 1 of
 # 1.
 Progress = Callable[[str, int, int], None]
-STEPS = ("service", "format", "application", "settings", "key", "restart", "heartbeat")
+STEPS = ("compile", "service", "format", "application", "settings", "key", "restart", "heartbeat")
 HEARTBEAT_WAIT_S = 120.0
 
 
