@@ -193,6 +193,7 @@ def test_no_line_is_longer_than_the_terminal(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_report_of_a_list_says_of_each_line_what_became_of_it() -> None:
     wanted = [Wanted(n, Place(("hannae", f"a-0{n}"))) for n in range(2, 6)]
+    wanted.append(Wanted(6, Place(("hannae", "a-06")), "a0b1c2d3e406"))
     good = Outcome("p0", NODE, "hannae/a-02", record=1, steps=[StepTaken("record", "done", 1, "")], took_ms=9000)
     bad = Outcome("p1", NEW, "hannae/a-03", steps=[StepTaken("flash", "failed", 5, "x")], error=BongsuError("no", "do"))
     stray = Outcome("p2", "a0b1c2d3e4ff", error=BongsuError("nothing in the list is left", ""))
@@ -203,7 +204,9 @@ def test_the_report_of_a_list_says_of_each_line_what_became_of_it() -> None:
         ("not done: flash", False, NEW),
         ("done before", True, "a0b1c2d3e402"),
         ("not begun", False, None),
+        ("not begun", False, "a0b1c2d3e406"),
     ]
+    assert [row["why"] for row in rows[3:]] == [None, "this board was found at no port"]
     assert (rows[1]["why"], rows[1]["next"]) == ("no", "do")
     text = commission_report.list_text(rows, commission_report.strays(taken, [good, bad, stray]))
-    assert "2 of 4 are done" in text and "p2: nothing in the list is left" in text
+    assert "2 of 5 are done" in text and "p2: nothing in the list is left" in text

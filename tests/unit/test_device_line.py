@@ -111,6 +111,7 @@ def test_a_pulled_cable_is_a_port_error() -> None:
     [
         (b"rst:0x1 (POWERON_RESET)\ninvalid header: 0xffffffff\ninvalid header: 0xffffffff", "no program"),
         (b"rst:0x1\nwaiting for download", "ROM's loader"),
+        (b"The filesystem appears to be corrupted. If you had\nmay want to make", "its file system is damaged"),
         (b"MicroPython v1.25.0 on 2025-04-15; Generic ESP32 module with ESP32\n>>> ", "at its prompt"),
         (LOG, "a node runs"),
         (b"boot.py: 3 s for service, Ctrl-C to stop here\n", "it starts"),

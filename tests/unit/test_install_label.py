@@ -277,3 +277,12 @@ def test_a_full_disk_leaves_the_former_file(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(OSError):
         label_file.save(out, {NODE: label.draw(LATIN, label.SIZES["62"])}, label.SIZES["62"])
     assert out.read_bytes() == b"former" and list(tmp_path.iterdir()) == [out]
+
+
+def test_signs_that_no_font_has_are_left_out(size: label.Size, no_fonts: None) -> None:
+    """A shop with an emoji in its name gets its label, and so does its market's sheet."""
+    text = label.LabelText(
+        NODE, "hannae/a-07", "Sea \U0001f41f Fish", "A 8 \u2615\ufe0f", "\U0001f600", dt.date(2026, 3, 1)
+    )
+    plain = label.LabelText(NODE, "hannae/a-07", "Sea Fish", "A 8", "", dt.date(2026, 3, 1))
+    assert label.draw(text, size).tobytes() == label.draw(plain, size).tobytes()

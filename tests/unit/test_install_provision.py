@@ -368,7 +368,7 @@ def test_a_heartbeat_of_before_the_restart_does_not_count(town: Town, bench: Ben
         (["wifi unjoined net=7 status=203"], "Wi-Fi network 8 does not let it in (status 203)", "--wifi"),
         (
             ["mqtt state=down why=EHOSTUNREACH retry_ms=1"],
-            "not get through to the broker (EHOSTUNREACH)",
+            "the broker is not reached (EHOSTUNREACH)",
             "--broker-ip",
         ),
         (["mqtt may_connect=1"], "mqtt may_connect=1", "Look at its log"),

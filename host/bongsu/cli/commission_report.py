@@ -60,7 +60,8 @@ def _list_row(row: "Wanted", node_id: str | None, last: "Mapping[str, Outcome]")
     outcome = last.get(node_id) if node_id is not None else None
     if outcome is None:
         state = "done before" if node_id is not None else "not begun"
-        return made | {"done": node_id is not None, "state": state, "took_ms": None, "why": None, "next": None}
+        absent = "this board was found at no port" if node_id is None and row.node_id is not None else None
+        return made | {"done": node_id is not None, "state": state, "took_ms": None, "why": absent, "next": None}
     err = outcome.error
     state = "done" if outcome.done else f"not done: {(outcome.failed_step or 'find').replace('_', ' ')}"
     why = (err.message, err.next_step) if err is not None else (None, None)

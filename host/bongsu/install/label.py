@@ -9,6 +9,7 @@ too. Nothing secret is in it.
 
 import datetime as dt
 import io
+import unicodedata
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import segno
 from PIL import Image, ImageDraw, ImageFont
 
 from bongsu.errors import UsageFault
-from bongsu.install.label_font import Typeface, find
+from bongsu.install.label_font import FontError, Typeface, find
 from bongsu.receiver import fields
 
 DPI = 300
@@ -27,6 +28,10 @@ _BLACK, _WHITE = 0, 255
 # Smaller letters than these of the sizes below cannot be read: 34 dots of them are 1.7 mm.
 SMALLEST_PERCENT = 60
 _MORE = "\N{HORIZONTAL ELLIPSIS}"
+
+
+# What an emoji is made of: signs, those that join them, marks that choose their look, what Unicode gave out since.
+_SIGNS = ("So", "Sk", "Cf", "Mn", "Cn")
 
 
 class LabelError(UsageFault):
@@ -49,6 +54,10 @@ class LabelText:
     def words(self) -> str:
         """Everything that is written on it."""
         return "".join((self.node_id, self.unit or "", self.name, self.where, self.spot, self.day.isoformat(), _MORE))
+
+    def without_signs(self) -> "LabelText":
+        """Without emoji and other signs that are no letters, digits or punctuation."""
+        return replace(self, name=_letters(self.name), where=_letters(self.where), spot=_letters(self.spot))
 
 
 @dataclass(frozen=True)
@@ -122,11 +131,20 @@ def parse_qr(text: str) -> Scanned:
     return Scanned(fields.node_id(node) if node else None, fields.unit_address(unit) if unit else None)
 
 
+def _letters(text: str) -> str:
+    kept = (c for c in text if unicodedata.category(c) not in _SIGNS)
+    return " ".join("".join(kept).split())
+
+
 def draw(text: LabelText, size: Size, font: Path | None = None) -> Image.Image:
     """The label's picture (mode "1", DPI), as it is read. `font`: a font file instead of the machine's own. Raises
-    FontError if no font has its letters.
+    FontError if no font has its letters; signs that none has (emoji in a shop's name) are left out.
     """
-    face = find(text.words(), font)
+    try:
+        face = find(text.words(), font)
+    except FontError:
+        text = text.without_signs()
+        face = find(text.words(), font)
     picture = Image.new("1", (size.width, size.height), _WHITE)
     pen = ImageDraw.Draw(picture)
     _draw_qr(pen, qr_text(text.node_id, text.unit), size.qr)

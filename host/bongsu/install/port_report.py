@@ -22,6 +22,7 @@ READ_S = 0.1
 _SIGNS = (
     (re.compile(r"waiting for download"), "it is in the ROM's loader"),
     (re.compile(r"invalid header"), "there is no program on it"),
+    (re.compile(r"filesystem appears to be corrupted"), "its file system is damaged: provision or commission it again"),
     (re.compile(r"^(>>>|MicroPython v)"), "MicroPython waits at its prompt"),
     (re.compile(r"^boot\.py: \d+ s for service"), "it starts"),
 )

@@ -9,7 +9,7 @@ _NO_BROKER = re.compile(r"^mqtt state=down why=(\S+) ")
 # by its time) is a wrong passphrase in most cases.
 _REFUSED = (15, 202, 204)
 _NOT_FOUND = (201, 210, 211, 212)
-_WIFI, _BROKER = "Wi-Fi network ", "it does not get through to the broker"
+_WIFI, _BROKER = "Wi-Fi network ", "the broker is not reached"
 
 
 def in_words(complaint: str, ssids: Sequence[str]) -> str:
