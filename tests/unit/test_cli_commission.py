@@ -87,6 +87,18 @@ def test_a_port_that_may_not_be_opened_is_told_with_its_next_step(data: Path, mo
     assert [n["node"] for n in json.loads(bongsu("node", "list", "--json").out)] == [NODE]
 
 
+@pytest.mark.parametrize("words", [("commission", "--unit", "hannae/a-08"), ("provision", "--unit", "hannae/a-08")])
+def test_a_board_of_copper_is_not_sent_to_itself(
+    data: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """A receiver as it is made for a try is at 127.0.0.1: the board would be waited for in vain."""
+    monkeypatch.setattr(ports, "pick", lambda url: ports.Port("/dev/ttyUSB0", ""))
+    ran = bongsu("device", *words, "--wifi", "market")
+    assert ran.code == 1 and "which is the board itself" in ran.err and "--broker-ip" in ran.err
+    ran = bongsu("device", *words, "--wifi", "market", "--broker-ip", "192.0.2.10")
+    assert "which is the board itself" not in ran.err
+
+
 def test_a_list_with_faults_begins_nothing(data: Path, tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("unit,mac\nhannae/z-9,\na-07,12\n")
     ran = commission("--batch", tmp_path / "l.csv")

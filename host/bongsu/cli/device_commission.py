@@ -15,6 +15,7 @@ from bongsu.errors import UsageFault
 
 if TYPE_CHECKING:
     from bongsu.install.commission import Place
+    from bongsu.receiver.enrolment import Enrolment
 
 
 @click.command()
@@ -122,9 +123,10 @@ def commission(
         reading_s=reading_s,
     )
     wish = Wish(walk_test.Wish(auto=auto, minutes=minutes, skip=skip_walk_test), again=again)
+    enrolment = outfit.enrolment(installation, broker_ip, broker_port)
     kit = Kit(
         data=installation.data,
-        registry=outfit.enrolment(installation, broker_ip, broker_port),
+        registry=enrolment,
         request=request,
         labels=Labels(label_out, size_of(label_size), font, together=_is_one_file(label_out, batch_file)),
         board=board_name,
@@ -134,10 +136,10 @@ def commission(
     )
     job = Job(installation, kit, wish, who)
     if batch_file is not None:
-        _many(job, list(ports), batch_file, sheet, site_id, json_wanted)
+        _many(job, enrolment, list(ports), batch_file, sheet, site_id, json_wanted)
     else:
         unit, node_id = _where(installation, unit_text, qr, site_id)
-        _one(job, ports[0] if ports else None, Place(unit, label), node_id, json_wanted)
+        _one(job, enrolment, ports[0] if ports else None, Place(unit, label), node_id, json_wanted)
 
 
 def _is_one_file(label_out: Path | None, batch_file: Path | None) -> bool:
@@ -165,10 +167,14 @@ def _where(
         return unit_search.find_unit(conn, text or "", site_id), None
 
 
-def _one(job: Job, port: str | None, place: "Place", node_id: str | None, json_wanted: bool) -> None:
+def _one(
+    job: Job, enrolment: "Enrolment", port: str | None, place: "Place", node_id: str | None, json_wanted: bool
+) -> None:
     from bongsu.install import ports
 
-    outcome = commission_run.one(job, ports.pick(port).url, place, node_id)
+    url = ports.pick(port).url
+    outfit.require_way(enrolment, url)
+    outcome = commission_run.one(job, url, place, node_id)
     if json_wanted:
         click.echo(as_json(commission_report.outcome_row(outcome)))
     elif outcome.steps:
@@ -187,7 +193,15 @@ def _save_labels(job: Job, nodes: list[str]) -> None:
         job.kit.labels.save_all(texts)
 
 
-def _many(job: Job, named: list[str], file: Path, sheet: str | None, site_id: str | None, json_wanted: bool) -> None:
+def _many(
+    job: Job,
+    enrolment: "Enrolment",
+    named: list[str],
+    file: Path,
+    sheet: str | None,
+    site_id: str | None,
+    json_wanted: bool,
+) -> None:
     from bongsu.install import batch, ports
     from bongsu.install.batch import BatchError
 
@@ -200,6 +214,8 @@ def _many(job: Job, named: list[str], file: Path, sheet: str | None, site_id: st
     urls = [ports.pick(url).url for url in named] or [port.url for port in ports.found()]
     if not urls:
         ports.pick(None)  # says what to do
+    for url in urls:
+        outfit.require_way(enrolment, url)
     outcomes, roster = commission_run.many(job, list(dict.fromkeys(urls)), plan)
     rows = commission_report.list_rows(plan.rows, roster.taken(), outcomes)
     _save_labels(job, [row["node"] for row in rows if row["done"]])

@@ -100,7 +100,9 @@ def provision(
         wait_s=0 if no_wait else wait_s,
     )
     enrolment = outfit.enrolment(installation, broker_ip, broker_port)
-    with BoardLink(ports.pick(port).url) as link, shown(TITLES) as progress:
+    url = ports.pick(port).url
+    outfit.require_way(enrolment, url)
+    with BoardLink(url) as link, shown(TITLES) as progress:
         made = provision_board(link, enrolment, request, progress)
     done(_said(made), _row(made), json_wanted=json_wanted)
 

@@ -109,6 +109,20 @@ def sensors_of(board: "Board", texts: Sequence[str], only: bool) -> "list[Entry]
     return more
 
 
+def require_way(enrolment: "Enrolment", url: str) -> None:
+    """Raise BongsuError if a board on this port could never find the broker: one of copper that is plugged in here
+    would look for 127.0.0.1 in itself. Behind a URL there may be a virtual one, which would not.
+    """
+    broker = enrolment.broker
+    if "://" in url or not all(ipaddress.ip_address(ip).is_loopback for ip, _ in ((broker.ip, 0), *broker.more)):
+        return
+    raise BongsuError(
+        f"the board on {url} would look for the broker at {broker.ip}, which is the board itself",
+        'Let nodes in: host = "0.0.0.0" in [broker] of receiver.toml, start the receiver again,'
+        " and name this machine's address in their network: --broker-ip 192.0.2.10",
+    )
+
+
 def broker_address(
     installation: Installation, broker: "BrokerConfig", ip: str | None, port: int | None
 ) -> "BrokerAddress":
