@@ -86,6 +86,23 @@ def test_show_listens_and_asks_only_when_told(running: Rig) -> None:
     assert _ticks(_read_logs(running.url, 20)), "it runs again"
 
 
+@pytest.mark.parametrize("control_lines", [True, False])
+def test_a_restart_that_was_asked_for_is_no_crash(running: Rig, control_lines: bool) -> None:
+    """The node counts restarts that were not by power: four in a row, and it would start in safe mode."""
+    nvs = "import esp32\nn=esp32.NVS('bongsu')\n"
+    with BoardLink(running.url if control_lines else running.bare_url) as link:
+        link.service()
+        link.run(nvs + "n.set_i32('unclean',3)\nn.commit()")
+        link.restart()
+        link.service()
+        assert link.value(nvs + "print(n.get_i32('unclean'))") == (
+            3 if control_lines else 0
+        )  # or power, as the node sees
+        link.run(nvs + "n.erase_key('unclean')\nn.commit()")
+        link.restart()
+    assert _ticks(_read_logs(running.url, 20)), "it runs again"
+
+
 def test_a_board_that_is_not_provisioned_flashes_by_its_kind(running: Rig) -> None:
     ran = bongsu("device", "identify", "--port", running.url)
     assert ran.code == 1 and "--board" in ran.err

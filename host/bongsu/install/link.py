@@ -33,7 +33,7 @@ _TALK_ERRORS = (*_PORT_ERRORS, *_NO_ANSWER)
 _READ_S = 5.0
 _PULSE_S = 0.1  # EN low: the reset circuit's capacitor takes some ms (esptool does likewise)
 _SIGN_S = 2.5  # after a reset the ROM speaks at once, on every chip
-_BOOT_S = 15.0  # from a reset to boot.py or a prompt; making a file system at the first start takes the longest
+_BOOT_S = 30.0  # from a reset to boot.py or a prompt; making a file system at the first start takes the longest
 _QUIET_S = 4.0  # nothing more comes: a program without a word of ours runs
 _PROMPT_S = 1.5  # from Ctrl-C to a prompt
 _AWAY_S = 10.0  # a chip with USB of its own comes back within
@@ -47,10 +47,24 @@ _PROMPT = b">>> "
 _RAW = b"raw REPL; CTRL-B to exit\r\n"
 # Where Ctrl-C leads to a prompt: boot.py's words, and those of an image that cannot mount its file system.
 _STOPS = (b"3 s for service", b"filesystem appears to be corrupted")
-# What only comes after a reset: the ROM's words, boot.py's, MicroPython's banner.
-_SIGNS = re.compile(rb"rst:0x|ESP-ROM|ets [A-Z][a-z]{2} |3 s for service|MicroPython v|appears to be corrupted")
+# What only comes after a reset: the ROM's words, boot.py's, MicroPython's banner. That the file system is corrupt is
+# said again and again.
+_SIGNS = re.compile(rb"rst:0x|ESP-ROM|ets [A-Z][a-z]{2} |3 s for service|MicroPython v")
 _LOADER = (b"waiting for download", b"DOWNLOAD(")
 _EMPTY = (b"invalid header", b"flash read err", b"No bootable app")
+# A restart that was asked for is no crash: else a node that is served a few times where the lines do not reset goes
+# into safe mode (bongsu_node/board.py counts). A chip's own USB needs a moment for the last bytes (mpremote waits too).
+_NO_CRASH = """
+try:
+ import esp32
+ n=esp32.NVS('bongsu')
+ if n.get_i32('unclean'):
+  n.set_i32('unclean',0)
+  n.commit()
+except Exception:
+ pass
+"""
+_RESET = "import machine,time\ntime.sleep_ms(100)\nmachine.reset()"
 _ERRNO = re.compile(r"^(\w+): (?:\[Errno )?(-?\d+)")
 
 
@@ -218,7 +232,7 @@ class BoardLink:
 
     def _reset_from_repl(self) -> None:
         assert self._transport is not None
-        self._transport.exec_raw_no_follow("import machine\nmachine.reset()")
+        self._transport.exec_raw_no_follow(_RESET)
         self._left_repl()
 
     def _left_repl(self) -> None:
@@ -285,6 +299,7 @@ class BoardLink:
                 return
             if self._transport is None and self._interrupt():
                 self._enter()
+            self.run(_NO_CRASH)
             self._reset_from_repl()
         except _TALK_ERRORS as problem:
             raise self._lost(problem) from None
