@@ -71,10 +71,11 @@ $(STUBS): $(TEST)
 	@touch "$@"
 
 # Everything that `make demo` and `make test` install, the build backend included, for a machine without the network.
+# esptool and some of what it needs come as sources, and are built here.
 wheels: | check
 	@test -n "$(WHEELS)" || { echo "Say where to: make wheels WHEELS=dir" >&2; exit 2; }
 	@"$(PYTHON)" -m venv --clear "$(VENV)/wheels"
-	@"$(VENV)/wheels/bin/python" -m pip --disable-pip-version-check download --quiet --only-binary :all: --dest "$(WHEELS)" \
+	@"$(VENV)/wheels/bin/python" -m pip --disable-pip-version-check wheel --quiet --wheel-dir "$(WHEELS)" \
 		$$("$(PYTHON)" tools/requirements.py build runtime test stubs)
 	@rm -rf "$(VENV)/wheels"
 	@echo "$(WHEELS): $$(ls "$(WHEELS)" | wc -l) wheels"

@@ -4,12 +4,14 @@ REPL can be cut at any write, and looked at afterwards.
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from bongsu.install import on_board
 from bongsu.install.link import _failure
+from bongsu.install.on_board import BoardFacts, read_facts
 from bongsu.sim import micropython
 
 PROGRAM = Path(__file__).parent / "data" / "board_bench.py"
@@ -33,7 +35,8 @@ class Bench:
         self.ran: list[str] = []
         self.before_run: Callable[[], None] = lambda: None
         self.on_restart: Callable[[], None] = lambda: None
-        self.log: list[str] = []
+        self.restarts = 0
+        self.log: list[str] = []  # of the running node
         self._tools: set[str] = set()
         self._process = subprocess.Popen(
             micropython.command(str(PROGRAM), str(folder), str(cut_after), "plain" if plain else "whole"),
@@ -80,12 +83,36 @@ class Bench:
         """How often it has written; only without `cut_after`."""
         return int(self.run("print(writes())"))
 
+    def service(self) -> None:
+        """It is in service."""
+
+    def guard(self, seconds: int) -> None:
+        """It has no watchdog."""
+
+    def facts(self) -> BoardFacts:
+        """What it says of itself."""
+        return read_facts(self)
+
+    def restart(self) -> None:
+        """What the node does then is up to the test."""
+        self.restarts += 1
+        self.on_restart()
+
+    def lines(self, timeout_s: float) -> Iterator[str]:
+        """Its log."""
+        yield from self.log
+
     @property
     def nvs(self) -> dict[str, bytes]:
         """Its blobs."""
         path = self.folder / "nvs.json"
         found = json.loads(path.read_text()) if path.exists() else {}
         return {name: bytes.fromhex(value) for name, value in found.items()}
+
+    def write_nvs(self, **blobs: bytes) -> None:
+        """As the node does while it runs."""
+        kept = {**self.nvs, **blobs}
+        (self.folder / "nvs.json").write_text(json.dumps({name: value.hex() for name, value in kept.items()}))
 
     def close(self) -> None:
         """Switch it off."""
@@ -111,8 +138,6 @@ def blank(folder: Path, blocks: int = 512) -> Path:
 
 def formatted(folder: Path, blocks: int = 512) -> Path:
     """A board with an empty file system."""
-    from bongsu.install import on_board
-
     with Bench(blank(folder, blocks)) as bench:
         assert on_board.make_file_system(bench)
     return folder

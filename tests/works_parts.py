@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from sqlalchemy import select
 from bongsu.receiver import registry
 from bongsu.receiver.store import open_store, schema
 from tests import postgres_parts
+from tests.image_parts import whole
 from tests.receiver_parts import SECRET, SITE, Child, ask, make_market
 from tests.rig_parts import SSID
 
@@ -64,6 +65,8 @@ class Works:
         self._add_shops(shops)
         self.receiver = self._child("--data", self.data, "receiver", "run", "--log-format", "json")
         self.receiver.wait_for("receiver.ready")
+        self.image = folder / "small.bin"
+        self.image.write_bytes(whole())
 
     def _child(self, *args: object) -> Child:
         child = Child(*args)
@@ -85,11 +88,11 @@ class Works:
 
     # -- what the installer types
 
-    def start(self, *args: object) -> "subprocess.Popen[str]":
-        """Begin a command of bongsu."""
+    def start(self, *args: object, before: Sequence[str] = ()) -> "subprocess.Popen[str]":
+        """Begin a command of bongsu. `before`: a program that starts it."""
         return subprocess.Popen(
-            [sys.executable, "-m", "bongsu.cli", "--data", str(self.data), *(str(a) for a in args)],
-            env={**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache"), "XDG_STATE_HOME": str(self.folder)},
+            [*before, sys.executable, "-m", "bongsu.cli", "--data", str(self.data), *(str(a) for a in args)],
+            env={**os.environ, "XDG_STATE_HOME": str(self.folder), "XDG_RUNTIME_DIR": str(self.folder)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -98,9 +101,9 @@ class Works:
             start_new_session=True,
         )
 
-    def run(self, *args: object, kill_after_s: float | None = None) -> Ran:
+    def run(self, *args: object, kill_after_s: float | None = None, before: Sequence[str] = ()) -> Ran:
         """Carry it out, or kill it (SIGKILL) after a while."""
-        process = self.start(*args)
+        process = self.start(*args, before=before)
         try:
             out, err = process.communicate(timeout=kill_after_s if kill_after_s is not None else DEADLINE_S)
         except subprocess.TimeoutExpired:
@@ -109,17 +112,21 @@ class Works:
             assert kill_after_s is not None, f"{args} hangs:\n{out}\n{err}"
         return Ran(process.returncode, out, err)
 
-    def commission(self, url: str, *args: object, unit: str = "u-0", kill_after_s: float | None = None) -> Ran:
-        """`bongsu device commission` for a board, with --json."""
+    def words(self, url: str, unit: str, *more: object, wifi: str = SSID) -> tuple[object, ...]:
+        """`bongsu device commission` of a board, with the small image and --json."""
         words = ("device", "commission", "--port", url, "--unit", f"{SITE}/{unit}", "--board", "esp32-devkitc")
-        return self.run(*words, "--wifi", SSID, "--json", *args, kill_after_s=kill_after_s)
+        return (*words, "--image", self.image, "--wifi", wifi, "--json", *more)
+
+    def commission(self, url: str, unit: str, *more: object, **how: Any) -> Ran:
+        """That, carried out."""
+        return self.run(*self.words(url, unit, *more), **how)
 
     # -- what came of it
 
-    def texts(self) -> list[dict[str, Any]]:
-        """Texts that the phone got."""
-        found: list[dict[str, Any]] = ask(self._phone_port, "/received")["texts"]
-        return found
+    def texts(self, unit: str) -> list[str]:
+        """Texts that the unit's owner got."""
+        owner = f"+82101234{int(unit.removeprefix('u-')):04d}"
+        return [text["text"] for text in ask(self._phone_port, "/received")["texts"] if text["to"] == owner]
 
     def reports(self) -> list[dict[str, Any]]:
         """Reports that station and centre got."""

@@ -52,6 +52,7 @@ FROZEN = ("asyncio", "binascii", "cryptolib", "errno", "gc", "json", "os", "sele
 # Loaded for the start only, and given back (bongsu_node.app).
 GIVEN_BACK = (
     "bongsu_node.start",
+    "bongsu_node.rotation",
     "bongsu_node.sensing.entry",
     "bongsu_node.sensing.limits",
     "bongsu_node.sensing.tuning",

@@ -39,7 +39,7 @@ _LINK_AGAIN_MS = 60_000
 _PANEL_MS = 50
 _UPKEEP_S = 10
 # Modules that are needed at the start only, or now and then.
-_FORGOTTEN = "start config hardware provisioned sensing.entry sensing.fit sensing.limits sensing.tuning"
+_FORGOTTEN = "start chip config hardware provisioned rotation sensing.entry sensing.fit sensing.limits sensing.tuning"
 
 
 class Node:
@@ -66,7 +66,10 @@ class Node:
         self.log = log.make(ticks_ms)
         _start(self)
         self.wlan = None
+        self.link_idle = None  # asks whether the link has nothing to send
         self.state_failed = False
+        gc.collect()
+        self.log("I", "heap", "free=%d used=%d" % (gc.mem_free(), gc.mem_alloc()))
         self.link_due_ms = 0
         if self.safe_mode:
             self.link_due_ms = min(_SAFE_LINK_MS << min(self.boots.unclean - SAFE_AFTER, 8), _SAFE_LINK_MOST_MS)
@@ -108,6 +111,17 @@ class Node:
             _forget()
         self.watch.judge.apply()
         return True
+
+    def rotate_key(self, args: bytes) -> bool:
+        """The command: take this key, to go over to it at the next quiet moment; False if it is not one."""
+        from bongsu_node import rotation
+
+        try:
+            taken = rotation.take(self.identity.nvs, args)
+        finally:
+            _forget()
+        self.identity.next_waits = self.identity.next_waits or taken
+        return taken
 
     def status(self) -> payload.Heartbeat:
         """The heartbeat of now."""
@@ -169,6 +183,7 @@ class Node:
             number, self.watch.history.parts(number, self.watch.judge)
         )
         self.watch.on_reading = centre.uplink.send_reading
+        self.link_idle = centre.mqtt.idle
         centre.start(self.supervisor.start)
 
     async def _panel(self, beat) -> None:
@@ -212,8 +227,31 @@ class Node:
             self.baseline.keep(self.smoke.baseline.level_e4)
         if self.supervisor.since_failure_ms >= _LASTING_MS or not self.supervisor.restarts:
             self.faults.set(kinds.FAULT_TASK, False)
+        if self.identity and self.identity.next_waits:
+            self._change_key()
         if not self.watch.judge.rising:
             gc.collect()
+
+    def _change_key(self) -> None:
+        """Go over to the key that waits, by a restart: when no alarm stands or may come up, and nothing waits for its
+        receipt, for it would get another number under the new key.
+        """
+        busy = self.watch.judge.rising or self.alarms.active or self.journal is None or self.journal.depth
+        if busy or (self.link_idle is not None and not self.link_idle()):
+            return
+        from bongsu_node import rotation
+
+        self.identity.next_waits = False  # if NVS refuses it now, it is tried again after the next restart
+        try:
+            rotation.move(self.identity.nvs)
+        except Exception as e:
+            self.log("E", "key", "state=refused err=%s" % repr(e).replace(" ", "_"))
+            self.identity.reserve()  # the old key's numbers are in force, whatever NVS took
+            _forget()
+            return
+        self.log("I", "key", "state=changed")
+        self.boots.lasted()  # this restart is part of no crash loop
+        machine.reset()
 
     def _storage_failed(self) -> bool:
         broken, self.response.broken = self.response.broken, False

@@ -9,7 +9,7 @@ _EPOCH_2000_S = 946_684_800
 
 
 def output(number: int):
-    """A pin that is driven, low at first: call it with the level. One that this chip has not drives nothing."""
+    """A pin that is driven, low at first: call it with the level. One that this chip has not (-1) drives nothing."""
     try:
         return machine.Pin(number, machine.Pin.OUT, value=0)
     except ValueError:

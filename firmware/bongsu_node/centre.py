@@ -36,7 +36,9 @@ class Centre:
             link_works=lambda: self.mqtt.connected,
             on_change=self._wifi_changed,
         )
-        commands = Commands(node.response, node.siren, node.reset, node.set_profile, node.safe_mode, ticks_ms, node.log)
+        commands = Commands(
+            node.response, node.siren, node.reset, node.set_profile, node.rotate_key, node.safe_mode, ticks_ms, node.log
+        )
         self.uplink = Uplink(
             node.identity,
             node.journal,

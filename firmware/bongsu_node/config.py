@@ -7,16 +7,19 @@ that is right is used, and what is wrong falls back to defaults; the link stays 
 import json
 from array import array
 
-from bongsu_node import flashfile
+from bongsu_node import chip, flashfile
 from bongsu_node.sensing import limits
 from bongsu_node.settings import Config
 
+# Of a plain ESP32. Another chip has none by default: there these may be lines of its flash.
 DEFAULT_PINS = {"i2c_sda": 21, "i2c_scl": 22, "smoke_adc": 34, "siren": 25, "lamp": 26, "button": 27}
 # The heads of the boards that this firmware knows: 0.4 V in clean air, 1 mV per 1e-4/m.
 DEFAULT_SMOKE_HEAD = {"mv_clean": 400, "uv_per_e4": 1000}
 
 DEFAULT_PROFILE = "market_dry"
 _PIN_MAX = 48
+_NO_PIN = -1
+ROLES = ("node", "gateway")
 _SMOKE_HEAD_RANGE = {"mv_clean": (300, 2500), "uv_per_e4": (10, 100_000)}
 _WIFI_MAX = 8
 _MORE_MAX = 3  # further addresses of the broker (host/bongsu/receiver/config.py: four in all)
@@ -74,6 +77,9 @@ def parse(document, node: str) -> Config:
     c.heartbeat_s = top.integer("heartbeat_s", _HEARTBEAT[0], _HEARTBEAT[1], c.heartbeat_s)
     c.provisioned_s = top.integer("provisioned_s", 0, 0xFFFFFFFF, 0)
     c.pins = _pins(top.section("pins", {}))
+    c.role = top.text("role", 4, 7, ROLES[0])
+    if c.role not in ROLES:
+        top.wrong("role", "must be one of %s" % ", ".join(ROLES))
     c.profile = top.text("profile", 1, limits.NAME_MAX, DEFAULT_PROFILE)
     c.limits = _limits(top.section("detector", {}))
     smoke_head = _ranges(top.section("smoke_head", {}), _SMOKE_HEAD_RANGE, DEFAULT_SMOKE_HEAD)
@@ -92,14 +98,19 @@ def _ranges(reader: _Reader, ranges, defaults):
 
 
 def _pins(reader: _Reader):
-    pins = {name: reader.integer(name, 0, _PIN_MAX, pin) for name, pin in DEFAULT_PINS.items()}
+    pins = {name: reader.integer(name, 0, _PIN_MAX, pin) for name, pin in default_pins().items()}
     users = {}
     for name in sorted(pins):
         other = users.setdefault(pins[name], name)
-        if other != name:
+        if other != name and pins[name] != _NO_PIN:
             reader.wrong(name, "is the same pin as %s" % other)
-            return dict(DEFAULT_PINS)
+            return default_pins()
     return pins
+
+
+def default_pins():
+    """What stands in for pins that the settings do not name."""
+    return dict(DEFAULT_PINS) if chip.name() == "ESP32" else dict.fromkeys(DEFAULT_PINS, _NO_PIN)
 
 
 def _limits(reader: _Reader):
@@ -234,12 +245,13 @@ def set_defaults(c: Config) -> None:
     c.node = ""
     c.site = ""
     c.unit = ""
+    c.role = ROLES[0]
     c.wifi = []
     c.broker = None
-    c.pins = dict(DEFAULT_PINS)
+    c.pins = default_pins()
     c.profile = DEFAULT_PROFILE
     c.limits = array("H", limits.DEFAULTS)
-    c.sensors = default_sensors(DEFAULT_PINS, DEFAULT_SMOKE_HEAD)
+    c.sensors = default_sensors(c.pins, DEFAULT_SMOKE_HEAD)
     c.reading_s = 0
     c.heartbeat_s = 45
     c.provisioned_s = 0

@@ -5,6 +5,7 @@ They live in NVS, namespace `bongsu`, as blobs:
     ident  version, key epoch, key of 16 bytes
     ctr    version, key epoch, counter ceiling, event-number ceiling: every number below its ceiling may have been used
     down   per sender its highest command counter, oldest sender first
+    next   a key that waits to take over, if one does: see rotation.py
 
 Numbers are reserved ahead: the ceilings go up by RESERVE in one commit before any number of the new block is used,
 and after a restart numbers go on from the ceilings. A power cut costs numbers, never a repetition.
@@ -42,8 +43,8 @@ class _Numbers:
 
 
 class Identity:
-    """Made by provisioned.load(). node: 6 bytes; node_text; epoch: 1..255; key: CcmKey; failed: NVS refused a
-    reservation.
+    """Made by provisioned.load(). nvs: where it lives; node: 6 bytes; node_text; epoch: 1..255; key: CcmKey;
+    next_waits: another key waits to take over; failed: NVS refused a reservation.
     """
 
     def __init__(self, nvs, node: bytes, epoch: int, key: bytes, counter: int, event: int, senders) -> None:
@@ -52,7 +53,8 @@ class Identity:
         self.epoch = epoch
         self.key = CcmKey(key)
         self.failed = False
-        self._nvs = nvs
+        self.next_waits = False
+        self.nvs = nvs
         self._counters = _Numbers(counter)
         self._events = _Numbers(event)
         self._senders = senders
@@ -80,8 +82,8 @@ class Identity:
         for n in (self._counters, self._events):
             ceilings.append(min(n.ceiling + RESERVE, _LIMIT) if n.left() <= _MARGIN else n.ceiling)
         try:
-            self._nvs.set_blob("ctr", struct.pack(CEILINGS, VERSION, self.epoch, ceilings[0], ceilings[1]))
-            self._nvs.commit()
+            self.nvs.set_blob("ctr", struct.pack(CEILINGS, VERSION, self.epoch, ceilings[0], ceilings[1]))
+            self.nvs.commit()
         except Exception:
             self.failed = True
             return
@@ -104,6 +106,6 @@ class Identity:
         data = b""
         for s in sorted(senders, key=lambda s: senders[s][1]):
             data += struct.pack(SENDER, s, senders[s][0])
-        self._nvs.set_blob("down", data)
-        self._nvs.commit()
+        self.nvs.set_blob("down", data)
+        self.nvs.commit()
         self._senders = senders

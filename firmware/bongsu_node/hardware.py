@@ -4,11 +4,10 @@ import time
 
 import machine
 
+from bongsu_node import chip
+
 _I2C_HZ = 100_000
 _I2C_TIMEOUT_US = 50_000  # a part that holds the bus must not hold the sampling
-# UART 0 is the console. UART 1 would drive GPIO10, a line of the module's flash, where no tx is named; UART 2: GPIO17
-# (MicroPython, ports/esp32/machine_uart.c).
-_UART = 2
 _UART_BUFFER = 256  # a second of a particle sensor's frames is 32 bytes
 
 
@@ -30,8 +29,14 @@ class Hardware:
         return self._bus
 
     def adc(self, pin: int):
-        """An analogue input, up to 3.1 V."""
-        return machine.ADC(machine.Pin(pin), atten=machine.ADC.ATTN_11DB)
+        """An analogue input, up to 3.1 V; what is above the end of the chip's ADC reads as the supply."""
+        adc = machine.ADC(machine.Pin(pin), atten=machine.ADC.ATTN_11DB)
+        ends_uv = chip.adc_ends_uv()
+        if not ends_uv:
+            return adc
+        from bongsu_node.sensing.adc_end import EndingAdc
+
+        return EndingAdc(adc, ends_uv)
 
     def pin_out(self, pin: int):
         """A digital output, low at first."""
@@ -46,5 +51,5 @@ class Hardware:
     def uart(self, rx: int, tx, baud: int):
         """A serial port that returns at once from read(); `tx` None: nothing is sent."""
         if tx is None:
-            return machine.UART(_UART, baudrate=baud, rx=rx, timeout=0, rxbuf=_UART_BUFFER)
-        return machine.UART(_UART, baudrate=baud, rx=rx, tx=tx, timeout=0, rxbuf=_UART_BUFFER)
+            return machine.UART(chip.uart(), baudrate=baud, rx=rx, timeout=0, rxbuf=_UART_BUFFER)
+        return machine.UART(chip.uart(), baudrate=baud, rx=rx, tx=tx, timeout=0, rxbuf=_UART_BUFFER)

@@ -3,6 +3,7 @@
 import struct
 
 from bongsu_node import counters
+from bongsu_node.rotation import at_start, blob
 
 NAMESPACE = "bongsu"
 _IDENT = "<BB16s"
@@ -14,16 +15,6 @@ class Unprovisioned(Exception):
     def __init__(self, missing: str) -> None:
         super().__init__(missing)
         self.missing = missing
-
-
-def _blob(nvs, key: str, size: int) -> bytes:
-    """A blob of at most `size` bytes; b"" if it is missing, or NVS is (None)."""
-    buffer = bytearray(size)
-    try:
-        length = nvs.get_blob(key, buffer)
-    except Exception:
-        return b""
-    return bytes(buffer[:length])
 
 
 def _senders(data: bytes):
@@ -41,19 +32,21 @@ def load(nvs, node: bytes) -> counters.Identity:
     """The identity in `nvs` (esp32.NVS of the namespace; None if it cannot be opened) of the node with MAC `node`.
     Raises Unprovisioned.
     """
-    ident = _blob(nvs, "ident", 18)
-    ctr = _blob(nvs, "ctr", 10)
+    ident = blob(nvs, "ident", 18)
+    ctr = blob(nvs, "ctr", 10)
     if len(ident) != 18:
         raise Unprovisioned("ident")
     if len(ctr) != 10:
         raise Unprovisioned("ctr")
+    ident, waits = at_start(nvs, ident)
     version, epoch, key = struct.unpack(_IDENT, ident)
     ctr_version, ctr_epoch, counter, event = struct.unpack(counters.CEILINGS, ctr)
     if version != counters.VERSION or ctr_version != counters.VERSION:
         raise Unprovisioned("version")
     if not epoch or epoch != ctr_epoch:
         raise Unprovisioned("epoch")
-    senders = _senders(_blob(nvs, "down", counters.SENDERS_MAX * counters.SENDER_LEN))
+    senders = _senders(blob(nvs, "down", counters.SENDERS_MAX * counters.SENDER_LEN))
     identity = counters.Identity(nvs, node, epoch, key, counter, event, senders)
+    identity.next_waits = waits
     identity.reserve()
     return identity

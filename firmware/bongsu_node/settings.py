@@ -6,6 +6,7 @@ from array import array
 class Config:
     """The node's settings. broker, wifi: for link/, None and [] if the link must stay off; the others always usable.
 
+    role: "node" or "gateway", as the log says it; pins: by function, -1: there is none;
     profile: name of the detection profile; limits: its numbers in the order of limits.NAMES; sensors: entries of what
     is fitted (sensing/fit.py); reading_s: interval of the readings, 0: none.
     errors: "field: problem" of the document in /node.json; last_good: the one before it is used instead.
@@ -14,6 +15,7 @@ class Config:
     node: str
     site: str
     unit: str
+    role: str
     wifi: list
     broker: dict
     pins: dict

@@ -8,7 +8,7 @@ from time import ticks_diff, ticks_ms
 
 import machine
 
-from bongsu_node import board, config, flashfile, hardware, provisioned, version
+from bongsu_node import board, chip, config, flashfile, hardware, provisioned, version
 from bongsu_node.alarm.journal import Journal
 from bongsu_node.alarm.response import Response
 from bongsu_node.alarm.siren import Siren
@@ -39,6 +39,7 @@ def make(node: Node) -> None:
     node.config = _part(node, "config", lambda: _load_config(node_text(mac))) or Config()
     for error in node.config.errors:
         node.log("E", "config", "last_good=%d err=%s" % (node.config.last_good, error.replace(" ", "_")))
+    node.log("I", "node", "role=%s chip=%s" % (node.config.role, chip.name()))
     node.identity = _part(node, "identity", lambda: _identity(node, nvs, mac))
     node.clock = Clock(
         ticks_ms, ticks_diff, board.set_rtc, STATE + "/clock", version.BUILD_S, node.config.provisioned_s
@@ -119,7 +120,7 @@ def _make_sensing(node: Node) -> None:
     node.smoke = fitted.smoke
     node.watch = Watch(fitted.probes, fitted.judge, node.alarms, node.response, fitted.history, fitted.means, node.log)
     node.response.readings = node.readings
-    c.sensors = c.errors = None  # needed once
+    c.sensors = c.errors = c.role = None  # needed once
 
 
 def _make_journal(node: Node) -> Journal:

@@ -1,5 +1,6 @@
 """`bongsu device commission` and `device record` as they are typed: usage, lines a port, reports, without a board."""
 
+import errno
 import io
 import json
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from bongsu.cli import commission_report, port_lines
 from bongsu.errors import BongsuError
+from bongsu.install import esptool, ports
 from bongsu.install.batch import Wanted
 from bongsu.install.commission import Outcome, Place, Status, StepTaken
 from bongsu.receiver import commissioning
@@ -46,6 +48,7 @@ def commission(*args: object) -> Ran:
         (("--qr", "https://example.org"), "not the QR code of a label"),
         (("--qr", f"bongsu:1:{NODE}:"), "The label names no unit"),
         (("--unit", "hannae/a-07", "--label-size", "12"), "no label size"),
+        (("--batch", "l.csv", "--label-out", "label.png"), "takes one label only"),
         (("--unit", "hannae/a-07", "--sensor", "thermo"), "thermo"),
         (("--unit", "hannae/a-07", "--profile", "sauna"), "sauna"),
         (("--unit", "hannae/a-07", "--minutes", "16"), "--minutes"),
@@ -70,6 +73,17 @@ def test_a_port_at_which_nobody_listens_is_told_with_its_next_step(data: Path) -
     row = json.loads(ran.out)
     assert (row["done"], row["record"], row["error"]["step"]) == (False, None, "find")
     assert json.loads(bongsu("device", "record", "--json").out)["records"] == []
+
+
+def test_a_port_that_may_not_be_opened_is_told_with_its_next_step(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def identify(url: str) -> None:
+        raise ports.explain(url, PermissionError(errno.EACCES, "Permission denied"))
+
+    monkeypatch.setattr(esptool, "identify", identify)
+    ran = commission("--unit", "hannae/a-08")
+    assert ran.code == 1 and "no permission to open it" in ran.err and "next: Join its group" in ran.err
+    assert json.loads(bongsu("device", "record", "--json").out)["records"] == []
+    assert [n["node"] for n in json.loads(bongsu("node", "list", "--json").out)] == [NODE]
 
 
 def test_a_list_with_faults_begins_nothing(data: Path, tmp_path: Path) -> None:

@@ -161,6 +161,7 @@ def test_ctrl_c_ends_all_before_it_is_told(monkeypatch: pytest.MonkeyPatch) -> N
         whole(thread, timeout)
 
     monkeypatch.setattr(threading.Thread, "join", join)
+    said: list[bool] = []
     with pytest.raises(KeyboardInterrupt):
-        Crew(work, lambda port: False, stop).run(["p0", "p1"])
-    assert sorted(ended) == ["p0", "p1"] and stop.is_set()
+        Crew(work, lambda port: False, stop, lambda: said.append(stop.is_set())).run(["p0", "p1"])
+    assert sorted(ended) == ["p0", "p1"] and said == [True]

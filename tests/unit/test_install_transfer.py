@@ -8,6 +8,7 @@ import pytest
 
 from bongsu.install import application
 from bongsu.install.application import LIB, File
+from bongsu.install.link import LinkError
 from bongsu.install.transfer import NEW, OLD, Files, FlashFull
 from tests.board_bench import Bench, PowerCut, formatted
 
@@ -84,6 +85,18 @@ def test_a_full_flash_leaves_the_old_folder(tmp_path: Path) -> None:
         assert _is(bench, OLD_LIB) and files.hashes(NEW, ["/node.json", "/node.json.new"]) == {}
         _replace(bench, NEW_LIB)  # there is room again
         assert _is(bench, NEW_LIB)
+
+
+def test_what_arrives_is_looked_at(board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte that was changed on its way is found before anything takes another's place."""
+    real = Files._packed
+    monkeypatch.setattr(Files, "_packed", lambda self, data: real(self, data[:-1] + b"?"))
+    with Bench(board) as bench:
+        with pytest.raises(LinkError, match="/lib.new/.* did not arrive whole"):
+            _replace(bench, NEW_LIB)
+        with pytest.raises(LinkError, match="main.py.new did not arrive whole"):
+            Files(bench, unpacks=True).put(File.of("/main.py", b"pass"))
+        assert _is(bench, OLD_LIB) and Files(bench, unpacks=True).hashes(NEW, ["/main.py", "/main.py.new"]) == {}
 
 
 def _cuts(board: Path, tmp_path: Path, do: Callable[[Bench], object]) -> Iterator[Path]:

@@ -4,8 +4,11 @@ Board time jumps, so an hour takes a second or so.
 """
 
 import binascii
+import contextlib
+import hashlib
 import json
 import math
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,8 @@ from typing import Any
 import pytest
 
 from bongsu.install.bundle import Bundle
-from bongsu.sim.board import VirtualBoard
+from bongsu.sim import flash
+from bongsu.sim.board import BoardError, VirtualBoard
 from bongsu.sim.serial_log import LogLine
 from bongsu_wire import kinds, payload
 from tests import mpy
@@ -315,6 +319,88 @@ def test_an_alarm_that_nvs_has_no_number_for_is_reported_when_it_has(make: Make)
     board.run_for(4)
     (resume,) = tagged(board, "resume", since=mark)
     assert resume.fields["event"] == late[0]
+
+
+NEXT = struct.pack("<BB16s", 1, 2, bytes(range(16, 32)))
+
+
+def give_next_key(board: VirtualBoard) -> None:
+    """As if the receiver had sent it while the board was on."""
+    blobs = flash.identity_blobs(1, bytes(range(16)))
+    follows = hashlib.sha256(blobs["ident"]).digest()[:8]
+    flash.write_nvs(board.folder / "nvs.bin", {**blobs, "next": NEXT + follows})
+
+
+def epoch_of(board: VirtualBoard) -> tuple[int, int]:
+    """Of the key, and of the counters."""
+    board.power_off()
+    held = board.nvs()
+    return held["ident"][1], held["ctr"][1]  # type: ignore[index]
+
+
+def test_a_next_key_is_taken_over_at_a_quiet_moment_by_one_restart(make: Make) -> None:
+    board = make()
+    give_next_key(board)
+    board.power_on()
+    board.run_for(60)
+    assert [line.fields["state"] for line in tagged(board, "key")] == ["changed"]
+    assert board.reset_causes == ["power_on", "soft"] and not tagged(board, "fault", "unprovisioned")
+    assert epoch_of(board) == (2, 2) and board.nvs()["ident"] == NEXT and "next" not in board.nvs()
+
+
+def test_a_next_key_waits_while_an_alarm_stands_or_an_event_has_no_receipt(make: Make) -> None:
+    board = make()
+    give_next_key(board)
+    board.write_files({"/journal/01-00000001": journal_file(1)})
+    board.power_on()
+    board.run_for(60)
+    assert not tagged(board, "key") and epoch_of(board) == (1, 1)
+    board.image.remove("/journal/01-00000001")
+    board.write_files({"/state/alarm": alarm_file()})
+    board.set_values(temp_c=HOT_C)
+    board.power_on()
+    board.run_for(60)
+    assert not tagged(board, "key") and epoch_of(board) == (1, 1)
+
+
+def alarm_file() -> bytes:
+    """Heat in alarm, its receipt long there."""
+    data = struct.pack("<BHB", 1, 0, 1) + struct.pack("<BBBI", kinds.HEAT, 1, kinds.CRIT_HEAT_FIXED, 1)
+    return data + binascii.crc32(data).to_bytes(4, "little")
+
+
+def test_a_power_cut_at_each_write_of_the_change_leaves_one_key_or_the_other(make: Make) -> None:
+    whole = make()
+    give_next_key(whole)
+    whole.power_on()
+    whole.run_for(30)
+    found = []
+    for nth in range(1, whole.flash_writes + 1):
+        board = make()
+        give_next_key(board)
+        board.cut_power_after_writes(nth)
+        board.power_on()
+        with contextlib.suppress(BoardError):
+            board.run_for(30)
+        found.append(epoch_of(board)[0])
+        mark = board.mark()
+        board.power_on()
+        board.run_for(40)
+        assert not tagged(board, "unprovisioned", "task", since=mark)
+        assert epoch_of(board) == (2, 2) and "next" not in board.nvs()
+    assert set(found) == {1, 2} and found == sorted(found)
+
+
+def test_nvs_that_refuses_the_change_costs_nothing(make: Make) -> None:
+    board = make()
+    give_next_key(board)
+    broken(board, "rotation.py", f"def move(nvs):\n    {_RAISE}\n")
+    board.set_scenario([(0, 21.0, 0.0), (60, 21.0, 0.0), (60, HOT_C, 0.0)])
+    board.power_on()
+    board.run_for(90)
+    assert [line.fields["state"] for line in tagged(board, "key")] == ["refused"]
+    assert board.reset_causes == ["power_on"] and len(tagged(board, "alarm")) == 1
+    assert epoch_of(board) == (1, 1)
 
 
 def test_days_of_quiet_over_the_wrap_of_the_ticks(make: Make) -> None:

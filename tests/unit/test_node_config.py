@@ -67,6 +67,13 @@ def test_a_good_document() -> None:
     assert c.sensors == [{"type": "lm75"}, {"type": "smoke_head", "pin": 34, "mv_clean": 500, "uv_per_e4": 900}]
 
 
+@pytest.mark.parametrize("role", ["node", "gateway"])
+def test_a_role_is_carried(role: str) -> None:
+    c = config.parse(changed("role", role), NODE)
+    assert c.errors == [] and c.role == role
+    assert config.parse(GOOD, NODE).role == "node"
+
+
 def test_one_address_of_the_broker_is_enough() -> None:
     c = config.parse(changed("broker.more", ...), NODE)
     assert c.errors == [] and c.broker["more"] == []
@@ -94,6 +101,8 @@ def test_what_may_be_left_out(absent: str) -> None:
         ("node", "a0b1c2d3e4f6", "node: is a0b1c2d3e4f6, but this board is a0b1c2d3e4f5"),
         ("node", 7, "node: must be a text of 12 to 12 characters"),
         ("site", "x" * 33, "site: must be a text"),
+        ("role", "king", "role: must be one of node, gateway"),
+        ("role", 1, "role: must be a text of 4 to 7 characters"),
         ("wifi", {}, "wifi: must be a list of at most 8 networks"),
         ("wifi", [{"ssid": "a"}] * 9, "wifi: must be a list"),
         ("wifi.1", "market", "wifi[1]: must be an object"),

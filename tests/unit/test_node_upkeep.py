@@ -55,11 +55,15 @@ class Desk:
         self.calls.append(("profile", args))
         return args == b"good"
 
+    def rotate_key(self, args: bytes) -> bool:
+        self.calls.append(("key", args))
+        return args == b"good"
+
 
 def commands(desk: Desk, safe_mode: bool = False) -> tuple[Commands, list[str]]:
     lines: list[str] = []
     log = lambda level, tag, text: lines.append(text)  # noqa: E731
-    return Commands(desk, desk, desk.reset, desk.set_profile, safe_mode, lambda: 77, log), lines
+    return Commands(desk, desk, desk.reset, desk.set_profile, desk.rotate_key, safe_mode, lambda: 77, log), lines
 
 
 def obey(c: Commands, code: int, args: bytes = b"") -> int:
@@ -79,9 +83,12 @@ def test_commands_do_what_they_say() -> None:
     assert lines[0] == "name=test sender=3 answer=done"
     assert obey(c, kinds.CMD_SET_PARAMETER, b"good") == kinds.ANSWER_DONE
     assert obey(c, kinds.CMD_SET_PARAMETER, b"bad") == kinds.ANSWER_REFUSED
+    assert obey(c, kinds.CMD_ROTATE_KEY, b"good") == kinds.ANSWER_DONE
+    assert obey(c, kinds.CMD_ROTATE_KEY, b"bad") == kinds.ANSWER_REFUSED
+    assert desk.calls[-2:] == [("key", b"good"), ("key", b"bad")]
 
 
-@pytest.mark.parametrize("code", [kinds.CMD_EVACUATE, kinds.CMD_ROTATE_KEY, kinds.CMD_UPDATE, 99])
+@pytest.mark.parametrize("code", [kinds.CMD_EVACUATE, kinds.CMD_UPDATE, 99])
 def test_what_it_cannot_do_it_says(code: int) -> None:
     desk = Desk()
     assert obey(commands(desk)[0], code) == kinds.ANSWER_UNSUPPORTED
@@ -91,8 +98,9 @@ def test_what_it_cannot_do_it_says(code: int) -> None:
 def test_safe_mode_takes_only_silence() -> None:
     desk = Desk()
     c, _ = commands(desk, safe_mode=True)
-    answers = [obey(c, code) for code in (1, 2, 4, 5, kinds.CMD_SILENCE)]
-    assert answers == [kinds.ANSWER_REFUSED] * 4 + [kinds.ANSWER_DONE]
+    answers = [obey(c, code, b"good") for code in (1, 2, 4, 5, 7, kinds.CMD_SILENCE)]
+    assert answers == [kinds.ANSWER_REFUSED] * 5 + [kinds.ANSWER_DONE]
+    assert desk.calls == ["silence"]
 
 
 def test_tls_waits_for_memory_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,7 @@ ELSEWHERE = {
     "node order",
     "node set",
     "device identify",
+    "device rotate-key",
     "receiver retire",
     "exercise answer",
     "incident verify",

@@ -144,6 +144,10 @@ class MqttClient:
         self._work.set()
         return ticket
 
+    def idle(self) -> bool:
+        """Nothing waits to be sent, or for its PUBACK."""
+        return not len(self._queue)
+
     def retry_now(self) -> None:
         """Wi-Fi is back, or an alarm waits: end the back-off pause, or prove that the connection lives."""
         self._hurry = self._probe = True

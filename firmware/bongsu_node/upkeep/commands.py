@@ -5,35 +5,32 @@ from bongsu_wire import kinds
 
 class Commands:
     """`response`: Response; `siren`: Siren; `reset()`: ends what is over, False if a cause still stands;
-    `set_profile(args)`: False if it refuses them; `safe_mode`: only silence is taken.
+    `set_profile(args)`, `rotate_key(args)`: False if it refuses them; `safe_mode`: only silence is taken.
     """
 
-    def __init__(self, response, siren, reset, set_profile, safe_mode: bool, ticks_ms, log) -> None:
+    def __init__(self, response, siren, reset, set_profile, rotate_key, safe_mode: bool, ticks_ms, log) -> None:
         self._response = response
         self._siren = siren
-        self._reset = reset
-        self._set_profile = set_profile
         self._safe_mode = safe_mode
         self._ticks_ms = ticks_ms
         self._log = log
         self._acts = {
             kinds.CMD_TEST: self._test,
-            kinds.CMD_RESET: self._reset,
+            kinds.CMD_RESET: reset,
             kinds.CMD_SILENCE: self._response.silence,
             kinds.CMD_IDENTIFY: self._identify,
         }
+        self._acts_on = {kinds.CMD_SET_PARAMETER: set_profile, kinds.CMD_ROTATE_KEY: rotate_key}
 
     def obey(self, command, header) -> int:
         """Do it; returns kinds.ANSWER_*."""
-        act = self._acts.get(command.code)
-        if act is None and command.code != kinds.CMD_SET_PARAMETER:
+        act, act_on = self._acts.get(command.code), self._acts_on.get(command.code)
+        if act is None and act_on is None:
             answer = kinds.ANSWER_UNSUPPORTED
         elif self._safe_mode and command.code != kinds.CMD_SILENCE:
             answer = kinds.ANSWER_REFUSED
-        elif command.code == kinds.CMD_SET_PARAMETER:
-            answer = kinds.ANSWER_DONE if self._set_profile(command.args) else kinds.ANSWER_REFUSED
         else:
-            answer = kinds.ANSWER_DONE if act() else kinds.ANSWER_REFUSED
+            answer = kinds.ANSWER_DONE if (act() if act else act_on(command.args)) else kinds.ANSWER_REFUSED
         name = kinds.name(kinds.COMMANDS, command.code)
         done = kinds.name(kinds.ANSWERS, answer)
         self._log("I", "command", "name=%s sender=%d answer=%s" % (name, header.sender, done))

@@ -77,7 +77,11 @@ def many(job: Job, ports: Sequence[str], plan: "Plan") -> "tuple[list[Outcome], 
 
     if not roster.is_left():
         return [], roster
-    return Crew(work, next_board, stop).run(ports), roster
+    return Crew(work, next_board, stop, _say_stop).run(ports), roster
+
+
+def _say_stop() -> None:
+    click.echo("Stopping: what is being done is brought to an end (Ctrl-C once more ends at once)", err=True)
 
 
 def _await_another(device: Path, pause: Callable[[float], None]) -> None:

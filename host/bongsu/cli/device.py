@@ -25,6 +25,7 @@ COMMANDS: Commands = {
     "console": ("bongsu.cli.device_console", "console", "Talk to a board on a port."),
     "identify": ("bongsu.cli.device_identify", "identify", "Flash the lamp of a node, or of a board on a port."),
     "set": ("bongsu.cli.device_set", "set_", "Change a node's unit, label, profile, numbers."),
+    "rotate-key": ("bongsu.cli.device_rotate", "rotate_key", "Give a node another key, over the air."),
     "replace": ("bongsu.cli.device_replace", "replace", "Put another board in the place of a broken one."),
     "retire": ("bongsu.cli.device_replace", "retire", "Take a node out of service."),
 }

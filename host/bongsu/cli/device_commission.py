@@ -8,8 +8,10 @@ import click
 from bongsu.cli import commission_report, commission_run, outfit
 from bongsu.cli.commission_run import Job
 from bongsu.cli.context import Installation, actor, data_option, json_option, pass_installation
+from bongsu.cli.device_label import day_of_fitting
 from bongsu.cli.imports import read_list, show_faults
 from bongsu.cli.output import as_json
+from bongsu.errors import UsageFault
 
 if TYPE_CHECKING:
     from bongsu.install.commission import Place
@@ -122,7 +124,7 @@ def commission(
         data=installation.data,
         registry=outfit.enrolment(installation, broker_ip, broker_port),
         request=request,
-        labels=Labels(label_out, size_of(label_size), font),
+        labels=Labels(label_out, size_of(label_size), font, together=_is_one_file(label_out, batch_file)),
         board=board_name,
         image=image,
         baud=baud,
@@ -134,6 +136,15 @@ def commission(
     else:
         unit, node_id = _where(installation, unit_text, qr, site_id)
         _one(job, ports[0] if ports else None, Place(unit, label), node_id, json_wanted)
+
+
+def _is_one_file(label_out: Path | None, batch_file: Path | None) -> bool:
+    """Do the labels of a list go into one file? Raises UsageFault for one that takes only one label."""
+    if batch_file is None or label_out is None or label_out.is_dir() or not label_out.suffix:
+        return False
+    if label_out.suffix.lower() == ".png":
+        raise UsageFault(f"{label_out} takes one label only", "Name a folder, or a .pdf: --label-out labels.pdf")
+    return True
 
 
 def _where(
@@ -164,6 +175,16 @@ def _one(job: Job, port: str | None, place: "Place", node_id: str | None, json_w
         raise outcome.error
 
 
+def _save_labels(job: Job, nodes: list[str]) -> None:
+    """Those of all nodes of the list that are done, also by earlier runs, in one file."""
+    from bongsu.receiver import label_words
+
+    if job.kit.labels.together:
+        with job.installation.reading() as conn:
+            texts = [label_words.of_node(conn, node, day_of_fitting(conn, node)) for node in nodes]
+        job.kit.labels.save_all(texts)
+
+
 def _many(job: Job, named: list[str], file: Path, sheet: str | None, site_id: str | None, json_wanted: bool) -> None:
     from bongsu.install import batch, ports
     from bongsu.install.batch import BatchError
@@ -179,6 +200,7 @@ def _many(job: Job, named: list[str], file: Path, sheet: str | None, site_id: st
         ports.pick(None)  # says what to do
     outcomes, roster = commission_run.many(job, list(dict.fromkeys(urls)), plan)
     rows = commission_report.list_rows(plan.rows, roster.taken(), outcomes)
+    _save_labels(job, [row["node"] for row in rows if row["done"]])
     lost = commission_report.strays(roster.taken(), outcomes)
     if json_wanted:
         boards = [commission_report.outcome_row(outcome) for outcome in outcomes]

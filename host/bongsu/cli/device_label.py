@@ -66,7 +66,7 @@ def label(
         raise click.UsageError("Name a file (--out) or a printer (--printer).")
     with installation.reading() as conn:
         nodes = _nodes(conn, node_ids, site_id)
-        texts = [label_words.of_node(conn, node, day.date() if day else _fitted(conn, node)) for node in nodes]
+        texts = [label_words.of_node(conn, node, day.date() if day else day_of_fitting(conn, node)) for node in nodes]
     pictures = {text.node_id: labels.draw(text, size, font) for text in texts}
     files = label_file.save(out, pictures, size, first) if out is not None else []
     if printer is not None:
@@ -76,7 +76,7 @@ def label(
     done("\n".join(said), row, json_wanted=json_wanted)
 
 
-def _fitted(conn: "Connection", node: str) -> dt.date:
+def day_of_fitting(conn: "Connection", node: str) -> dt.date:
     """When its commissioning was done, by this machine's calendar; today if it was not."""
     from bongsu.receiver import commissioning
 

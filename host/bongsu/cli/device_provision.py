@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bongsu.install.provision_words import Provisioned, Role
 
 TITLES = {
+    "compile": "Compile the application, if it has changed",
     "service": "Stop what runs on the board",
     "format": "Its file system is damaged: make a new one",
     "application": "Copy the application",

@@ -136,7 +136,7 @@ def provision(
     wish = fitting.Wish(outfit.sensors_of(board, sensor_texts, only_sensors), only_sensors, reading_s)
     config = installation.config()
     broker = outfit.broker_address(installation, config.broker, broker_ip, broker_port)
-    networks = [outfit.as_settings(network) for network in outfit.networks(wifi)]
+    networks = [network.entry() for network in outfit.networks(wifi)]
     _require_new(out)
     # Committed before it is written: a key without a bundle does no harm, a bundle without a key would lock its node
     # out.

@@ -160,11 +160,6 @@ def networks(texts: Sequence[str]) -> "list[Network]":
     return [_network(text) for text in texts]
 
 
-def as_settings(network: "Network") -> dict[str, str]:
-    """A network as node.json has it."""
-    return {"ssid": network.ssid, **({"psk": network.passphrase} if network.passphrase else {})}
-
-
 def _network(text: str) -> "Network":
     from bongsu.install.provision_words import Network
 

@@ -154,19 +154,28 @@ Work = Callable[[str], Outcome]
 
 
 class Crew:
-    """One at each port, all at a time. `stop` ends it early; whoever works must look at it."""
+    """One at each port, all at a time. `stop` ends it early; whoever works must look at it. `on_stop`: says so."""
 
-    def __init__(self, work: Work, next_board: Callable[[str], bool], stop: threading.Event) -> None:
-        self._work, self._next_board, self.stop = work, next_board, stop
+    def __init__(
+        self,
+        work: Work,
+        next_board: Callable[[str], bool],
+        stop: threading.Event,
+        on_stop: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._work, self._next_board, self.stop, self._on_stop = work, next_board, stop, on_stop
         self._lock = threading.Lock()
         self._outcomes: list[Outcome] = []
         self._broken: list[BaseException] = []
 
     def run(self, ports: Sequence[str]) -> list[Outcome]:
         """Work at these ports: a board at each, and another as long as `next_board(port)`, which waits for one, says
-        True. Returns how it ended, board by board. A KeyboardInterrupt sets `stop`, and is raised once all have ended.
+        True. Returns how it ended, board by board. A KeyboardInterrupt sets `stop`, and is raised once all have ended;
+        a second one is raised at once.
         """
-        threads = [threading.Thread(target=self._keep_on, args=(port,), name=f"port {port}") for port in ports]
+        threads = [
+            threading.Thread(target=self._keep_on, args=(port,), name=f"port {port}", daemon=True) for port in ports
+        ]
         for thread in threads:
             thread.start()
         try:
@@ -174,6 +183,7 @@ class Crew:
                 thread.join()
         except KeyboardInterrupt:
             self.stop.set()
+            self._on_stop()
             for thread in threads:
                 thread.join()
             raise

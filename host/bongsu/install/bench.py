@@ -5,7 +5,7 @@ Steps of these tools become words on the port's one line.
 
 import datetime as dt
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from bongsu.install.boards import Board, load_board
 from bongsu.install.commission import CommissionError, Flashed, Found, Place, Settled, Tell
 from bongsu.install.esptool_output import FlashError
 from bongsu.install.image_store import ImageFile, ImageStore
-from bongsu.install.label import Size
+from bongsu.install.label import LabelText, Size
 from bongsu.install.link import BoardLink
 from bongsu.install.provision import Registry, Request, provision
 from bongsu.receiver.commissioning_desk import CommissioningDesk
@@ -40,19 +40,30 @@ WORDS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Labels:
-    """How labels are made. out: a file, or a folder for a file each; None: none."""
+    """How labels are made. out: a file, or a folder for a file each; None: none. together: the file takes those of many
+    nodes, once all are done.
+    """
 
     out: Path | None
     size: Size
     font: Path | None = None
+    together: bool = False
 
     def make(self, desk: CommissioningDesk, node_id: str) -> str | None:
         """Write the node's; returns where it is. Raises BongsuError, OSError."""
         if self.out is None:
             return None
         picture = label.draw(desk.label_words(node_id, dt.date.today()), self.size, self.font)
+        if self.together:
+            return f"goes onto {self.out}"
         (written,) = label_file.save(self.out, {node_id: picture}, self.size)
         return str(written)
+
+    def save_all(self, texts: Sequence[LabelText]) -> None:
+        """Write those of many nodes into one file. Raises BongsuError, OSError."""
+        if self.out is not None and self.together and texts:
+            pictures = {text.node_id: label.draw(text, self.size, self.font) for text in texts}
+            label_file.save(self.out, pictures, self.size)
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,13 @@ class Kit:
     leave: bool = False
 
 
+# What is said of an image by how it is known to be the right one; nothing of one whose SHA-256 the board's file has.
+_KNOWN_BY: Mapping[str, str] = {
+    "board": "",
+    "remembered": "unpinned: its SHA-256 is that of the file used first",
+    "first": "unpinned: its SHA-256 is remembered, and another file refused from now on",
+    "own": "your own image",
+}
 # One download at a time: all ports want the same image.
 _images = threading.Lock()
 
@@ -130,16 +148,16 @@ class SerialBench:
         """Have the image on it: compared first, and written if it differs."""
         kit = self._kit
         if kit.leave:
-            return Flashed("MicroPython as it is", "", left=True)
+            return Flashed("MicroPython as it is", "", "", left=True)
         board = load_board(found.board, data=kit.data)
         with _images:
             image = ImageStore().choose(board, kit.image, _told(tell))
         if self._is_there(board, image, tell):
-            return Flashed(image.name, image.sha256, already=True)
+            return Flashed(image.name, image.sha256, _KNOWN_BY[image.pin], already=True)
         pieces = ImageStore().pieces(image, keep=False)
         todo = flash.plan(self._url, board, image, pieces, erase=True, baud=kit.baud)
         done = flash.run(todo, _told(tell))
-        return Flashed(done.image_name, done.image_sha256)
+        return Flashed(done.image_name, done.image_sha256, _KNOWN_BY[image.pin])
 
     def _is_there(self, board: Board, image: ImageFile, tell: Tell) -> bool:
         """Does the flash hold this very image? Asked of the chip; what it has stored for itself does not count."""

@@ -60,10 +60,13 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Flashed:
-    """What is on the board. already: it was; left: it was not looked at, as was wished."""
+    """What is on the board. known_by: what is to be said of the image's origin; already: it was there; left: it was not
+    looked at, as was wished.
+    """
 
     image: str
     image_sha256: str
+    known_by: str = ""
     already: bool = False
     left: bool = False
 
@@ -293,7 +296,7 @@ class Commissioning:
         facts: dict[str, object] = {}
         if not flashed.left:
             facts = {"image": flashed.image[:100], "image_sha256": flashed.image_sha256}
-        return Did(state, flashed.image, facts)
+        return Did(state, ", ".join(part for part in (flashed.image, flashed.known_by) if part), facts)
 
     def _register(self) -> Did:
         made = self._desk.register(self._found.node_id, self._place.unit, self._place.label)

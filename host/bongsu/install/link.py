@@ -16,12 +16,16 @@ from types import TracebackType
 from typing import Any
 
 import serial
+from mpremote import transport_serial
 from mpremote.transport import TransportError
 from mpremote.transport_serial import SerialTransport
 
 from bongsu.errors import BongsuError
 from bongsu.install import ports
 from bongsu.install.on_board import BoardFacts, read_facts
+
+# It prints what it did not expect, to stdout, where a command's answer belongs; and it may be what was sent.
+transport_serial.print = lambda *_args, **_more: None
 
 # What pyserial raises, whatever is behind the URL.
 _PORT_ERRORS = (OSError, ValueError, termios.error)
@@ -97,10 +101,10 @@ class _Wire:
         return waiting
 
     def read(self, size: int = 1) -> bytes:
-        """`size` bytes, or fewer after the port's time-out."""
-        waiting = self.inWaiting()
+        """`size` bytes, or fewer after the port's time-out (_READ_S); none before it: the other end has gone."""
+        waiting, started = self.inWaiting(), time.monotonic()
         data = bytes(self.port.read(size))
-        if waiting and not data:
+        if not data and (waiting or time.monotonic() < started + _READ_S / 2):
             self._lost = True
             raise serial.SerialException("disconnected")
         return data

@@ -31,7 +31,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 MORE: Mapping[str, tuple[str, ...]] = {
     "bongsu_node.link": ("bongsu_node.centre",),
     "bongsu_node.start": (
-        "bongsu_node.provisioned", "bongsu_node.hardware", "bongsu_node.config", "bongsu_node.sensing.fit"
+        "bongsu_node.chip", "bongsu_node.provisioned", "bongsu_node.hardware", "bongsu_node.config",
+        "bongsu_node.sensing.fit",
     ),
 }  # fmt: skip
 

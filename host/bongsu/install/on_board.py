@@ -1,7 +1,10 @@
 """Scripts that run on the board, in its raw REPL: small, of what every stock ESP32 image of MicroPython has, and with
-no secret in what they print but for the one that says so.
+no secret in what they print.
 """
 
+import hashlib
+import hmac
+import os
 import struct
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -9,6 +12,7 @@ from typing import Any, Literal, Protocol
 # The identity in NVS, as bongsu_node/provisioned.py reads it. Numbers begin with 1: 0 is never used on the wire.
 _VERSION = 1
 _FIRST_NUMBER = 1
+_NONCE_LEN = 16
 
 FileSystem = Literal["ok", "corrupt", "none"]
 
@@ -49,6 +53,22 @@ class BoardFacts:
     def chip(self) -> str:
         """As esptool calls it ("esp32s3"); "" if the board does not say."""
         return self.machine.rpartition(" with ")[2].strip().lower().replace("-", "") if " with " in self.machine else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The key on a board: its epoch; the uplink counter that the board begins with when it starts next; and a proof of
+    which key it is that does not tell it: SHA-256 over `nonce` and the key. proof: b"" if the board cannot compute it.
+    """
+
+    epoch: int
+    counter: int
+    nonce: bytes
+    proof: bytes
+
+    def is_of(self, key: bytes) -> bool:
+        """Whether the board has this very key."""
+        return hmac.compare_digest(self.proof, hashlib.sha256(self.nonce + key).digest())
 
 
 # `F()`: state of the file system; one that the start could not mount may only have been interrupted, so it is tried
@@ -132,10 +152,11 @@ print(json.dumps({'mac':X(machine.unique_id()),'platform':sys.platform,'machine'
 'key_epoch':e,'unpacks':u}))
 """
 
-_PROOF = """
-import hashlib
+_IDENTITY = """
+import hashlib,struct
 e=I()
-print(json.dumps([e[1],X(hashlib.sha256(%r+e[2:]).digest()) if hasattr(hashlib,'sha256') else ''] if e else None))
+print(json.dumps([e[1],struct.unpack('<BBII',B(N(),'ctr',10))[2],
+X(hashlib.sha256(%r+e[2:]).digest()) if hasattr(hashlib,'sha256') else ''] if e else None))
 """
 
 _FORMAT = """
@@ -167,20 +188,6 @@ del n
 gc.collect()
 """
 
-_SETTINGS = """
-try:
- with open('/node.json') as f:
-  c=json.load(f)
-except (OSError,ValueError):
- c={}
-c=c if isinstance(c,dict) else {}
-print(json.dumps(%s))
-del c
-gc.collect()
-"""
-_PLAIN = "{k:c.get(k) for k in ('node','board','role','provisioned_s')}"
-_WIFI = "c.get('wifi') or []"
-
 
 def read_facts(link: Runs) -> BoardFacts:
     """What the board says of itself."""
@@ -194,13 +201,12 @@ def make_file_system(link: Runs) -> bool:
     return bool(link.value(_FORMAT, timeout_s=_MORE_S) == "ok")
 
 
-def key_proof(link: Runs, nonce: bytes) -> tuple[int, bytes] | None:
-    """(epoch, SHA-256 over `nonce` and the key) of the identity on the board; the latter is b"" if it cannot compute
-    it. None: it has no usable one.
-    """
+def identity(link: Runs) -> Identity | None:
+    """The identity on the board; None: it has no usable one."""
     link.tools(_TOOLS)
-    found = link.value(_PROOF % nonce)
-    return (int(found[0]), bytes.fromhex(found[1])) if found else None
+    nonce = os.urandom(_NONCE_LEN)
+    found = link.value(_IDENTITY % nonce)
+    return Identity(int(found[0]), int(found[1]), nonce, bytes.fromhex(found[2])) if found else None
 
 
 def write_key(link: Runs, epoch: int, key: bytes) -> None:
@@ -208,17 +214,3 @@ def write_key(link: Runs, epoch: int, key: bytes) -> None:
     link.tools(_TOOLS)
     ceilings = struct.pack("<BBII", _VERSION, epoch, _FIRST_NUMBER, _FIRST_NUMBER)
     link.run(_WRITE_KEY % (ceilings, struct.pack("<BB16s", _VERSION, epoch, key)), secret=True)
-
-
-def settings(link: Runs) -> dict[str, Any]:
-    """What node.json on the board says, if it is there: node, board, role, provisioned_s. Nothing of it is checked."""
-    link.tools(_TOOLS)
-    found = link.value(_SETTINGS % _PLAIN)
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def wifi_networks(link: Runs) -> list[dict[str, Any]]:
-    """The networks of node.json on the board, with their passphrases: over the serial line, and no further."""
-    link.tools(_TOOLS)
-    found = link.value(_SETTINGS % _WIFI, secret=True)
-    return [network for network in found if isinstance(network, dict)] if isinstance(found, list) else []

@@ -5,21 +5,18 @@ Every step looks at the board and the store, never at a record of an earlier run
 finished by running it again.
 """
 
-import os
 import time
 from contextlib import suppress
 
 from bongsu.errors import BongsuError
-from bongsu.install import application, on_board
+from bongsu.install import application, on_board, settings_file
 from bongsu.install.application import BOOT, LIB, MAIN, Application, File
 from bongsu.install.boards import Board
-from bongsu.install.bundle import json_bytes
 from bongsu.install.link import BoardLink, LinkError
-from bongsu.install.on_board import BoardFacts
+from bongsu.install.on_board import BoardFacts, Identity
 from bongsu.install.provision_words import (
     STEPS,
     Beat,
-    Identity,
     Network,
     Orders,
     Progress,
@@ -28,14 +25,14 @@ from bongsu.install.provision_words import (
     Registry,
     Request,
 )
+from bongsu.install.settings_file import Standing
 from bongsu.install.transfer import Files
 
 __all__ = ["STEPS", "Network", "Progress", "ProvisionError", "Provisioned", "Registry", "Request", "provision"]
 
 _LOOK_S = 1.0
 _GUARD_S = 180  # nothing that is done on the board takes a minute
-_NODE_JSON, _CA = "/node.json", "/ca.der"
-_NONCE_LEN = 16
+_CA = "/ca.der"
 
 
 def provision(
@@ -61,29 +58,33 @@ class _Run:
         self._registry = registry
         self._request = request
         self._progress = progress
-        self._copied: list[File] = []
-        self._count = 0  # files that belong on the board
+        self._copied = self._bytes = 0  # files that went over the line
+        self._count = 0  # those that belong on the board
         self._secrets: list[str] = []
 
     def go(self) -> Provisioned:
         """All of it."""
         started = time.monotonic()
+        self._progress("compile", 0, 1)
         made = application.application()
+        self._progress("compile", 1, 1)
         facts = self._stop()
         application.require_fit(made, facts.mpy, facts.version)
-        before = on_board.settings(self._link) if facts.fs == "ok" else {}
-        if before.get("node") != facts.mac:
-            before = {}
-        board = self._registry.board(self._request, facts.chip, _text(before.get("board")))
+        standing = settings_file.read(self._link) if facts.fs == "ok" else None
+        if standing is not None and not standing.is_of(facts.mac):
+            standing = None
+        before = standing.board if standing is not None else None
+        board = self._registry.board(self._request, facts.chip, before if isinstance(before, str) else None)
         self._registry.check(facts.mac, self._request, board)
-        networks = self._networks(board, facts)
+        self._require_networks(board, standing)
         reformatted = self._file_system(facts)
         files = Files(self._link, unpacks=facts.unpacks)
         there = self._application(made, files)
-        orders = self._registry.settle(facts.mac, self._request, board, self._identity())
-        self._settings(orders, networks, files, there, before.get("provisioned_s"))
-        self._key(orders)
-        beat = self._start(facts.mac, orders.epoch)
+        identity = on_board.identity(self._link)
+        orders = self._registry.settle(facts.mac, self._request, board, identity)
+        self._settings(orders, files, there)
+        identity = self._key(orders, identity)
+        beat = self._start(facts.mac, identity)
         return Provisioned(
             node_id=facts.mac,
             board=board.name,
@@ -91,8 +92,8 @@ class _Run:
             new_key=orders.key is not None,
             registered=orders.registered,
             reformatted=reformatted,
-            bytes_copied=sum(len(file.content) for file in self._copied),
-            copied=len(self._copied),
+            bytes_copied=self._bytes,
+            copied=self._copied,
             files=self._count,
             app_hash=made.hash,
             machine=facts.machine,
@@ -135,32 +136,21 @@ class _Run:
         self._progress("format", 1, 1)
         return True
 
-    def _networks(self, board: Board, facts: BoardFacts) -> list[dict[str, str]]:
-        """As node.json has them."""
+    def _require_networks(self, board: Board, standing: Standing | None) -> None:
         wifi = self._request.wifi
-        if wifi is not None:
-            found = [{"ssid": one.ssid, **({"psk": one.passphrase} if one.passphrase else {})} for one in wifi]
-        else:
-            found = on_board.wifi_networks(self._link) if facts.fs == "ok" else []
-        if not found and board.bearers == ("wifi",):
+        known = len(wifi) if wifi is not None else standing.networks if standing is not None else 0
+        if not known and board.bearers == ("wifi",):
             raise ProvisionError(
                 "no Wi-Fi network is named, and the board knows none",
                 "Name it: --wifi SSID=FILE (FILE holds the passphrase), or --wifi SSID for an open one.",
             )
-        self._secrets += [network["psk"] for network in found if network.get("psk")]
-        return found
-
-    def _identity(self) -> Identity | None:
-        nonce = os.urandom(_NONCE_LEN)
-        found = on_board.key_proof(self._link, nonce)
-        return Identity(found[0], nonce, found[1]) if found else None
 
     # -- what it gets
 
     def _application(self, made: Application, files: Files) -> dict[str, str]:
         """boot.py first: from then on there are 3 s for service. Returns the hashes of all that is on the board."""
         files.tidy()
-        there = files.hashes(LIB, [BOOT, MAIN, _CA, _NODE_JSON])
+        there = files.hashes(LIB, [BOOT, MAIN, _CA])
         lib = application.plan(made.lib, {path: it for path, it in there.items() if path.startswith(f"{LIB}/")})
         outer = [file for file in (made.boot, made.main) if there.get(file.path) != file.sha256]
         done, total = 0, lib.size + sum(len(file.content) for file in outer)
@@ -175,62 +165,60 @@ class _Run:
                 self._progress("application", done, total)
         if not lib.is_done:
             files.replace_lib(lib, lambda size: self._progress("application", done + size, total))
-            self._copied += lib.copy
+            self._copied += len(lib.copy)
+            self._bytes += lib.size
         if made.main in outer:
             self._put(files, made.main)
         self._progress("application", max(total, 1), max(total, 1))
         return there
 
-    def _settings(
-        self,
-        orders: Orders,
-        networks: list[dict[str, str]],
-        files: Files,
-        there: dict[str, str],
-        provisioned_s: object,
-    ) -> None:
-        """ca.der and node.json. One that differs in nothing but the time of provisioning stays."""
+    def _settings(self, orders: Orders, files: Files, there: dict[str, str]) -> None:
+        """ca.der and node.json."""
         self._progress("settings", 0, 1)
-        document = {**orders.node_json, "wifi": networks}
+        ca = File.of(_CA, orders.ca_der)
+        if there.get(_CA) != ca.sha256:
+            self._put(files, ca)
+        wifi = self._request.wifi
+        standing = settings_file.read(self._link)
+        document = {name: value for name, value in orders.node_json.items() if name != "wifi"}
+        if wifi is not None or not standing.networks or not standing.is_of(document["node"]):
+            document["wifi"] = [network.entry() for network in wifi or ()]
+        self._secrets += [network.passphrase for network in wifi or () if network.passphrase]
         self._secrets += [document["broker"]["password"], document["broker"]["client_id"]]
-        node_json = File.of(_NODE_JSON, json_bytes(document))
-        if isinstance(provisioned_s, int) and provisioned_s <= document["provisioned_s"]:
-            as_before = File.of(_NODE_JSON, json_bytes({**document, "provisioned_s": provisioned_s}))
-            if there.get(_NODE_JSON) == as_before.sha256:
-                node_json = as_before
-        for file in (File.of(_CA, orders.ca_der), node_json):
-            self._count += 1
-            if there.get(file.path) != file.sha256:
-                self._put(files, file, secret=True)
+        size = settings_file.write(self._link, files, document, standing)
+        self._bytes += size
+        self._copied += bool(size)
+        self._count += 2
         self._progress("settings", 1, 1)
 
-    def _put(self, files: Files, file: File, *, secret: bool = False) -> None:
-        files.put(file, secret=secret)
-        self._copied.append(file)
+    def _put(self, files: Files, file: File) -> None:
+        files.put(file)
+        self._copied += 1
+        self._bytes += len(file.content)
 
-    def _key(self, orders: Orders) -> None:
+    def _key(self, orders: Orders, identity: Identity | None) -> Identity:
+        """The identity that the board has now."""
         self._progress("key", 0, 1)
         if orders.key is not None:
             on_board.write_key(self._link, orders.epoch, orders.key)
-            identity = self._identity()
-            if (
-                identity is None
-                or identity.epoch != orders.epoch
-                or (identity.proof and not identity.is_of(orders.key))
-            ):
-                raise ProvisionError(f"{self._link.url}: the board did not keep its key", "Run this again.")
+            identity = on_board.identity(self._link)
+            if identity and identity.proof and not identity.is_of(orders.key):
+                identity = None
+        if identity is None or identity.epoch != orders.epoch:
+            raise ProvisionError(f"{self._link.url}: the board did not keep its key", "Run this again.")
         self._progress("key", 1, 1)
+        return identity
 
     # -- the board as it runs
 
-    def _start(self, node_id: str, epoch: int) -> Beat | None:
-        before = self._registry.beat(node_id, epoch)
+    def _start(self, node_id: str, identity: Identity) -> Beat | None:
         self._progress("restart", 0, 1)
         self._link.restart()
         self._progress("restart", 1, 1)
-        return self._first_beat(node_id, epoch, before) if self._request.wait_s else None
+        return self._first_beat(node_id, identity) if self._request.wait_s else None
 
-    def _first_beat(self, node_id: str, epoch: int, before: Beat | None) -> Beat:
+    def _first_beat(self, node_id: str, identity: Identity) -> Beat:
+        """The first one since the restart: all counters before it are below those that the board begins with now."""
         why = self._registry.unheard()
         if why:
             raise ProvisionError(
@@ -243,8 +231,8 @@ class _Run:
         while (waited_s := time.monotonic() - started) < wait_s:
             self._progress("heartbeat", int(waited_s), int(wait_s))
             words = self._last_words(_LOOK_S) or words
-            beat = self._registry.beat(node_id, epoch)
-            if beat is not None and beat.under_key and beat.is_of_later_boot(before):
+            beat = self._registry.beat(node_id, identity.epoch)
+            if beat is not None and beat.counter >= identity.counter:
                 self._progress("heartbeat", int(wait_s), int(wait_s))
                 return beat
         raise ProvisionError(
@@ -266,7 +254,3 @@ class _Run:
         for secret in self._secrets:
             words = words.replace(secret, "***")
         return words
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None

@@ -1,19 +1,18 @@
 """Provisioning in words: what it is told, what it asks of the store, and what comes of it."""
 
-import hashlib
-import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from bongsu.errors import BongsuError
 from bongsu.install.boards import Board
+from bongsu.install.on_board import Identity
 
 Role = Literal["node", "gateway"]
 # (step, done, total): of "application" bytes that go over the line, of "heartbeat" s that it may take, else 0 or 1 of
 # 1.
 Progress = Callable[[str, int, int], None]
-STEPS = ("service", "format", "application", "settings", "key", "restart", "heartbeat")
+STEPS = ("compile", "service", "format", "application", "settings", "key", "restart", "heartbeat")
 HEARTBEAT_WAIT_S = 120.0
 
 
@@ -27,6 +26,10 @@ class Network:
 
     ssid: str
     passphrase: str | None = field(default=None, repr=False)
+
+    def entry(self) -> dict[str, str]:
+        """As node.json has it."""
+        return {"ssid": self.ssid, **({"psk": self.passphrase} if self.passphrase else {})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +81,6 @@ class Provisioned:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """The key on a board: its epoch, and a proof of which one it is that does not tell it: SHA-256 over `nonce` and the
-    key. proof: b"" if the board cannot compute it.
-    """
-
-    epoch: int
-    nonce: bytes
-    proof: bytes
-
-    def is_of(self, key: bytes) -> bool:
-        """Whether the board has this very key."""
-        return hmac.compare_digest(self.proof, hashlib.sha256(self.nonce + key).digest())
-
-
-@dataclass(frozen=True, slots=True)
 class Orders:
     """What the store says that the board gets. key: 16 bytes, None: the one that it has stays; node_json: without
     Wi-Fi; registered: this made it a node.
@@ -107,16 +95,12 @@ class Orders:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """The newest heartbeat of a node. under_key: the key that was asked about is active: a frame under it came."""
+    """The newest heartbeat of a node under one key. counter: the highest uplink counter that was taken under that key;
+    rssi_dbm: None: it does not say.
+    """
 
-    under_key: bool
-    boot_count: int
-    uptime_s: int
+    counter: int
     rssi_dbm: int | None
-
-    def is_of_later_boot(self, before: "Beat | None") -> bool:
-        """Whether the node has restarted between the two."""
-        return before is None or self.boot_count != before.boot_count or self.uptime_s < before.uptime_s
 
 
 class Registry(Protocol):
@@ -134,7 +118,7 @@ class Registry(Protocol):
         """
 
     def beat(self, node_id: str, epoch: int) -> Beat | None:
-        """The node's newest heartbeat, None: none yet."""
+        """The node's newest heartbeat under this key, None: none yet."""
 
     def unheard(self) -> str:
         """Why nobody would hear it, as far as is known; "" else."""

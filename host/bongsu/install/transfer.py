@@ -19,6 +19,7 @@ from bongsu.install.on_board import Runs
 
 NEW, OLD = "/lib.new", "/lib.old"
 _TEMPORARY = ".new"
+_LEFT = ("new", "old", "part")  # what nothing but an interrupted run leaves in the root folder
 # Bytes of a batch before packing. On the board it is there three times (text, packed, unpacked) for a moment.
 _BATCH = 6 * 1024
 _WINDOW_BITS = 12  # of deflate: what the board needs to unpack, 4 KB
@@ -123,7 +124,11 @@ class Files:
 
     def tidy(self) -> None:
         """Finish, or undo, what an earlier run was interrupted in."""
-        self._do(f"if not K({LIB!r}) and K({NEW!r}):\n os.rename({NEW!r},{LIB!r})\nR({NEW!r})\nR({OLD!r})")
+        self._do(
+            f"if not K({LIB!r}) and K({NEW!r}):\n os.rename({NEW!r},{LIB!r})\n"
+            f"for e in os.listdir('/'):\n if e.split('.')[-1] in {_LEFT!r}:\n  R('/'+e)",
+            timeout_s=_SLOW_S,
+        )
 
     def hashes(self, folder: str = "", files: Sequence[str] = ()) -> dict[str, str]:
         """SHA-256 by path, of all files in a folder, and of those of `files` that are there; "?": cannot be read."""

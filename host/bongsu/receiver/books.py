@@ -221,6 +221,7 @@ class Books:
     def put_directory(self, conn: Connection, directory: Directory) -> None:
         """From now on this is the registry."""
         self.directory = directory
+        self.orders.load(conn)  # for keys that are given to nodes
         self._watch(conn)
         self.look_for_damage()
 

@@ -4,6 +4,7 @@ Nothing on the way of an alarm asks the database who a node is. `Directory.load`
 of nodes; afterwards the writer takes in by id what others committed (`take_in`).
 """
 
+import struct
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +29,8 @@ _UNIT_KEPT = ("id", "name", "place", "floor", "stall", "hours", "lat", "lon")
 # Topics of changes of which everything is read again at once.
 _FEW = frozenset(("site", "responder", "duty", "contact"))
 _AT_ONCE = 300
+# Version of what a node keeps of its key.
+_NODE_FORMAT = 1
 
 KEY_DAMAGED, SECRET_DAMAGED = "key_damaged", "secret_damaged"
 
@@ -57,6 +60,10 @@ class KeyEntry:
         if self._ready is None:
             self._ready = CcmKey(self._raw)
         return self._ready
+
+    def for_node(self) -> bytes:
+        """The key as a node keeps it (bongsu_node.rotation), for the command that gives it: to be sealed."""
+        return struct.pack("<BB16s", _NODE_FORMAT, self.epoch, self._raw)
 
     def usable_at(self, now_ms: int) -> bool:
         """True while frames under this key may be accepted."""

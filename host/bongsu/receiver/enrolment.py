@@ -11,7 +11,8 @@ from sqlalchemy import Connection, select
 
 from bongsu.install import board_choice, sensors
 from bongsu.install.boards import Board
-from bongsu.install.provision_words import Beat, Identity, Orders, Request
+from bongsu.install.on_board import Identity
+from bongsu.install.provision_words import Beat, Orders, Request
 from bongsu.receiver import fitting, keys, provision, registry
 from bongsu.receiver.registry import RegistryError
 from bongsu.receiver.store import schema
@@ -104,15 +105,14 @@ class Enrolment:
         return False
 
     def beat(self, node_id: str, epoch: int) -> Beat | None:
-        """The newest heartbeat that the store has, None: none yet."""
-        live, key = schema.node_live.c, schema.node_key.c
+        """The newest heartbeat under this key that the store has, None: none yet."""
+        live, window = schema.node_live.c, schema.node_window.c
+        query = select(window.high, live.heartbeat).join(schema.node_live, live.node_id == window.node_id)
         with self.reading() as conn:
-            beat = conn.execute(select(live.heartbeat).where(live.node_id == node_id)).scalar_one_or_none()
-            states = select(key.state).where(key.node_id == node_id, key.epoch == epoch)
-            state = conn.execute(states).scalar_one_or_none()
-        if not beat:
+            found = conn.execute(query.where(window.node_id == node_id, window.epoch == epoch)).first()
+        if found is None or not found.heartbeat:
             return None
-        return Beat(state == "active", beat["boot_count"], beat["uptime_s"], beat["rssi_dbm"] or None)
+        return Beat(found.high, found.heartbeat["rssi_dbm"] or None)
 
     def unheard(self) -> str:
         """Why nobody hears a node, as far as is known; "" else."""

@@ -191,11 +191,10 @@ def activate(conn: Connection, node_id: str, epoch: int, now_ms: int) -> bool:
 
     True if this call changed it; False if it was not pending (any more), which is the usual case.
     """
+    if not is_pending(conn, node_id, epoch):
+        return False
     table = schema.node_key
     mine = table.c.node_id == node_id
-    pending = select(table.c.epoch).where(mine, table.c.epoch == epoch, table.c.state == "pending")
-    if conn.execute(pending).first() is None:
-        return False
     conn.execute(
         update(table)
         .where(mine, table.c.state == "active")
@@ -205,6 +204,23 @@ def activate(conn: Connection, node_id: str, epoch: int, now_ms: int) -> bool:
     conn.execute(update(table).where(mine, table.c.epoch == epoch).values(state="active", activated_ms=now_ms))
     changes.note(conn, "node", node_id)
     return True
+
+
+def is_pending(conn: Connection, node_id: str, epoch: int) -> bool:
+    """Does this key wait for its first authentic frame?"""
+    c = schema.node_key.c
+    query = select(c.epoch).where(c.node_id == node_id, c.epoch == epoch, c.state == "pending")
+    return conn.execute(query).first() is not None
+
+
+def give_up(conn: Connection, node_id: str, epoch: int) -> bool:
+    """A pending key that its node cannot have is accepted no more. True if it was pending."""
+    table = schema.node_key
+    mine = (table.c.node_id == node_id, table.c.epoch == epoch, table.c.state == "pending")
+    given_up = conn.execute(update(table).where(*mine).values(state="retired")).rowcount > 0
+    if given_up:
+        changes.note(conn, "node", node_id)
+    return given_up
 
 
 def expire_old(conn: Connection, now_ms: int) -> int:

@@ -2,6 +2,10 @@
 
 A command quotes an uplink counter that the node sent less than 60 s ago. So it goes out when the node was heard lately,
 and waits for its next heartbeat otherwise.
+
+The command that gives a node another key (rotation.py) is stored without it: its row names the epoch, and the key goes
+from the directory into the sealed frame. A key that never went out, or was refused, is accepted no more; one that went
+out may be in the node, whatever it answered or did not answer.
 """
 
 from dataclasses import dataclass
@@ -9,8 +13,8 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from bongsu.receiver import registry
-from bongsu.receiver.directory import Directory
+from bongsu.receiver import keys, registry
+from bongsu.receiver.directory import Directory, NodeEntry
 from bongsu.receiver.downlink import Downlink
 from bongsu.receiver.store import schema
 from bongsu_wire import kinds, payload
@@ -22,6 +26,8 @@ EXPIRE_AFTER_MS = 10 * 60_000
 
 
 _CODES = {name: code for code, name in kinds.COMMAND_NAMES.items()}
+# A node that answers so has not taken what it was given.
+_NOT_TAKEN = (kinds.ANSWER_REFUSED, kinds.ANSWER_UNSUPPORTED)
 
 
 def place(
@@ -61,10 +67,14 @@ class _Order:
 
 
 class Orders:
-    """Commands that wait for their node, and each node's newest uplink counter."""
+    """Commands that wait for their node, and each node's newest uplink counter.
+
+    given_up: (node, epoch) of keys that the running transaction retires.
+    """
 
     def __init__(self, conn: Connection) -> None:
         self._newest: dict[str, tuple[int, int, int]] = {}
+        self.given_up: list[tuple[str, int]] = []
         self.load(conn)
 
     def load(self, conn: Connection) -> None:
@@ -72,6 +82,7 @@ class Orders:
         table = schema.command
         self._waiting: dict[str, list[_Order]] = {}
         self._unanswered = False
+        self.given_up = []
         for r in conn.execute(select(table).where(table.c.state.in_(("pending", "sent"))).order_by(table.c.id)):
             self._unanswered = True
             if r.state == "pending":
@@ -112,8 +123,12 @@ class Orders:
             key = node.keys.get(epoch) if node is not None else None
             for order in self._waiting.pop(node_id) if node is not None and key is not None else ():
                 assert node is not None and key is not None
+                args = _args(order, node)
+                if args is None:
+                    self._not_at_hand(conn, node_id, order)
+                    continue
                 downlink.reserve(conn, 1 + spare, now_ms)
-                made, counter = downlink.command(node, key, order.code, quotes, order.args)
+                made, counter = downlink.command(node, key, order.code, quotes, args)
                 values: dict[str, Any] = {"state": "sent", "counter": counter, "sender": downlink.sender}
                 conn.execute(update(table).where(table.c.id == order.id).values(**values, sent_ms=now_ms))
                 frames.append(made)
@@ -131,6 +146,8 @@ class Orders:
             return False
         done = update(table).where(table.c.id == row.id)
         conn.execute(done.values(state="answered", result=answer.result, answered_ms=now_ms))
+        if row.code == kinds.CMD_ROTATE_KEY and answer.result in _NOT_TAKEN:
+            self._give_up(conn, node_id, bytes(row.args))
         if row.code == kinds.CMD_SET_PARAMETER and answer.result == kinds.ANSWER_DONE:
             from bongsu.receiver import detector  # it asks for commands itself
 
@@ -140,6 +157,55 @@ class Orders:
     def expire(self, conn: Connection, now_ms: int) -> None:
         """Give up what nobody waits for any more."""
         table = schema.command
-        old = update(table).where(table.c.state.in_(("pending", "sent")), table.c.created_ms < now_ms - EXPIRE_AFTER_MS)
-        if conn.execute(old.values(state="expired")).rowcount:
+        old = (table.c.state.in_(("pending", "sent")), table.c.created_ms < now_ms - EXPIRE_AFTER_MS)
+        never_sent = (*old, table.c.sent_ms.is_(None), table.c.code == kinds.CMD_ROTATE_KEY)
+        unsent = conn.execute(select(table.c.node_id, table.c.args).where(*never_sent)).all()
+        if conn.execute(update(table).where(*old).values(state="expired")).rowcount:
+            given_up = self.given_up
             self.load(conn)
+            self.given_up = given_up
+        for row in unsent:
+            self._give_up(conn, row.node_id, bytes(row.args))
+
+    def _not_at_hand(self, conn: Connection, node_id: str, order: _Order) -> None:
+        """The key that the command gives is not in the directory: it was retired, or is read later, and then this waits
+        in the store until the commands are read again.
+        """
+        if not keys.is_pending(conn, node_id, ordered_epoch(order.args)):
+            table = schema.command
+            conn.execute(update(table).where(table.c.id == order.id).values(state="failed"))
+
+    def forget_given_up(self, directory: Directory) -> None:
+        """The transaction that retires keys is committed: they are no keys any more."""
+        for node_id, epoch in self.given_up:
+            if node_id in directory.nodes:
+                directory.nodes[node_id].keys.pop(epoch, None)
+        self.given_up = []
+
+    def _give_up(self, conn: Connection, node_id: str, args: bytes) -> None:
+        """Retire the key of a rotate-key command, unless an earlier command may have brought it to the node."""
+        c = schema.command.c
+        same = (c.node_id == node_id, c.code == kinds.CMD_ROTATE_KEY, c.args == args, c.sent_ms.is_not(None))
+        taken = (c.result.is_(None)) | (c.result.not_in(_NOT_TAKEN))
+        epoch = ordered_epoch(args)
+        may_have_it = conn.execute(select(c.id).where(*same, taken).limit(1)).first() is not None
+        if not may_have_it and keys.give_up(conn, node_id, epoch):
+            self.given_up.append((node_id, epoch))
+
+
+def rotation_args(epoch: int) -> bytes:
+    """What the row of a rotate-key command holds: which key, and nothing of it."""
+    return bytes([epoch])
+
+
+def ordered_epoch(args: bytes) -> int:
+    """The epoch that a stored rotate-key command gives."""
+    return args[0]
+
+
+def _args(order: _Order, node: NodeEntry) -> bytes | None:
+    """What goes into the frame; None: there is nothing to give any more."""
+    if order.code != kinds.CMD_ROTATE_KEY:
+        return order.args
+    key = node.keys.get(ordered_epoch(order.args))
+    return key.for_node() if key is not None and key.state == "pending" else None

@@ -160,7 +160,8 @@ class Turn:
     def write(self, conn: Connection) -> None:
         """Write what came in."""
         for up in self._activated.values():
-            keys.activate(conn, up.node.id, up.key.epoch, self._now_ms)
+            if keys.activate(conn, up.node.id, up.key.epoch, self._now_ms):
+                self.say("info", "key.active", node=up.node.id, epoch=up.key.epoch)
         for up, received_ms in self._events:
             self._event(conn, up, received_ms)
         for up, answer in self._answers:
@@ -425,6 +426,7 @@ class Turn:
         for refusal in self._contradictions:
             books.sightings.refused[refusal.node, refusal.reason] += 1
             self.refused.append(refusal)
+        books.orders.forget_given_up(books.directory)
         for up in self._activated.values():
             node = books.directory.nodes.get(up.node.id, up.node)
             node.activated(node.keys.get(up.key.epoch, up.key), self._now_ms + keys.OLD_KEY_VALID_MS)
