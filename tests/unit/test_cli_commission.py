@@ -52,6 +52,7 @@ def commission(*args: object) -> Ran:
         (("--unit", "hannae/a-07", "--sensor", "thermo"), "thermo"),
         (("--unit", "hannae/a-07", "--profile", "sauna"), "sauna"),
         (("--unit", "hannae/a-07", "--minutes", "16"), "--minutes"),
+        (("--unit", "hannae/a-07", "--label-out", "labels.gif"), "none of .png, .pdf, .ql"),
     ],
 )
 def test_what_can_never_be_right_is_usage(data: Path, args: tuple[str, ...], said: str) -> None:

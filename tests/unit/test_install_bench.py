@@ -1,6 +1,7 @@
 """The bench: what the tools are told for a board, and what of their answers goes into the record."""
 
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,20 @@ def test_what_is_on_the_board_is_compared_and_only_written_if_it_differs(
     assert told == ["compare the flash with the image", "write the image"]
     there = True
     assert bench.flash(FOUND, quiet).already and len(written) == 1
+
+
+def test_without_a_network_nothing_is_erased(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that the board knows would go with its flash; one that has its image keeps them."""
+    image = tmp_path / "own.bin"
+    image.write_bytes(whole())
+    there = False
+    monkeypatch.setattr(flash, "holds", lambda todo: there)
+    monkeypatch.setattr(flash, "run", lambda todo, progress: pytest.fail("it was erased"))
+    without = replace(kit(tmp_path, image=image), request=Request())
+    with pytest.raises(CommissionError, match="no Wi-Fi network is named"):
+        SerialBench(PORT, without).flash(FOUND, quiet)
+    there = True
+    assert SerialBench(PORT, without).flash(FOUND, quiet).already
 
 
 def test_a_board_that_cannot_be_asked_is_not_erased(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,6 +185,7 @@ def test_a_text_that_does_not_arrive_leaves_the_walk_test_to_be_done(tmp_path: P
         s.text = "retry"
         out = s.run(bench)
         assert out.error is not None and "the text to contact:owner-1 is pending (retry)" in out.error.message
+        assert "[sms] in receiver.toml" in out.error.next_step  # it is the gateway that refuses it, not the phone
         assert record(s)["left"] == ["walk_test", "label", "record"]
         s.text = "accepted"
         assert s.run(bench).done

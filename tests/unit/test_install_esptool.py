@@ -299,3 +299,16 @@ def test_a_time_out_alone_is_not_negotiated(monkeypatch: pytest.MonkeyPatch) -> 
     port.timeout = 5
     assert negotiated == [9600, 460800, 460800]
     port.is_open, port._socket = False, None
+
+
+@pytest.mark.parametrize(
+    ("why", "said"),
+    [
+        ("Could not configure port: (25, 'Inappropriate ioctl for device')", "/dev/null is not a serial port"),
+        ("Could not open port /dev/null: [Errno -2] Name or service not known", "/dev/null: there is no such host"),
+        ("something new", "/dev/null: Could not open /dev/null, the port is busy or doesn't exist. (something new)"),
+    ],
+)
+def test_why_a_port_does_not_open_is_said_in_our_words(why: str, said: str) -> None:
+    line = f"A fatal error occurred: Could not open /dev/null, the port is busy or doesn't exist. ({why})"
+    assert failure("/dev/null", ["esptool v5.6.0", "Serial port /dev/null:", line], 2).message == said

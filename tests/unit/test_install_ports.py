@@ -35,7 +35,7 @@ def _info(device: str, usb: str | None = None, title: str = "CP2102N", number: s
 def plugged(monkeypatch: pytest.MonkeyPatch) -> list[ListPortInfo]:
     """The ports that this machine seems to have."""
     there: list[ListPortInfo] = []
-    monkeypatch.setattr(list_ports, "comports", lambda: there)
+    monkeypatch.setattr(list_ports, "comports", lambda *_: there)
     monkeypatch.setattr(ports, "usb_ids", lambda: frozenset({BRIDGE, "303a:1001"}))
     return there
 
@@ -100,6 +100,13 @@ def test_a_named_port_that_is_not_there(plugged: list[ListPortInfo], tmp_path: P
 
 
 @pytest.mark.usefixtures("plugged")
+def test_a_search_that_finds_no_port_has_a_next_step() -> None:
+    with pytest.raises(PortError, match="there is no such port") as e:
+        pick("hwgrep://no-such-thing")
+    assert "by a cable that carries data" in e.value.next_step
+
+
+@pytest.mark.usefixtures("plugged")
 def test_a_port_opens_for_one_alone(tty: str) -> None:
     with open_serial(tty, timeout_s=0.1) as line:
         assert line.baudrate == 115_200
@@ -130,7 +137,7 @@ def test_what_is_no_serial_port_is_said_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["telepathy://board", "socket://nowhere", "rfc2217://nowhere", "socket://rig:x", "rfc2217://:1"]
+    "url", ["", "telepathy://board", "socket://nowhere", "rfc2217://nowhere", "socket://rig:x", "rfc2217://:1"]
 )
 def test_what_can_never_be_a_port_is_wrong_usage(url: str) -> None:
     with pytest.raises(PortUrlError):

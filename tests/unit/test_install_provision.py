@@ -356,6 +356,35 @@ def test_a_heartbeat_of_before_the_restart_does_not_count(town: Town, bench: Ben
     assert "bongsu device logs" in silent.value.next_step
 
 
+@pytest.mark.parametrize(
+    ("log", "said", "step"),
+    [
+        (
+            ["wifi unjoined net=0 status=202", "wifi restart=1"],
+            'Wi-Fi network "market" refuses the passphrase',
+            "--wifi",
+        ),
+        (["wifi unjoined net=1 status=201"], 'Wi-Fi network "office" is not to be found', "2.4 GHz"),
+        (["wifi unjoined net=7 status=203"], "Wi-Fi network 8 does not let it in (status 203)", "--wifi"),
+        (
+            ["mqtt state=down why=EHOSTUNREACH retry_ms=1"],
+            "not get through to the broker (EHOSTUNREACH)",
+            "--broker-ip",
+        ),
+        (["mqtt may_connect=1"], "mqtt may_connect=1", "Look at its log"),
+    ],
+)
+def test_a_node_that_gets_nowhere_says_why_and_what_to_do(
+    town: Town, bench: Bench, log: list[str], said: str, step: str
+) -> None:
+    wifi = (Network("market", "wrong passphrase"), Network("office"))
+    bench.log = [f"{i} W {line}" for i, line in enumerate(log)]
+    with pytest.raises(ProvisionError) as silent:
+        town.provision(bench, dataclasses.replace(REQUEST, wifi=wifi, wait_s=0.2), heard=False)
+    assert silent.value.message.endswith(said) and step in silent.value.next_step
+    assert "bongsu device logs" in silent.value.next_step
+
+
 def test_without_a_receiver_nobody_waits(town: Town, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(enrolment, "ask_state", lambda data: None)
     with pytest.raises(ProvisionError, match="is provisioned, and nobody hears it: no receiver runs"):

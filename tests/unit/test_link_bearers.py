@@ -27,6 +27,10 @@ class Wlan:
         self.tried: list[str] = []
         self.switched: list[tuple[int, bool]] = []
         self.refuses: str | None = None
+        self.why = 201
+
+    def status(self) -> int:
+        return self.why
 
     def active(self, on: bool) -> None:
         self.on = on
@@ -106,6 +110,13 @@ def test_it_falls_back_to_the_next_network_and_comes_back_to_the_one_it_lost() -
     world.run(5)
     assert world.wlan.tried == ["market", "spare", "spare"]
     assert world.changes == [True, False, True]
+
+
+def test_it_says_of_a_network_that_it_cannot_join_how_the_driver_ended() -> None:
+    world = World("a", "b")
+    world.wlan.why = 202
+    world.run(60)
+    assert world.log[:2] == ["W wifi unjoined net=0 status=202", "W wifi unjoined net=1 status=202"]
 
 
 def test_a_short_gap_is_none() -> None:

@@ -166,6 +166,7 @@ class WifiSupervisor:
             self._backoff.reset()
             self._set_up(True)
         elif ticks_diff(now, self._since_ms) >= self._times["join"]:
+            self._log("W", "wifi", "unjoined net=%d status=%d" % (self._current, self._wlan.status()))
             self._join_next(now)
 
     # -- joined

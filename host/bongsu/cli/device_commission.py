@@ -99,7 +99,7 @@ def commission(
       bongsu device commission --qr bongsu:1::hannae/a-07 --wifi lab --auto
       bongsu device commission --batch shops.xlsx --site hannae --wifi market=wifi.txt --auto
     """
-    from bongsu.install import walk_test
+    from bongsu.install import label_file, walk_test
     from bongsu.install.bench import Kit, Labels
     from bongsu.install.commission import Place, Wish
     from bongsu.install.label import size_of
@@ -111,6 +111,8 @@ def commission(
         raise click.UsageError("Say where it goes: --unit, --qr or --batch.")
     if batch_file is None and len(ports) > 1:
         raise click.UsageError("Several ports need a list that says which board goes where: --batch FILE.")
+    if label_out is not None:
+        label_file.check(label_out)
     who = fields.words("--installer", installer, 100) if installer is not None else actor()
     request = Request(
         wifi=tuple(outfit.networks(wifi)) or None,

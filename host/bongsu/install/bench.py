@@ -154,6 +154,11 @@ class SerialBench:
             image = ImageStore().choose(board, kit.image, _told(tell))
         if self._is_there(board, image, tell):
             return Flashed(image.name, image.sha256, _KNOWN_BY[image.pin], already=True)
+        if kit.request.wifi is None and board.bearers == ("wifi",):
+            raise CommissionError(
+                "no Wi-Fi network is named, and flashing takes those that the board knows; nothing was erased",
+                "Name it: --wifi SSID=FILE (FILE holds the passphrase), or --wifi SSID for an open one.",
+            )
         pieces = ImageStore().pieces(image, keep=False)
         todo = flash.plan(self._url, board, image, pieces, erase=True, baud=kit.baud)
         done = flash.run(todo, _told(tell))

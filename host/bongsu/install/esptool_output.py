@@ -4,6 +4,7 @@ The forms are those of esptool 5 (5.0 to 5.6) with its output in a pipe: one lin
 """
 
 import re
+import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,8 @@ _FIELD = re.compile(r"^(Chip type|Features|MAC|BASE MAC|Detected flash size):\s+
 _CONNECTED = re.compile(r"^Connected to (ESP32[A-Z0-9-]*) on ")
 _WRITING = re.compile(r"^Writing at (0x[0-9a-f]+)")
 _ERROR = re.compile(r"A (?:fatal|serial exception) error occurred: *(.*)")
-_SYSTEM = re.compile(r"\[Errno (\d+)\]")
+# As Python writes an OSError, and pyserial a termios.error within one of its own. Below 0: a name server's.
+_SYSTEM = re.compile(r"\[Errno (-?\d+)\]|\((\d+), '")
 _SIZE = re.compile(r"^(\d+)MB$")
 
 # What to press; the names are those on Espressif's boards, with those that other makers print.
@@ -142,11 +144,16 @@ def _of_the_port(url: str, lines: Sequence[str], said: str) -> BongsuError | Non
         return ports.closed_at_once(url)
     if not serial_error:
         return None
-    number = _SYSTEM.search(said)
-    cause = OSError(int(number[1]), said) if number else serial.SerialException(said)
+    found = _SYSTEM.search(said)
+    number = int(found[1] or found[2]) if found else 0
+    cause = OSError(number, said) if number > 0 else socket.gaierror(number, said) if number else _of_pyserial(said)
     # That a socket is closed shows when it is first read.
     opening = url.lower().startswith("socket:") or not any(line.startswith("Connecting") for line in lines)
     return ports.explain(url, cause, opening=opening)
+
+
+def _of_pyserial(said: str) -> serial.SerialException:
+    return serial.SerialException(re.sub(r"^A (?:fatal|serial exception) error occurred: *", "", said))
 
 
 # (what esptool says, what it means, the next step); the first that fits counts.

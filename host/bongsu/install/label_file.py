@@ -14,11 +14,18 @@ from bongsu.install.label import Size
 RASTER_SUFFIXES = (".ql", ".prn", ".bin")
 
 
+def check(out: Path) -> None:
+    """Raise UsageFault if its name is none that a label can have."""
+    if not out.is_dir() and out.suffix and out.suffix.lower() not in (".pdf", ".png", *RASTER_SUFFIXES):
+        raise UsageFault(f"{out} is none of .png, .pdf, .ql", "Name it so: labels.pdf, or a folder for a PNG each.")
+
+
 def save(out: Path, pictures: Mapping[str, Image.Image], size: Size, first: int = 1) -> list[Path]:
     """Write the labels by node id: FILE.pdf (A4 pages, begun at place `first`), FILE.png (one label), FILE.ql (what a
     Brother QL prints), or a folder for a PNG each. Returns what was written. Raises UsageFault, OSError; an existing
     file is replaced, whole or not at all.
     """
+    check(out)
     kind = out.suffix.lower()
     makers: dict[str, Callable[[Sequence[Image.Image]], bytes]] = {
         ".pdf": lambda all_: label_sheet.pdf(all_, size, first),
@@ -28,10 +35,6 @@ def save(out: Path, pictures: Mapping[str, Image.Image], size: Size, first: int 
     if out.is_dir() or not kind:
         out.mkdir(parents=True, exist_ok=True)
         return [write_whole(out / f"{node}.png", label.png(picture)) for node, picture in pictures.items()]
-    if kind not in makers:
-        raise UsageFault(
-            f"{out} is none of .png, .pdf, .ql", "Name it so: --out labels.pdf, or a folder for a PNG each."
-        )
     if kind == ".png" and len(pictures) > 1:
         raise UsageFault(f"{out} takes one label, and these are {len(pictures)}", "Name a folder, or a .pdf.")
     return [write_whole(out, makers[kind](list(pictures.values())))]

@@ -116,17 +116,20 @@ def open_serial(url: str, *, baudrate: int = CONSOLE_BAUD, timeout_s: float = 1.
 
 def check_url(url: str) -> None:
     """Raises PortUrlError for what can never be a port; whether it is there, only opening it shows."""
-    if "://" not in url:
+    if url and "://" not in url:
         return
     try:
         serial.serial_for_url(url, do_not_open=True)  # knows the schemes
         about = urlsplit(url)
-        sound = about.scheme not in _NETWORK or (about.hostname and about.port)
+        sound = url and (about.scheme not in _NETWORK or (about.hostname and about.port))
     except ValueError:
         sound = False
+    except serial.SerialException:  # hwgrep:// looks for its port at once
+        raise PortError(f"{url}: there is no such port", _ports_there_are()) from None
     if not sound:
         raise PortUrlError(
-            f"{url} is no port", "A port is a device file (/dev/ttyUSB0), rfc2217://HOST:PORT or socket://HOST:PORT."
+            f"{url or 'an empty name'} is no port",
+            "A port is a device file (/dev/ttyUSB0), rfc2217://HOST:PORT or socket://HOST:PORT.",
         )
 
 

@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 
 from bongsu.errors import BongsuError
-from bongsu.install import application, on_board, settings_file
+from bongsu.install import application, on_board, settings_file, silence
 from bongsu.install.application import BOOT, LIB, MAIN, Application, File
 from bongsu.install.boards import Board
 from bongsu.install.link import BoardLink, LinkError
@@ -230,7 +230,7 @@ class _Run:
         words = ""
         while (waited_s := time.monotonic() - started) < wait_s:
             self._progress("heartbeat", int(waited_s), int(wait_s))
-            words = self._last_words(_LOOK_S) or words
+            words = self._last_words(_LOOK_S, words)
             beat = self._registry.beat(node_id, identity.epoch)
             if beat is not None and beat.counter >= identity.counter:
                 self._progress("heartbeat", int(wait_s), int(wait_s))
@@ -238,17 +238,19 @@ class _Run:
         raise ProvisionError(
             f"node {node_id} is provisioned, and was not heard in {wait_s:.0f} s"
             + (f"; it says: {words}" if words else ""),
-            f"Look at its log: bongsu device logs --port {self._link.url}",
+            f"{silence.next_step(words)}Look at its log: bongsu device logs --port {self._link.url}",
         )
 
-    def _last_words(self, timeout_s: float) -> str:
-        """What the node complains of, without what must not be shown; "" if it does not."""
-        words = ""
+    def _last_words(self, timeout_s: float, words: str) -> str:
+        """What the node complains of, without what must not be shown; "" if it does not. `words`: of before."""
+        ssids = [network.ssid for network in self._request.wifi or ()]
         try:
             for line in self._link.lines(timeout_s):
                 parts = line.split(" ", 2)
                 if len(parts) == 3 and parts[1] in ("W", "E"):
-                    words = parts[2]
+                    words = silence.in_words(parts[2], ssids) or words
+                elif len(parts) == 3 and parts[2].startswith("wifi state=up"):
+                    words = ""  # what it complained of is over
         except LinkError as err:
             words = err.message  # it may run on, unplugged here and powered there
         for secret in self._secrets:

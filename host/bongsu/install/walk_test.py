@@ -146,9 +146,11 @@ def _await_text(
     if found is not None:
         return found
     text = desk.walk_test(number)["delivery"] or {}
-    why = f" ({text['last_error']})" if text.get("last_error") else ""
+    why, step = "", "Is the number right, and the phone on?"
+    if text.get("last_error"):
+        why, step = f" ({text['last_error']})", "Is [sms] in receiver.toml right (bongsu doctor), and the number?"
     raise WalkTestError(
         f"the test event was received, and the text to {text.get('recipient', 'the contact')} is {state['said']}{why}:"
         f" it has not arrived within {total} s",
-        f"Is the number right, and the phone on? bongsu incident show {row['incident']}. Then run it again.",
+        f"{step} bongsu incident show {row['incident']}. Then run it again.",
     )
