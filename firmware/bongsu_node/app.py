@@ -35,6 +35,7 @@ _LASTING_MS = 600_000
 # stands meanwhile.
 _SAFE_LINK_MS = 20_000
 _SAFE_LINK_MOST_MS = 1_800_000
+_LINK_AGAIN_MS = 60_000
 _PANEL_MS = 50
 _UPKEEP_S = 10
 # Modules that are needed at the start only, or now and then.
@@ -158,12 +159,15 @@ class Node:
         await self.supervisor.run()
 
     def _start_link_when_due(self) -> None:
-        if self.link_due_ms is None or self.clock.uptime_ms() < self.link_due_ms:
+        up_ms = self.clock.uptime_ms()
+        if self.link_due_ms is None or up_ms < self.link_due_ms:
             return
         self.link_due_ms = None
+        gc.collect()  # an ESP32 gives Wi-Fi what this heap does not hold
         try:
             self._start_link()
-        except Exception as e:  # without its link a node still senses and sounds
+        except Exception as e:  # without its link a node still senses and sounds; there may be memory for it later
+            self.link_due_ms = up_ms + _LINK_AGAIN_MS
             self.log("E", "link", "state=off err=%s" % repr(e).replace(" ", "_"))
 
     def _start_link(self) -> None:

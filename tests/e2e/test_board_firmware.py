@@ -89,6 +89,22 @@ def test_half_an_hour_without_wifi_ends_no_task_and_resets_nothing(boards: Any) 
     assert board.scans == 0
 
 
+def test_a_radio_without_memory_is_asked_again(boards: Any) -> None:
+    board = boards()
+    board.set_wifi(True)
+    board.set_idf_heap_free(5_000)
+    board.power_on()
+    board.run_for(75)
+    off = _tagged(board, "link")
+    assert off and all("0x0101" in line.fields["err"] for line in off)
+    board.set_idf_heap_free(49_000)
+    since = board.mark()
+    board.run_for(75)
+    assert not _tagged(board, "link", since)
+    assert [line.fields["state"] for line in _tagged(board, "wifi", since)] == ["up"]
+    assert not _tagged(board, "task")
+
+
 def test_the_alarm_is_in_the_journal_after_a_power_cut(boards: Any) -> None:
     board = boards()
     board.set_scenario(_step(20, 20, temp_c=HOT_C))

@@ -15,10 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from bongsu.install import on_board
+from bongsu.install.boards import load_board
 from bongsu.install.link import BoardLink
 from bongsu.resources import resources
 from tests.registry_parts import Ran, bongsu, bongsu_process
-from tests.rig_parts import MAC, Rig, rig
+from tests.rig_parts import MAC, Rig, put_files, rig
 
 # In the place of the firmware's main.py, behind its boot.py: a program that logs as a node does, but more.
 MAIN = """
@@ -83,6 +85,23 @@ def test_show_listens_and_asks_only_when_told(running: Rig) -> None:
     row = json.loads(ran.out)
     assert (row["node"], row["platform"], row["fs"], row["key_epoch"]) == (MAC, "esp32", "ok", None)
     assert len(running.boots) > len(before)
+    assert _ticks(_read_logs(running.url, 20)), "it runs again"
+
+
+@pytest.mark.parametrize("control_lines", [True, False])
+def test_a_restart_that_was_asked_for_is_no_crash(running: Rig, control_lines: bool) -> None:
+    """The node counts restarts that were not by power: four in a row, and it would start in safe mode."""
+    nvs = "import esp32\nn=esp32.NVS('bongsu')\n"
+    with BoardLink(running.url if control_lines else running.bare_url) as link:
+        link.service()
+        link.run(nvs + "n.set_i32('unclean',3)\nn.commit()")
+        link.restart()
+        link.service()
+        assert link.value(nvs + "print(n.get_i32('unclean'))") == (
+            3 if control_lines else 0
+        )  # or power, as the node sees
+        link.run(nvs + "n.erase_key('unclean')\nn.commit()")
+        link.restart()
     assert _ticks(_read_logs(running.url, 20)), "it runs again"
 
 
@@ -163,3 +182,23 @@ def test_a_blank_board_is_called_blank(tmp_path: Path) -> None:
         assert row["state"] == "there is no program on it", row
         ran = bongsu("device", "show", "--port", blank.url, "--ask")
         assert ran.code == 1 and "bongsu device flash" in ran.err
+
+
+def test_lines_that_do_nothing_are_seen_through(tmp_path: Path) -> None:
+    """A port may take DTR and RTS and have them wired to nothing. The board may start just then all the same, and may
+    say again and again that its file system is corrupt: it is not left in its REPL.
+    """
+    kind = load_board("esp32-devkitc")
+    put_files(tmp_path, {"/main.py": b"print('main')\n"})
+    with (tmp_path / "rig" / "chip.bin").open("r+b") as chip:
+        chip.seek(kind.flash.vfs_offset)
+        chip.write(bytes(2 * 4096))  # both copies of its first block
+    with rig(tmp_path, speed=10) as board, BoardLink(board.bare_url) as link:
+        link._lines_reset = True  # a plain socket takes them, and does nothing
+        link.service()
+        assert link.facts().fs == "corrupt"
+        assert on_board.make_file_system(link)
+        before = board.boots
+        link.restart()
+        assert any("SW_CPU_RESET" in line for line in link.lines(10))
+        assert board.boots[len(before) :] == ["hard"]

@@ -52,7 +52,7 @@ class Centre:
         """Run a command of `bongsu` on this data folder."""
         command = [sys.executable, "-m", "bongsu.cli", "--data", str(self.data), *args]
         done = subprocess.run(
-            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300, check=False
+            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=_COMMAND_S, check=False
         )
         assert not check or done.returncode == 0, f"bongsu {' '.join(args)}: {done.stdout}{done.stderr}"
         return done

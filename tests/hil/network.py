@@ -1,7 +1,6 @@
 """Which Wi-Fi network the board under test joins, and under which address it then finds this machine."""
 
 import ipaddress
-import json
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +12,22 @@ from bongsu.install.link import BoardLink
 
 JOIN_S = 40
 _CONNECT_S = 5
+_SLOW_S = 60.0  # a radio that starts, and looks for networks; nothing is printed meanwhile
 
-# On the board. Open networks, strongest first: [[ssid, RSSI in dBm], ...].
+# On the board. Open networks, strongest first: [[ssid, RSSI in dBm], ...]. A neighbour's name may be no UTF-8, or
+# hidden; a first look may come too early for a beacon.
 _SCAN = """
 import network, json
 w = network.WLAN(network.STA_IF)
 w.active(True)
-found = [(n[0].decode(), n[3]) for n in w.scan() if n[4] == 0 and n[0]]
+found = []
+for _ in range(3):
+    for n in [] if found else w.scan():
+        try:
+            if n[4] == 0 and n[0]:
+                found.append((n[0].decode(), n[3]))
+        except ValueError:
+            pass
 print(json.dumps(sorted(found, key=lambda n: -n[1])))
 """
 # Joins, and prints [own address, gateway] or null.
@@ -52,7 +60,12 @@ def reaches(host):
         return False
     finally:
         s.close()
-print(json.dumps(next((h for h in {hosts!r} if reaches(h)), None)))
+found = None
+for h in {hosts!r}:
+    if reaches(h):
+        found = h
+        break
+print(json.dumps(found))
 """
 
 
@@ -70,14 +83,14 @@ def find_way(link: BoardLink, wifi: str | None, host: str | None, bind: str) -> 
     ssid, _, file = wifi.partition("=")
     psk = Path(file).read_text(encoding="utf-8").rstrip("\r\n") if file else None
     code = _JOIN.format(ssid=ssid, psk=psk, ms=JOIN_S * 1000)
-    addresses = json.loads(link.run(code, secret=psk is not None))
+    addresses = link.value(code, secret=psk is not None, timeout_s=JOIN_S + _SLOW_S)
     if addresses is None:
         pytest.fail(f"the board did not join {ssid!r} within {JOIN_S} s; another network: --hil-wifi SSID[=FILE]")
     return Way((wifi,), host or _this_machine(link, addresses, bind))
 
 
 def _open_network(link: BoardLink) -> str:
-    found = json.loads(link.run(_SCAN))
+    found = link.value(_SCAN, timeout_s=_SLOW_S)
     if not found:
         pytest.fail("the board sees no open Wi-Fi network; name one: --hil-wifi SSID=FILE")
     return str(found[0][0])
@@ -88,7 +101,8 @@ def _this_machine(link: BoardLink, addresses: Sequence[str], bind: str) -> str:
     hosts = [address for address in (addresses[1], *_own_addresses(bind)) if address != "0.0.0.0"]
     with socket.create_server((bind, 0)) as server:
         port = server.getsockname()[1]
-        found = json.loads(link.run(_TRY.format(seconds=_CONNECT_S, port=port, hosts=hosts)))
+        code = _TRY.format(seconds=_CONNECT_S, port=port, hosts=hosts)
+        found = link.value(code, timeout_s=_CONNECT_S * len(hosts) + _SLOW_S)
     if found is None:
         pytest.fail(
             f"the board reaches this machine at none of {', '.join(hosts)}; "

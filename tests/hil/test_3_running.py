@@ -24,8 +24,9 @@ def _order(bench: Bench, name: str) -> None:
 
 def test_the_heartbeat_tells_of_the_board(bench: Bench) -> None:
     heard = bench.to("running").heard()
-    assert 10 <= heard["heap_free_kb"] < 8192
-    assert heard["rssi_dbm"] in (0, payload.RSSI_UNKNOWN) or -120 <= heard["rssi_dbm"] < 0
+    # Before a collection little may be free; MicroPython counts what ESP-IDF could add. With PSRAM it is megabytes.
+    assert 0 < heard["heap_free_kb"] <= 0xFFFF
+    assert heard["rssi_dbm"] == payload.RSSI_UNKNOWN or -120 <= heard["rssi_dbm"] < 20  # an emulator's air has no loss
     if any(text.split(",")[0] == "lm75" for text in bench.options.sensors):
         assert -55 <= heard["temp_dk"] / 10 - 273.15 <= 125
 

@@ -131,6 +131,12 @@ show("again")
     assert [line.split()[1:] for line in output(board, 20)] == [["still", "False", "1001"], ["again", "True", "1010"]]
 
 
+def test_without_memory_there_is_no_driver(make_board: MakeBoard) -> None:
+    board = make_board("import network\ntry:\n    network.WLAN()\nexcept RuntimeError as e:\n    print(e)\n")
+    board.set_idf_heap_free(5_000)
+    assert output(board, 1) == ["Wifi Unknown Error 0x0101"]
+
+
 def test_a_scan_blocks_and_is_counted(make_board: MakeBoard) -> None:
     board = make_board(_JOIN + "wlan.active(True)\nfound = wlan.scan()\nshow(found[0][0])\n")
     board.set_networks([("market", "secret12", -71)])

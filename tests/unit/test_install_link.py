@@ -183,6 +183,17 @@ def test_without_control_lines_it_resets_itself(board: Board, port: Port) -> Non
         assert port.events[-1] == "reset" and port.state == "rom"
 
 
+def test_a_board_that_starts_by_itself_is_not_left_in_its_repl(board: Board) -> None:
+    """Some rigs start it when their port is opened, just as if its lines had done it; but they do nothing."""
+    to, port = board(Port())
+    with to:
+        to.service()
+        port.wired = False
+        to.restart()
+        assert port.events[:2] == ["reset", "Ctrl-C in boot"]
+        assert port.events[-1] == "reset" and port.events.count("reset") == 2
+
+
 def test_a_plain_socket_is_not_asked_for_lines(board: Board) -> None:
     to, port = board(Port(wired=False), "socket://192.0.2.7:4000")
     port.__class__ = NoLines

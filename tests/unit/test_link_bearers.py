@@ -198,5 +198,18 @@ def test_no_secret_is_logged() -> None:
     assert not any("secret-psk" in line for line in world.log)
 
 
+def test_a_radio_that_refuses_a_setting_is_used_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an ESP32 has no words for, MicroPython raises as a RuntimeError."""
+
+    def refuse(*_: Any, **_more: Any) -> None:
+        raise RuntimeError("Wifi Unknown Error 0x0102")
+
+    monkeypatch.setattr(Wlan, "config", refuse)
+    world = World("market")
+    world.wlan.reachable = {"market"}
+    world.run(10)
+    assert world.supervisor.up and world.supervisor.restarts == 0
+
+
 def test_the_model_has_no_scan() -> None:
     assert not hasattr(Wlan, "scan")

@@ -125,7 +125,7 @@ class WifiSupervisor:
         ):  # we choose the network; no sleeping radio
             try:
                 self._wlan.config(**setting)
-            except (OSError, ValueError, TypeError):  # a port without this setting
+            except Exception:  # a port without this setting, or one that has no words for why it does not take it
                 pass
         self._new_round(now)
 

@@ -37,7 +37,7 @@ _TALK_ERRORS = (*_PORT_ERRORS, *_NO_ANSWER)
 _READ_S = 5.0
 _PULSE_S = 0.1  # EN low: the reset circuit's capacitor takes some ms (esptool does likewise)
 _SIGN_S = 2.5  # after a reset the ROM speaks at once, on every chip
-_BOOT_S = 15.0  # from a reset to boot.py or a prompt; making a file system at the first start takes the longest
+_BOOT_S = 30.0  # from a reset to boot.py or a prompt; making a file system at the first start takes the longest
 _QUIET_S = 4.0  # nothing more comes: a program without a word of ours runs
 _PROMPT_S = 1.5  # from Ctrl-C to a prompt
 _AWAY_S = 10.0  # a chip with USB of its own comes back within
@@ -51,10 +51,24 @@ _PROMPT = b">>> "
 _RAW = b"raw REPL; CTRL-B to exit\r\n"
 # Where Ctrl-C leads to a prompt: boot.py's words, and those of an image that cannot mount its file system.
 _STOPS = (b"3 s for service", b"filesystem appears to be corrupted")
-# What only comes after a reset: the ROM's words, boot.py's, MicroPython's banner.
-_SIGNS = re.compile(rb"rst:0x|ESP-ROM|ets [A-Z][a-z]{2} |3 s for service|MicroPython v|appears to be corrupted")
+# What only comes after a reset: the ROM's words, boot.py's, MicroPython's banner. That the file system is corrupt is
+# said again and again.
+_SIGNS = re.compile(rb"rst:0x|ESP-ROM|ets [A-Z][a-z]{2} |3 s for service|MicroPython \S+ on \d")
 _LOADER = (b"waiting for download", b"DOWNLOAD(")
 _EMPTY = (b"invalid header", b"flash read err", b"No bootable app")
+# A restart that was asked for is no crash: else a node that is served a few times where the lines do not reset goes
+# into safe mode (bongsu_node/board.py counts). A chip's own USB needs a moment for the last bytes (mpremote waits too).
+_NO_CRASH = """
+try:
+ import esp32
+ n=esp32.NVS('bongsu')
+ if n.get_i32('unclean'):
+  n.set_i32('unclean',0)
+  n.commit()
+except Exception:
+ pass
+"""
+_RESET = "import machine,time\ntime.sleep_ms(100)\nmachine.reset()"
 _ERRNO = re.compile(r"^(\w+): (?:\[Errno )?(-?\d+)")
 
 
@@ -120,6 +134,7 @@ class BoardLink:
         self._transport: _Transport | None = None  # None: not in the raw REPL
         self._tools: set[str] = set()
         self._guarded = False  # a watchdog of ours runs, and is fed by every script
+        self._early = b""  # what a restarted board said before anybody asked for its lines
         # As far as known, DTR and RTS reset the board; a plain socket has none.
         self._lines_reset = not url.startswith("socket://")
 
@@ -222,11 +237,12 @@ class BoardLink:
 
     def _reset_from_repl(self) -> None:
         assert self._transport is not None
-        self._transport.exec_raw_no_follow("import machine\nmachine.reset()")
+        self._transport.exec_raw_no_follow(_RESET)
         self._left_repl()
 
     def _left_repl(self) -> None:
         self._transport = None
+        self._early = b""
         self._tools.clear()
         self._guarded = False
 
@@ -285,17 +301,33 @@ class BoardLink:
     def restart(self) -> None:
         """Reset the board, so that what is on it runs."""
         try:
-            if self._lines_reset and self._pulse():
+            if self._lines_reset and self._pulse() and self._spoke():
                 return
-            if self._transport is None and self._interrupt():
+            self._lines_reset = False
+            if self._transport is None:
+                if not self._interrupt():
+                    raise self._silent()
                 self._enter()
+            self.run(_NO_CRASH)
             self._reset_from_repl()
         except _TALK_ERRORS as problem:
             raise self._lost(problem) from None
 
+    def _spoke(self) -> bool:
+        """Whether a pulse did reset the board: one that starts when its port is opened, as some rigs have it, is caught
+        in its 3 s too, though its lines do nothing.
+        """
+        wire = self._wire
+        end = time.monotonic() + _SIGN_S
+        while time.monotonic() < end:
+            self._early += self._read_some()
+            if _SIGNS.search(self._early) or wire is not self._wire:  # a chip's own USB goes away with it
+                return True
+        return False
+
     def lines(self, timeout_s: float) -> Iterator[str]:
         """Lines of the running board, as they come, for `timeout_s`."""
-        rest = b""
+        rest, self._early = self._early, b""
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:
             try:

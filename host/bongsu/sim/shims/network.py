@@ -2,7 +2,8 @@
 
 The driver's manners that firmware must know are kept: connect() while a connect is under way raises "Wifi Internal
 State Error"; with `reconnects` left at its default the driver tries for ever and status() stays CONNECTING; a
-vanished access point is noticed only after the beacon time-out.
+vanished access point is noticed only after the beacon time-out; without memory there is no driver, which is a
+RuntimeError.
 """
 
 import _board
@@ -26,6 +27,7 @@ _JOIN_MS = 1500  # association and DHCP on a quiet channel
 _TRY_MS = 2500  # a scan over all channels that finds nothing, or a handshake that fails
 _SCAN_MS = 2200
 _NOT_STARTED = "Wifi Not Started"
+_DRIVER_BYTES = 10_000  # less free heap of the ESP-IDF than this, "with Wi-Fi up": the driver did not find its own
 
 _hostname = "esp32"
 _country = "XX"
@@ -183,6 +185,8 @@ class WLAN:
     def __init__(self, interface=STA_IF):
         if interface not in (STA_IF, AP_IF):
             raise ValueError("invalid WLAN interface identifier")
+        if not _station.active and _board.state["idf_free"] < _DRIVER_BYTES:
+            raise RuntimeError("Wifi Unknown Error 0x0101")
         self._ap = interface == AP_IF
         self._params = {"pm": 1, "txpower": 20, "channel": 6, "hostname": None, "protocol": 7}
 
