@@ -137,9 +137,17 @@ def test_replace_says_what_comes_next(data: Path) -> None:
 
 
 def test_retire_is_that_of_the_registry(data: Path) -> None:
-    ran = bongsu("device", "retire", NODE, "--json")
+    ran = bongsu("device", "retire", NODE, "--yes", "--json")
     assert ran.code == 0 and json.loads(ran.out) == {"node": NODE, "open_incidents": []}
-    assert bongsu("device", "retire", NODE).code == 1
+    assert bongsu("device", "retire", NODE, "--yes").code == 1
+
+
+def test_nobody_retires_a_node_by_a_slip(data: Path) -> None:
+    """It is final, so a script must say that it is meant."""
+    ran = bongsu("device", "retire", NODE)
+    assert ran.code == 2 and "--yes" in ran.err
+    rows = {row["node"]: row for row in json.loads(bongsu("device", "list", "--nodes", "--json").out)["nodes"]}
+    assert rows[NODE]["state"] != "retired"
 
 
 def test_identify_asks_over_the_air(data: Path) -> None:
