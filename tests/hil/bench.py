@@ -22,7 +22,8 @@ from tests.hil.centre import SITE, UNIT, Centre
 from tests.hil.network import Way, find_way
 
 STATES = ("off", "flashed", "provisioned", "running")
-HEARTBEAT_S = 120.0
+# An emulator may be many times slower than a chip.
+HEARTBEAT_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -76,17 +77,22 @@ class Bench:
         return self
 
     def _flash(self) -> None:
-        if not self.options.flash and self._runs_micropython():
+        why = "--hil-flash" if self.options.flash else self._no_micropython()
+        if not why:
             return
         image = ["--image", str(self.options.image)] if self.options.image else []
-        self.flashed = self.device("flash", "--board", self.options.board, *image)
+        try:
+            self.flashed = self.device("flash", "--board", self.options.board, *image)
+        except AssertionError as err:
+            raise AssertionError(f"{err}\nIt was to be flashed, because: {why}") from None
 
-    def _runs_micropython(self) -> bool:
+    def _no_micropython(self) -> str:
+        """Why it is to be flashed; "" if MicroPython runs on it."""
         try:
             with self.link() as link:
-                return bool(link.facts().machine)
-        except BongsuError:  # nothing there yet: it is to be flashed
-            return False
+                return "" if link.facts().machine else "what runs on it is no MicroPython"
+        except BongsuError as err:
+            return err.message
 
     def _provision(self) -> None:
         with self.link() as link:
@@ -137,7 +143,7 @@ class Bench:
         wifi = [part for text in self.way.wifi for part in ("--wifi", text)]
         sensors = [part for text in self.options.sensors for part in ("--sensor", text)]
         where = ["--board", self.options.board, "--unit", f"{SITE}/{UNIT}", "--broker-ip", self.way.host]
-        return self.device("provision", *where, "--only-sensors", *sensors, *wifi)
+        return self.device("provision", *where, "--only-sensors", *sensors, *wifi, "--wait", str(HEARTBEAT_S))
 
     def heard(self) -> dict[str, Any]:
         """The last heartbeat that the receiver took; {} if none."""
