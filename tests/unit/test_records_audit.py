@@ -77,7 +77,7 @@ WRITES = (
     "node provision a0b1c2d3e4f5 --out {tmp}/bundle --broker-ip 127.0.0.1",
     "device set a0b1c2d3e4f6 --unit hannae/a-08 --label door",
     "device replace a0b1c2d3e4f5 a0b1c2d3e4f8",
-    "device retire a0b1c2d3e4f8",
+    "device retire a0b1c2d3e4f8 --yes",
     "node add a0b1c2d3e4f9",
     "node retire a0b1c2d3e4f9",
     "node remove a0b1c2d3e4f6",
