@@ -15,7 +15,7 @@ from bongsu.install import ports
 from bongsu.install.ports import Port
 from bongsu.receiver.store import schema
 from bongsu_wire import payload
-from tests.registry_parts import NODE, bongsu, fill, new_store, open_incident
+from tests.registry_parts import NODE, bongsu, fill, new_store, on_this_engine, open_incident
 
 NEW = "a0b1c2d3e4f6"
 # The groups that are made for people on a ladder: an example in each help.
@@ -26,7 +26,7 @@ INSTALLERS = ("device", "board")
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "m"
     monkeypatch.setenv("BONGSU_DATA", str(folder))
-    assert bongsu("init").code == 0
+    assert bongsu("init", *on_this_engine(folder)).code == 0
     with new_store(folder) as store:
         fill(store)
     return folder

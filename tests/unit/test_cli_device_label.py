@@ -10,7 +10,7 @@ from PIL import Image
 from bongsu.install import label
 from bongsu.receiver import commissioning
 from tests.label_parts import QlPrinter, codes, pages
-from tests.registry_parts import bongsu, new_store
+from tests.registry_parts import bongsu, new_store, on_this_engine
 
 NODES = ("a0b1c2d3e4f5", "a0b1c2d3e4f6")
 
@@ -18,7 +18,7 @@ NODES = ("a0b1c2d3e4f5", "a0b1c2d3e4f6")
 @pytest.fixture(autouse=True)
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("BONGSU_DATA", str(tmp_path / "m"))
-    assert bongsu("init").code == 0
+    assert bongsu("init", *on_this_engine(tmp_path / "m")).code == 0
     assert bongsu("site", "add", "hannae", "--name", "Hannae").code == 0
     assert bongsu("site", "add", "empty", "--name", "Empty").code == 0
     assert bongsu("unit", "add", "hannae/a-07", "--name", "Rice").code == 0

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,14 +14,18 @@ class BrokerFilesError(BongsuError):
 
 
 def write_private(path: Path, data: str | bytes) -> None:
-    """Write a file (0600) so that it is there whole, or as it was."""
-    temp = path.with_name(f".{path.name}.new")
-    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data.encode() if isinstance(data, str) else data)
-        file.flush()
-        os.fsync(file.fileno())
-    temp.replace(path)
+    """Write a file (0600) so that it is there whole, or as it was. Several may do so at once: the last one's stays."""
+    # A name of its own: with a shared one, two that write at once take it away from each other.
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def write_files(folder: Path, files: Mapping[str, str | bytes]) -> list[str]:
