@@ -6,6 +6,7 @@ import base64
 import csv
 import hashlib
 import io
+import errno
 import os
 import signal
 import subprocess
@@ -133,10 +134,16 @@ def test_a_certificate_that_lacks_a_name_is_made_anew_and_another_kept(tmp_path:
     assert made(Wanted(kind="nats", names=("192.0.2.99",)), data, tmp_path)["server.crt"] != first["server.crt"]
 
 
-def test_a_file_that_cannot_be_written_is_said_and_the_old_one_stays(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_said_and_the_old_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "acl").write_text("old")
     (tmp_path / "acl").chmod(0o600)
-    (tmp_path / ".acl.new").mkdir()  # where the new one is prepared
+
+    def refuse(_new: str, path: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(broker_files.os, "replace", refuse)
     with pytest.raises(broker_files.BrokerFilesError, match=r"cannot write .*acl"):
         broker_files.write_files(tmp_path, {"acl": "new"})
     assert (tmp_path / "acl").read_text() == "old"
