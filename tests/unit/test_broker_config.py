@@ -4,9 +4,9 @@ files for an unchanged registry; what the command refuses; and what nodes and re
 
 import base64
 import csv
+import errno
 import hashlib
 import io
-import errno
 import os
 import signal
 import subprocess
