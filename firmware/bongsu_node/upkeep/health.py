@@ -12,6 +12,7 @@ _HEAP_DATA = 4  # esp32.HEAP_DATA
 _LOOK_EVERY_MS = 5_000
 # After this long without the memory a handshake is tried all the same: if it fails, no more is lost.
 _PATIENCE_MS = 20_000
+_TRY_MS = 12_000  # dialling asks again, after up to 10 s of TCP (link/mqtt.py): it is still allowed then
 
 
 def idf_free_kb() -> int:
@@ -33,6 +34,7 @@ class TlsRoom:
         self._diff = ticks_diff
         self._log = log
         self._short = False
+        self._tries = False  # without the memory, after a long wait
         self._looked = 0
         self._waited_ms = 0
 
@@ -40,8 +42,10 @@ class TlsRoom:
         """True if there is room, or has not been for so long that trying is better than waiting."""
         now = self._ticks_ms()
         passed = self._diff(now, self._looked)
-        if self._short and 0 <= passed < _LOOK_EVERY_MS:
-            return False
+        if self._short and 0 <= passed < (_TRY_MS if self._tries else _LOOK_EVERY_MS):
+            return self._tries
+        waited = 0 if self._tries else max(0, min(passed, 2 * _LOOK_EVERY_MS))
+        self._tries = False
         self._looked = now
         gc.collect()  # sockets and sessions that nobody holds any more
         free = self._free_kb()
@@ -53,10 +57,11 @@ class TlsRoom:
             self._log("W", "memory", "idf_kb=%d needs_kb=%d" % (free, TLS_NEEDS_KB))
             self._short = True
             return False
-        self._waited_ms += max(0, min(passed, 2 * _LOOK_EVERY_MS))
+        self._waited_ms += waited
         if self._waited_ms < _PATIENCE_MS:
             return False
         self._waited_ms = 0
+        self._tries = True
         return True
 
 
