@@ -225,7 +225,7 @@ class SmokeChannel(Channel):
         self.small = self.votes = level >= values[at.SMOKE_SMALL]
         self._fixed.sample(now, level >= full)
         # Counted up and down, not held: smoke that stays swirls about its level.
-        if level >= values[at.SMOKE_LONG]:
+        if 0 < values[at.SMOKE_LONG] <= level:
             self._long_ms += self.period_ms if not self._long_done else 0
         elif self._long_ms > 0:
             self._long_ms -= self.period_ms
