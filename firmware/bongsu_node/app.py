@@ -236,8 +236,9 @@ class Node:
         """Go over to the key that waits, by a restart: when no alarm stands or may come up, and nothing waits for its
         receipt, for it would get another number under the new key.
         """
-        busy = self.watch.judge.rising or self.alarms.active or self.journal is None or self.journal.depth
-        if busy or (self.link_idle is not None and not self.link_idle()):
+        if not self.watch.judge.quiet or self.alarms.active or self.journal is None or self.journal.depth:
+            return
+        if self.link_idle is not None and not self.link_idle():
             return
         from bongsu_node import rotation
 

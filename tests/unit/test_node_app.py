@@ -363,6 +363,17 @@ def test_a_next_key_waits_while_an_alarm_stands_or_an_event_has_no_receipt(make:
     assert not tagged(board, "key") and epoch_of(board) == (1, 1)
 
 
+def test_a_next_key_waits_while_a_restart_would_lose_what_was_counted(make: Make) -> None:
+    board = make()
+    give_next_key(board)
+    broken(board, "sensing/judge.py", "Judge.quiet = property(lambda self: self._last > 40_000)\n")
+    board.power_on()
+    board.run_for(35)
+    assert not tagged(board, "key")
+    board.run_for(30)
+    assert [line.fields["state"] for line in tagged(board, "key")] == ["changed"]
+
+
 def alarm_file() -> bytes:
     """Heat in alarm, its receipt long there."""
     data = struct.pack("<BHB", 1, 0, 1) + struct.pack("<BBBI", kinds.HEAT, 1, kinds.CRIT_HEAT_FIXED, 1)

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from bongsu_node.sensing import SensorError, fit
+from bongsu_node.sensing import SensorError, fit, limits
 from bongsu_node.sensing.filters import Median3
 from bongsu_node.sensing.means import Means
 from bongsu_node.sensing.smoke_head import SmokeHead
 from bongsu_wire import kinds, measured
 from bongsu_wire.measured import UNKNOWN
 from tests import mpy, sensing_parts
-from tests.sensing_parts import DEAD, GAS, HEAD, SMOKE, TEMP, Rig, state_of
+from tests.sensing_parts import CO, DEAD, GAS, HEAD, QUIET, RH, SMOKE, TEMP, Rig, state_of
 
 
 class Adc:
@@ -198,6 +198,42 @@ def test_a_hold_freezes_with_its_sensor_and_lets_the_link_connect() -> None:
     rig.run(5, temp=3400)
     # 2.5 s before; three values for the median; 0.5 s for the gap, then 2 s more.
     assert [ms - begun_ms for ms, what, _, _ in rig.calls if what == "alarm"] == [750 + 2_000]
+
+
+def test_a_criterion_that_was_off_begins_at_nothing_when_another_profile_has_it() -> None:
+    """And counts nothing meanwhile, which after 12 days would be no small int any more."""
+    rig = Rig((SMOKE,), {"smoke_long_e4": 0}).run(120)
+    rig.values[limits.NAMES.index("smoke_long_e4")] = 200
+    rig.fitted.judge.apply()
+    assert rig.run(30).told("alarm") == []
+
+
+@pytest.mark.parametrize(
+    ("quantities", "changes", "seconds", "track"),
+    [
+        ((CO,), {}, 60, {"co": 500}),  # a dose of hours
+        ((SMOKE,), {"smoke_long_e4": 200, "smoke_alarm_e4": 900, "smoke_small_e4": 900}, 30, {"smoke": 250}),
+        ((TEMP, SMOKE), {}, 5, {"temp": 2965}),  # warmed up lately
+        ((SMOKE, RH), {}, 8, {"smoke": 700, "rh": 190}),  # has held, and waits for steam
+    ],
+)
+def test_what_a_restart_would_lose_is_no_quiet_moment(quantities: Any, changes: Any, seconds: int, track: Any) -> None:
+    """A restart for a new key would begin the counting anew; smoke that is only there is seen again."""
+    rig = Rig(quantities, {"smoke_rise_e4": 0, "heat_rise_dk_min": 0, "heat_alone_dk_min": 0, **changes}).run(10)
+    judge = rig.fitted.judge
+    assert judge.quiet
+    rig.run(seconds, **track)
+    assert not judge.rising and not rig.alarms.active and not judge.quiet
+    rig.run(400, **{name: QUIET[sensing_parts.NAMES[name]] for name in track})
+    assert judge.quiet
+
+
+def test_a_dead_sensor_that_saw_something_is_waited_for_no_longer_than_its_vote_counts() -> None:
+    rig = Rig((TEMP, SMOKE), {"heat_rise_dk_min": 0, "heat_alone_dk_min": 0}).run(10)
+    rig.run(4, temp=3400).run(200, temp=DEAD)
+    assert not rig.fitted.judge.rising and not rig.fitted.judge.quiet
+    rig.run(150, temp=DEAD)
+    assert rig.fitted.judge.quiet
 
 
 def test_one_dead_sensor_does_not_keep_the_other_from_alarming() -> None:

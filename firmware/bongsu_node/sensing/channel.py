@@ -88,6 +88,11 @@ class Channel:
         return self._fixed.active or self._rise.active
 
     @property
+    def begun(self) -> bool:
+        """It has seen what may become an alarm, and would not see it again after a restart."""
+        return (self.active or (self.small and self._gone > 0)) and self._gone < _VOTE_POLLS
+
+    @property
     def alive(self) -> bool:
         """Its sensor gives values."""
         return not self.failed and self._missed < self._dead
@@ -142,6 +147,10 @@ class HeatChannel(Channel):
         if self._fixed.done:
             return kinds.CRIT_HEAT_FIXED
         return kinds.CRIT_HEAT_ALONE if self.alone and self._values[at.HEAT_ALONE] else kinds.CRIT_HEAT_RISE
+
+    @property
+    def begun(self) -> bool:
+        return self.small or (self.active and self._gone < _VOTE_POLLS)
 
     def missed(self, now: int) -> None:
         super().missed(now)
@@ -199,6 +208,10 @@ class SmokeChannel(Channel):
         if not self._fixed.done:
             return kinds.CRIT_SMOKE_RISE if self._rise.done else kinds.CRIT_SMOKE_LONG
         return kinds.CRIT_SMOKE_ALONE if self._lowered else kinds.CRIT_SMOKE_FIXED
+
+    @property
+    def begun(self) -> bool:
+        return self._long_ms > 0 or ((self.active or (self.small and self._gone > 0)) and self._gone < _VOTE_POLLS)
 
     @property
     def _long_done(self) -> bool:

@@ -50,6 +50,10 @@ class CoChannel(Channel):
         # A dose of minutes and hours must not keep the link from connecting.
         return False
 
+    @property
+    def begun(self) -> bool:
+        return max(self._counted_s) > 0 or (self.small and self._gone > 0)
+
     def end_hold(self) -> None:
         for i in range(len(LEVELS)):
             self._counted_s[i] = 0

@@ -91,6 +91,14 @@ class Judge:
                 return True
         return False
 
+    @property
+    def quiet(self) -> bool:
+        """Nothing is seen, counted or held back that a restart would lose."""
+        for channel in self.channels:
+            if channel.begun:
+                return False
+        return not self.rising and not self.delayed
+
     def fulfilled(self, bit: int):
         """The channel of this phenomenon whose own criterion has held (and waits for nothing); None without one."""
         for channel in self.channels:
