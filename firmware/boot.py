@@ -13,3 +13,5 @@ if __name__ == "__main__":
         service_mode = False
     except KeyboardInterrupt:
         pass
+    except Exception:  # a line that cannot be written to must not keep a node from starting
+        service_mode = False

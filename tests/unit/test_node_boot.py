@@ -41,6 +41,8 @@ def start(monkeypatch: pytest.MonkeyPatch, interrupt: str) -> None:
     def say(text: str) -> None:
         if interrupt == "print":
             raise KeyboardInterrupt
+        if interrupt == "broken line":
+            raise OSError(5)
 
     monkeypatch.setattr(time, "sleep_ms", sleep_ms, raising=False)
     scope: dict[str, Any] = {"__name__": "__main__", "print": say}
@@ -54,12 +56,17 @@ def start(monkeypatch: pytest.MonkeyPatch, interrupt: str) -> None:
         exec(compile(boot, "boot.py", "exec"), scope)
     except KeyboardInterrupt:
         pass  # the interpreter shows it, and goes on to main.py
-    assert interrupt in ("print", "import") or slept == [3000]
+    assert interrupt in ("print", "import", "broken line") or slept == [3000]
     exec(compile(MAIN, "main.py", "exec"), scope)
 
 
 def test_without_ctrl_c_the_node_starts(monkeypatch: pytest.MonkeyPatch, chip: list[str]) -> None:
     start(monkeypatch, "")
+    assert chip == [STARTED, "reset"]
+
+
+def test_what_else_goes_wrong_there_is_no_service(monkeypatch: pytest.MonkeyPatch, chip: list[str]) -> None:
+    start(monkeypatch, "broken line")
     assert chip == [STARTED, "reset"]
 
 
