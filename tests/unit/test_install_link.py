@@ -299,6 +299,36 @@ def test_a_script_that_fails(board: Board) -> None:
         assert SECRET not in str(said.value) + said.value.next_step and said.value.__cause__ is None
 
 
+class Flood(Port):
+    """Once `floods`, it sends this byte for ever, whatever it is told."""
+
+    floods = b""
+
+    @property
+    def in_waiting(self) -> int:
+        return 1 if self.floods else super().in_waiting
+
+    def read(self, size: int = 1) -> bytes:
+        return self.floods * size if self.floods else super().read(size)
+
+
+@pytest.mark.parametrize("byte", [b"x", b"\x01"])
+def test_a_board_that_talks_without_an_end(board: Board, monkeypatch: pytest.MonkeyPatch, byte: bytes) -> None:
+    for name in ("_SCRIPT_MOST_S", "_ENTER_MOST_S"):
+        monkeypatch.setattr(link, name, 0.2)
+    to, port = board(Flood(wired=False))
+    with to:
+        to.service()
+        port.floods = byte
+        for do in (lambda: to.run("pass"), to.restart, to.service):
+            with pytest.raises(LinkError) as said:
+                do()
+            assert said.value.next_step
+        port.floods = b""
+        to.service()
+        assert to.run("pass") == ""
+
+
 def test_definitions_are_sent_once_a_repl(board: Board) -> None:
     to, port = board(Port())
     with to:

@@ -4,12 +4,13 @@ import json
 import shutil
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bongsu.install import on_board
-from bongsu.install.application import File
-from bongsu.install.on_board import BoardFacts
+from bongsu.install import on_board, settings_file
+from bongsu.install.application import File, plan
+from bongsu.install.on_board import AnswerError, BoardFacts
 from bongsu.install.transfer import Files
 from tests.board_bench import MAC, Bench, PowerCut, blank, formatted
 
@@ -134,3 +135,51 @@ def test_power_may_fail_while_the_key_is_written(tmp_path: Path) -> None:
             assert ident is None or (ident == old["ident"] and ctr == old["ctr"])
     assert write > 4 and None in found and old["ident"] in found
     assert after == {"ident": struct.pack("<BB16s", 1, 4, KEY), "ctr": struct.pack("<BBII", 1, 4, 1, 1)}
+
+
+class Liar:
+    """A board whose every answer is this one."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def run(self, code: str, *, secret: bool = False, timeout_s: float = 0.0) -> str:
+        return str(self.answer)
+
+    def value(self, code: str, *, secret: bool = False, timeout_s: float = 0.0) -> Any:
+        return self.answer
+
+    def tools(self, code: str) -> None:
+        pass
+
+
+TRUE = {
+    "mac": MAC, "platform": "esp32", "machine": "x with ESP32", "version": "1.25.0", "mpy": 6, "fs": "ok",
+    "free_bytes": 1, "key_epoch": None, "unpacks": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [None, 7, "text", [], {}, {**TRUE, "mac": "../../../tmp/x"}, {**TRUE, "fs": "fine"}, {**TRUE, "mpy": "six"},
+     {**TRUE, "key_epoch": []}, [0, 0], [1e999, 1], [[], {}, 1, 2], "/lib/x =odd"],
+)  # fmt: skip
+def test_an_answer_that_is_none_is_said_and_never_a_fault_of_this_program(answer: Any) -> None:
+    liar = Liar(answer)
+    with pytest.raises(AnswerError, match="makes no sense"):
+        on_board.read_facts(liar)
+    with pytest.raises(AnswerError):
+        settings_file.read(liar)
+    if answer:
+        with pytest.raises(AnswerError):
+            on_board.identity(liar)
+    with pytest.raises(AnswerError):
+        Files(liar, unpacks=True).need_room(plan((File.of("/lib/x", b"x"),), {}))
+    if answer == "/lib/x =odd":
+        with pytest.raises(AnswerError):
+            Files(liar, unpacks=True).hashes("/lib")
+
+
+def test_what_a_board_says_is_nothing_that_a_terminal_obeys() -> None:
+    facts = on_board.read_facts(Liar({**TRUE, "machine": "\x1b]0;owned\x07 with ESP32", "later": 1}))
+    assert facts.machine == "?]0;owned? with ESP32" and facts.chip == "esp32"

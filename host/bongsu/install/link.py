@@ -22,7 +22,7 @@ from mpremote.transport_serial import SerialTransport
 
 from bongsu.errors import BongsuError
 from bongsu.install import ports
-from bongsu.install.on_board import BoardFacts, read_facts
+from bongsu.install.on_board import BoardFacts, plain, read_facts
 
 # It prints what it did not expect, to stdout, where a command's answer belongs; and it may be what was sent.
 transport_serial.print = lambda *_args, **_more: None
@@ -45,6 +45,9 @@ _MOMENT_S = 0.1
 _LOOK_S = 0.01
 _DRAIN_S = 1.0
 _RUN_S = 20.0  # a script of ours prints something, or ends
+# What a script may take in all, however much it prints: then the guard's watchdog has reset the board anyway.
+_SCRIPT_MOST_S = 180.0
+_ENTER_MOST_S = 10.0
 _TRIES = 3
 
 _PROMPT = b">>> "
@@ -69,7 +72,7 @@ except Exception:
  pass
 """
 _RESET = "import machine,time\ntime.sleep_ms(100)\nmachine.reset()"
-_ERRNO = re.compile(r"^(\w+): (?:\[Errno )?(-?\d+)")
+_ERRNO = re.compile(r"^(\w+): (?:\[Errno )?(-?\d{1,9})\b")
 
 
 class LinkError(BongsuError):
@@ -88,15 +91,25 @@ class OnBoardError(LinkError):
 class _Wire:
     """A port as mpremote uses it, that knows when it is lost: over a network, pyserial reads nothing from then on."""
 
-    def __init__(self, port: serial.SerialBase) -> None:
+    def __init__(self, port: serial.SerialBase, url: str) -> None:
         self.port = port
         self.write = port.write
+        self._url = url
         self._lost = False
+        self._end: float | None = None
+
+    def within(self, seconds: float | None) -> None:
+        """What is read from now on comes within this time, or LinkError is raised: mpremote reads on as long as a board
+        talks. None: no such end.
+        """
+        self._end = None if seconds is None else time.monotonic() + seconds
 
     def inWaiting(self) -> int:
         """How many bytes have come."""
         if self._lost:
             raise serial.SerialException("disconnected")
+        if self._end is not None and time.monotonic() > self._end:
+            raise LinkError(f"{self._url}: the board talks without an end", "Press RESET on it and run this again.")
         waiting: int = self.port.in_waiting  # type: ignore[attr-defined]  # every kind of port has it
         return waiting
 
@@ -141,7 +154,7 @@ class BoardLink:
     def __enter__(self) -> "BoardLink":
         with contextlib.ExitStack() as stack:
             stack.enter_context(ports.PortLock(self.url))
-            self._wire = _Wire(ports.open_serial(self.url, timeout_s=_READ_S))
+            self._wire = _Wire(ports.open_serial(self.url, timeout_s=_READ_S), self.url)
             self._lock = stack.pop_all()
         return self
 
@@ -160,10 +173,13 @@ class BoardLink:
         """
         if self._transport is None:
             raise LinkError(f"{self.url}: the board is not in its REPL", "This is a fault of this program.")
+        self._wire.within(_SCRIPT_MOST_S)
         try:
             out, err = self._transport.exec_raw(f"_W.feed()\n{code}" if self._guarded else code, timeout=timeout_s)
         except _TALK_ERRORS as problem:
             raise self._lost(problem) from None
+        finally:
+            self._wire.within(None)
         if err:
             raise _failure(self.url, err.decode(errors="replace"), secret)
         text: str = out.decode(errors="replace")
@@ -174,7 +190,7 @@ class BoardLink:
         text = self.run(code, secret=secret, timeout_s=timeout_s)
         try:
             return json.loads(text.strip().rpartition("\n")[2])
-        except ValueError:
+        except (ValueError, RecursionError):
             raise self._silent() from None
 
     def tools(self, code: str) -> None:
@@ -237,7 +253,11 @@ class BoardLink:
 
     def _reset_from_repl(self) -> None:
         assert self._transport is not None
-        self._transport.exec_raw_no_follow(_RESET)
+        self._wire.within(_ENTER_MOST_S)
+        try:
+            self._transport.exec_raw_no_follow(_RESET)
+        finally:
+            self._wire.within(None)
         self._left_repl()
 
     def _left_repl(self) -> None:
@@ -292,7 +312,12 @@ class BoardLink:
         self._drain()
         self._wire.write(b"\r\x01")
         transport = _Transport(self._wire)
-        if not transport.read_until(1, _RAW, timeout_overall=_PROMPT_S * 2).endswith(_RAW):
+        self._wire.within(_ENTER_MOST_S)
+        try:
+            found = transport.read_until(1, _RAW, timeout_overall=_PROMPT_S * 2).endswith(_RAW)
+        finally:
+            self._wire.within(None)
+        if not found:
             raise self._silent()
         self._transport = transport
 
@@ -362,7 +387,7 @@ class BoardLink:
             self._wire.port.close()
         while True:
             try:
-                self._wire = _Wire(ports.open_serial(self.url, timeout_s=_READ_S))
+                self._wire = _Wire(ports.open_serial(self.url, timeout_s=_READ_S), self.url)
                 return
             except ports.PortError as err:
                 if time.monotonic() > end:
@@ -401,7 +426,7 @@ def _failure(url: str, trace: str, secret: bool) -> OnBoardError:
     last = trace.strip().rpartition("\n")[2].strip()
     match = _ERRNO.match(last)
     kind = re.match(r"\w*", last)
-    said = "" if secret else f": {last}"
+    said = "" if secret else f": {plain(last)}"
     return OnBoardError(
         f"{url}: a script failed on the board{said}",
         "Run this again; if it stays so, flash the board anew: bongsu device flash",

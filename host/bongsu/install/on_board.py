@@ -5,18 +5,28 @@ no secret in what they print.
 import hashlib
 import hmac
 import os
+import re
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
+
+from bongsu.errors import BongsuError
 
 # The identity in NVS, as bongsu_node/provisioned.py reads it. Numbers begin with 1: 0 is never used on the wire.
 _VERSION = 1
 _FIRST_NUMBER = 1
 _NONCE_LEN = 16
+_MAC = re.compile("[0-9a-f]{12}")
 
 FileSystem = Literal["ok", "corrupt", "none"]
 
 _MORE_S = 60.0  # what erases flash is slow, and prints nothing
+
+
+class AnswerError(BongsuError):
+    """A board's answer is none to what it was asked."""
 
 
 class Runs(Protocol):
@@ -189,10 +199,43 @@ gc.collect()
 """
 
 
+@contextmanager
+def understood() -> Iterator[None]:
+    """Around what takes an answer apart: one that is something else than was asked for is an AnswerError."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, ArithmeticError):
+        raise AnswerError(
+            "the board answers what makes no sense",
+            "Run this again; if it stays so, flash the board anew: bongsu device flash",
+        ) from None
+
+
+def plain(text: str) -> str:
+    """What a board said, without what a terminal would obey."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def read_facts(link: Runs) -> BoardFacts:
-    """What the board says of itself."""
+    """What the board says of itself. Raises AnswerError."""
     link.tools(_TOOLS)
-    return BoardFacts(**link.value(_FACTS))
+    said = link.value(_FACTS)
+    with understood():
+        epoch = said["key_epoch"]
+        facts = BoardFacts(
+            mac=str(said["mac"]),
+            platform=plain(str(said["platform"])),
+            machine=plain(str(said["machine"])),
+            version=plain(str(said["version"])),
+            mpy=int(said["mpy"]),
+            fs=said["fs"],
+            free_bytes=int(said["free_bytes"]),
+            key_epoch=None if epoch is None else int(epoch),
+            unpacks=bool(said["unpacks"]),
+        )
+        if not _MAC.fullmatch(facts.mac) or facts.fs not in ("ok", "corrupt", "none"):
+            raise ValueError
+        return facts
 
 
 def make_file_system(link: Runs) -> bool:
@@ -206,7 +249,8 @@ def identity(link: Runs) -> Identity | None:
     link.tools(_TOOLS)
     nonce = os.urandom(_NONCE_LEN)
     found = link.value(_IDENTITY % nonce)
-    return Identity(int(found[0]), int(found[1]), nonce, bytes.fromhex(found[2])) if found else None
+    with understood():
+        return Identity(int(found[0]), int(found[1]), nonce, bytes.fromhex(found[2])) if found else None
 
 
 def write_key(link: Runs, epoch: int, key: bytes) -> None:

@@ -248,7 +248,7 @@ class _Run:
             for line in self._link.lines(timeout_s):
                 parts = line.split(" ", 2)
                 if len(parts) == 3 and parts[1] in ("W", "E"):
-                    words = silence.in_words(parts[2], ssids) or words
+                    words = on_board.plain(silence.in_words(parts[2], ssids)) or words
                 elif len(parts) == 3 and parts[2].startswith("wifi state=up"):
                     words = ""  # what it complained of is over
         except LinkError as err:

@@ -11,7 +11,7 @@ from typing import Any
 from bongsu.install.application import File
 from bongsu.install.bundle import json_bytes
 from bongsu.install.link import LinkError
-from bongsu.install.on_board import Runs
+from bongsu.install.on_board import Runs, understood
 from bongsu.install.transfer import Files
 
 PATH = "/node.json"
@@ -86,8 +86,10 @@ class Standing:
 def read(link: Runs) -> Standing:
     """Look at it; one that is missing or damaged says nothing."""
     link.tools(_TOOLS)
-    named, networks, whole, rest = link.value(_READ)
-    return Standing(named["node"], named["board"], networks, whole, rest)
+    found = link.value(_READ)
+    with understood():
+        named, networks, whole, rest = found
+        return Standing(named["node"], named["board"], int(networks), whole, rest)
 
 
 def write(link: Runs, files: Files, document: dict[str, Any], standing: Standing) -> int:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-_UNJOINED = re.compile(r"^wifi unjoined net=(\d+) status=(-?\d+)$")
+_UNJOINED = re.compile(r"^wifi unjoined net=(\d{1,9}) status=(-?\d{1,9})$")
 _NO_BROKER = re.compile(r"^mqtt state=down why=(\S+) ")
 # Of MicroPython's network.STAT_*, which are the driver's reasons: a handshake that ends without success (15 and 204
 # by its time) is a wrong passphrase in most cases.

@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from bongsu.errors import BongsuError
 from bongsu.install.application import LIB, File, Plan
 from bongsu.install.link import OnBoardError
-from bongsu.install.on_board import Runs
+from bongsu.install.on_board import Runs, understood
 
 NEW, OLD = "/lib.new", "/lib.old"
 _TEMPORARY = ".new"
@@ -134,13 +134,16 @@ class Files:
         """SHA-256 by path, of all files in a folder, and of those of `files` that are there; "?": cannot be read."""
         code = f"W({folder!r})\n" if folder else ""
         text = self._do(f"{code}for p in {list(files)!r}:\n if K(p):\n  Q(p)")
-        return dict(_hash_line(line) for line in text.splitlines() if line)
+        with understood():
+            return dict(_hash_line(line) for line in text.splitlines() if line)
 
     def need_room(self, plan: Plan) -> None:
         """Raise FlashFull if there is no room for a second /lib beside the old one."""
-        block_bytes, free_bytes = self._link.value("s=os.statvfs('/')\nprint([s[0],s[0]*s[3]])")
+        room = self._link.value("s=os.statvfs('/')\nprint([s[0],s[0]*s[3]])")
         files = (*plan.copy, *plan.keep)
-        blocks = sum(-(-len(file.content) // block_bytes) for file in files) + _SPARE_BLOCKS
+        with understood():
+            block_bytes, free_bytes = map(int, room)
+            blocks = sum(-(-len(file.content) // block_bytes) for file in files) + _SPARE_BLOCKS
         blocks += _FOLDER_BLOCKS * len(_folders(_staged(file.path) for file in files))
         if blocks * block_bytes > free_bytes:
             raise _full(free_bytes, blocks * block_bytes)
