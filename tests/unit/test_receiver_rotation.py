@@ -9,10 +9,13 @@ from sqlalchemy import select, update
 
 from bongsu.receiver import keys, orders, registry, rotation
 from bongsu.receiver.keys import MASTER_KEY_NAME, load_master
+from bongsu.receiver.mqtt_edge import Arrived
 from bongsu.receiver.rotation import Rotation
 from bongsu.receiver.store import schema
 from bongsu_node import rotation as on_node
 from bongsu_wire import frame, kinds, payload, topics
+from tests.cluster_parts import Desks, desks
+from tests.postgres_parts import Server
 from tests.receiver_parts import Desk, FrameMaker, Market, desk, make_market
 
 ANSWERS = (kinds.ANSWER_DONE, kinds.ANSWER_REFUSED, kinds.ANSWER_UNSUPPORTED, kinds.ANSWER_FAILED)
@@ -236,6 +239,7 @@ def test_it_survives_a_restart_of_the_receiver(tmp_path: Path) -> None:
         second.close()
 
 
+
 def test_a_key_that_was_retired_meanwhile_is_not_given(d: Desk) -> None:
     node = d.nodes[0]
     d.pass_time(orders.QUOTE_MAX_AGE_MS)
@@ -298,3 +302,36 @@ def test_used_up_epochs_are_said(d: Desk) -> None:
     with pytest.raises(keys.KeyFault, match="255"):
         begin(d, node)
     assert json.dumps(key_states(d, node)) == '{"255": "active"}'
+
+
+# ---- several receivers
+
+
+def at_once(c: Desks, node: FrameMaker) -> None:
+    """One heartbeat reaches every receiver before any of them has heard of the others' commits."""
+    data, now_ms = node.heartbeat(c.clock.now_ms()), c.clock.now_ms()
+    for d in c.desks:
+        d.writer.turn([Arrived(topics.up_beats(node.id), data, now_ms, 1, 1, 1)])
+
+
+def test_the_next_key_ends_at_no_receiver_that_hears_it_at_once_with_another(tmp_path: Path, postgres: Server) -> None:
+    """The receiver that comes second must not count the key in force as the one before."""
+    with desks(tmp_path, postgres, units=1) as c:
+        a, b = c.desks
+        node = a.nodes[0]
+        at_once(c, node)
+        begin(a, node)
+        for d in c.desks:
+            beat(d, node)
+        _, args = ordered(a, node)
+        later = after(node, args)
+        at_once(c, later)
+        assert key_states(a, node) == {1: "old", 2: "active"}
+        for d in (a, b):
+            known = d.writer.books.directory.nodes[node.id].keys
+            assert {epoch: key.state for epoch, key in known.items()} == {1: "old", 2: "active"}
+        c.clock.advance(keys.OLD_KEY_VALID_MS + 1)
+        for number, d in enumerate(c.desks, start=1):
+            data = later.event(number)
+            d.writer.turn([Arrived(topics.up_events(node.id), data, c.clock.now_ms(), 1, 1, 1)])
+        assert [r.number for r in a.rows(schema.event)] == [1, 2]

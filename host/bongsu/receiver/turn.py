@@ -68,6 +68,7 @@ class Turn:
         self._kept_histories: list[Uplink] = []
         self._contradictions: list[Refused] = []
         self._activated: dict[tuple[str, int], Uplink] = {}
+        self._proven: list[Uplink] = []
         self._receipts: dict[tuple[str, int], _Receipt] = {}
         self._back: dict[str, int] = {}
         self.refused: list[Refused] = []
@@ -161,6 +162,7 @@ class Turn:
         """Write what came in."""
         for up in self._activated.values():
             if keys.activate(conn, up.node.id, up.key.epoch, self._now_ms):
+                self._proven.append(up)
                 self.say("info", "key.active", node=up.node.id, epoch=up.key.epoch)
         for up, received_ms in self._events:
             self._event(conn, up, received_ms)
@@ -427,7 +429,7 @@ class Turn:
             books.sightings.refused[refusal.node, refusal.reason] += 1
             self.refused.append(refusal)
         books.orders.forget_given_up(books.directory)
-        for up in self._activated.values():
+        for up in self._proven:  # what another receiver activated was taken in with its commit
             node = books.directory.nodes.get(up.node.id, up.node)
             node.activated(node.keys.get(up.key.epoch, up.key), self._now_ms + keys.OLD_KEY_VALID_MS)
             books.liveness.watch(up.node.id, books.clock.mono_ms())
