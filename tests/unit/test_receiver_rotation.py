@@ -335,3 +335,24 @@ def test_the_next_key_ends_at_no_receiver_that_hears_it_at_once_with_another(tmp
             data = later.event(number)
             d.writer.turn([Arrived(topics.up_events(node.id), data, c.clock.now_ms(), 1, 1, 1)])
         assert [r.number for r in a.rows(schema.event)] == [1, 2]
+
+
+def test_an_order_goes_out_once_from_whichever_receiver(tmp_path: Path, postgres: Server) -> None:
+    """A second one could be refused by a node that has the key from the first, and would take that away."""
+    with desks(tmp_path, postgres, units=1) as c:
+        a, b = c.desks
+        node = a.nodes[0]
+        at_once(c, node)
+        c.clock.advance(orders.QUOTE_MAX_AGE_MS)
+        begin(a, node)
+        for d in c.desks:
+            d.arrive()  # hears of it
+        at_once(c, node)
+        header, args = ordered(a, node)
+        assert not [1 for _, data in b.edge.published if node.open(data)[0].kind == kinds.DOWN_COMMAND]
+        (row,) = a.rows(schema.command)
+        assert (row.state, row.sender, row.counter) == ("sent", c.senders[0], header.counter)
+        answer(b, node, header, kinds.ANSWER_DONE)
+        beat(a, after(node, args))
+        beat(b, after(node, args))
+        assert [r.state for r in a.rows(schema.command)] == ["answered"]

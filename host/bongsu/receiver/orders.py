@@ -130,8 +130,9 @@ class Orders:
                 downlink.reserve(conn, 1 + spare, now_ms)
                 made, counter = downlink.command(node, key, order.code, quotes, args)
                 values: dict[str, Any] = {"state": "sent", "counter": counter, "sender": downlink.sender}
-                conn.execute(update(table).where(table.c.id == order.id).values(**values, sent_ms=now_ms))
-                frames.append(made)
+                mine = update(table).where(table.c.id == order.id, table.c.state == "pending")
+                if conn.execute(mine.values(**values, sent_ms=now_ms)).rowcount:  # else another receiver was first
+                    frames.append(made)
         return frames
 
     def answered(self, conn: Connection, node_id: str, answer: payload.Answer, now_ms: int) -> bool:
@@ -173,7 +174,8 @@ class Orders:
         """
         if not keys.is_pending(conn, node_id, ordered_epoch(order.args)):
             table = schema.command
-            conn.execute(update(table).where(table.c.id == order.id).values(state="failed"))
+            mine = update(table).where(table.c.id == order.id, table.c.state == "pending")
+            conn.execute(mine.values(state="failed"))
 
     def forget_given_up(self, directory: Directory) -> None:
         """The transaction that retires keys is committed: they are no keys any more."""
