@@ -239,6 +239,40 @@ def test_it_survives_a_restart_of_the_receiver(tmp_path: Path) -> None:
         second.close()
 
 
+def test_who_has_only_an_old_key_is_given_nothing_and_takes_nothing_away(tmp_path: Path) -> None:
+    """It is accepted for a day for what the node reported under it. Whoever stole it must not get the next one by it,
+    nor say in the node's name that the node refuses it.
+    """
+    market: Market = make_market(tmp_path / "data", 1)
+    first = Desk(market)
+    thief = first.nodes[0]
+    beat(first, thief)
+    begin(first, thief)
+    beat(first, thief)
+    node = after(thief, ordered(first, thief)[1])
+    beat(first, node)
+    first.close()
+    d = Desk(market, first.clock)  # it has heard nobody yet
+    try:
+        beat(d, thief)
+        begun = begin(d, node)
+        beat(d, thief)
+        assert begun.epoch == 3 and state(d, begun) == rotation.ASKED
+        assert [r.state for r in d.rows(schema.command)] == ["sent", "pending"]
+        d.edge.published.clear()
+        beat(d, node)
+        header, args = ordered(d, node)
+        assert header.epoch == 2
+        answer(d, thief, header, kinds.ANSWER_REFUSED)
+        assert state(d, begun) == rotation.ASKED and key_states(d, node) == {1: "old", 2: "active", 3: "pending"}
+        answer(d, node, header, kinds.ANSWER_DONE)
+        beat(d, after(node, args))
+        assert state(d, begun) == rotation.ACTIVE
+        d.arrive((thief.id, thief.event(1)))
+        assert [(r.epoch, r.number) for r in d.rows(schema.event)] == [(1, 1)], "for 24 h what was reported counts"
+    finally:
+        d.close()
+
 
 def test_a_key_that_was_retired_meanwhile_is_not_given(d: Desk) -> None:
     node = d.nodes[0]

@@ -167,7 +167,7 @@ class Turn:
         for up, received_ms in self._events:
             self._event(conn, up, received_ms)
         for up, answer in self._answers:
-            if self._books.orders.answered(conn, up.node.id, answer, self._now_ms):
+            if self._books.orders.answered(conn, up.node.id, up.key, answer, self._now_ms):
                 self.say("info", "command.answered", node=up.node.id, command=kinds.COMMAND_NAMES.get(answer.code),
                           result=kinds.ANSWER_NAMES[answer.result])  # fmt: skip
         for node_id, received_ms in self._back.items():
