@@ -333,6 +333,11 @@ class Turn:
             if due_ms is not None and due_ms <= mono_ms:
                 self._books.rests.act(chore, conn, self, mono_ms)
 
+    def take_due(self, conn: Connection) -> None:
+        """Deliveries whose next try is due."""
+        books = self._books
+        self.after.jobs += books.outbox.take_due(conn, partial(telling.belied, conn, books.casebook))
+
     def stand(self, subject: str, signal: Signal, snapshot: Callable[[], dict[str, Any]] = dict) -> Outcome:
         """A fault stands now (for chores); nothing happens if it stood before. Returns what came of it."""
         case = self._books.casebook.cases.get((subject, incidents.FAULT))
