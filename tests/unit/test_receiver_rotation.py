@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from bongsu.receiver import keys, orders, registry, rotation
+from bongsu.receiver import keys, orders, registry, rotation, settle
 from bongsu.receiver.keys import MASTER_KEY_NAME, load_master
 from bongsu.receiver.mqtt_edge import Arrived
 from bongsu.receiver.rotation import Rotation
@@ -237,6 +237,23 @@ def test_it_survives_a_restart_of_the_receiver(tmp_path: Path) -> None:
         assert (header.epoch, args[1]) == (1, begun.epoch)
     finally:
         second.close()
+
+
+def test_a_key_that_went_out_after_the_backup_outlives_its_restore(d: Desk) -> None:
+    """By the backup the order waits still; the node may have the key all the same."""
+    node = d.nodes[0]
+    d.pass_time(orders.QUOTE_MAX_AGE_MS)
+    begun = begin(d, node)
+    with d.store.read() as conn:
+        (given,) = keys.usable_keys(conn, load_master(d.data / MASTER_KEY_NAME), d.clock.now_ms(), node.id)[:1]
+    with d.store.write() as conn:
+        settle.settle(conn, d.clock.now_ms(), d.clock.now_ms(), settle.RESEND_WITHIN_MS)
+    again = begin(d, node)
+    assert (again.epoch, again.is_new) == (begun.epoch, False)
+    d.pass_time(orders.EXPIRE_AFTER_MS + 60_000)
+    assert state(d, again) == rotation.EXPIRED and key_states(d, node) == {1: "active", 2: "pending"}
+    beat(d, FrameMaker(node.id, given.key, given.epoch))
+    assert state(d, again) == rotation.ACTIVE
 
 
 def test_who_has_only_an_old_key_is_given_nothing_and_takes_nothing_away(tmp_path: Path) -> None:
