@@ -28,6 +28,7 @@ WORDS: Mapping[str, str] = {
     "erase": "erase the flash (up to two minutes)",
     "write": "write the image",
     "verify": "compare the flash with the image",
+    "compile": "compile the application, if it has changed",
     "service": "stop what runs on the board",
     "format": "make a new file system",
     "application": "copy the application",
