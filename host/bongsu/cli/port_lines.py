@@ -13,7 +13,7 @@ _BAR = 20
 _CLEAR = "\r\033[K"
 _UP = "\033[{}A"
 # How a step ended, for people.
-_ENDED: Mapping[str, str] = {"done": "done", "already": "done already", "failed": "FAILED", "left": "left out"}
+ENDED: Mapping[str, str] = {"done": "done", "already": "done already", "failed": "FAILED", "left": "left out"}
 
 
 class PortLines:
@@ -66,7 +66,7 @@ def line(status: Status, *, bar: bool = True) -> str:
     step = status.step.replace("_", " ")
     if status.state != WORKING:
         said = f": {status.said}" if status.said else ""
-        return f"{who}  {step} {_ENDED.get(status.state, status.state)}{said}"
+        return f"{who}  {step} {ENDED.get(status.state, status.state)}{said}"
     if bar and status.total > 1:
         full = _BAR * min(status.done, status.total) // status.total
         return f"{who}  {step} [{'#' * full}{'.' * (_BAR - full)}] {status.said}"
