@@ -19,6 +19,7 @@ from bongsu.install.image_store import ImageFile, ImageStore
 from bongsu.install.label import LabelText, Size
 from bongsu.install.link import BoardLink
 from bongsu.install.provision import Registry, Request, provision
+from bongsu.install.provision_words import NAME_A_NETWORK
 from bongsu.receiver.commissioning_desk import CommissioningDesk
 
 WORDS: Mapping[str, str] = {
@@ -158,7 +159,7 @@ class SerialBench:
         if kit.request.wifi is None and board.bearers == ("wifi",):
             raise CommissionError(
                 "no Wi-Fi network is named, and flashing takes those that the board knows; nothing was erased",
-                "Name it: --wifi SSID=FILE (FILE holds the passphrase), or --wifi SSID for an open one.",
+                NAME_A_NETWORK,
             )
         pieces = ImageStore().pieces(image, keep=False)
         todo = flash.plan(self._url, board, image, pieces, erase=True, baud=kit.baud)

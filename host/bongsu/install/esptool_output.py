@@ -98,7 +98,7 @@ def chip_found(lines: Iterable[str]) -> ChipFound:
     if not names or len(mac) != 12:
         raise FlashError(
             "esptool does not say which chip it found",
-            'Install a version that is known here: pip install "esptool>=5,<6"',
+            _INSTALL,
         )
     size = _SIZE.match(fields.get("Detected flash size", ""))
     return ChipFound(
