@@ -70,7 +70,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class Kit:
-    """What all ports have in common. board: its name, None: by the chip; image: a file, None: the board's own; left:
+    """What all ports have in common. board: its name, None: by the chip; image: a file, None: the board's own; leave:
     MicroPython stays as it is; request: what every board is provisioned with; before: as what board a node was
     commissioned last.
     """

@@ -1,4 +1,4 @@
-"""What esptool prints, as typed values: which chip it found, how far it is, and what its failures mean. Pure.
+"""What esptool prints, as typed values: which chip it found, how far it is, and what its failures mean.
 
 The forms are those of esptool 5 (5.0 to 5.6) with its output in a pipe: one line per step and per block written.
 """
