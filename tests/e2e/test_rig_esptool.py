@@ -14,7 +14,8 @@ from bongsu.sim.rig.faults import Faults
 from bongsu.sim.rig.rom import Rom
 from bongsu.sim.rig.rom_chip import SILICON, RomChip
 from bongsu.sim.rig.rom_flash import SECTOR_BYTES, FlashChip
-from tests.rom_parts import LoaderSocket, esptool, image_of_micropython
+from tests.image_parts import real_image
+from tests.rom_parts import LoaderSocket, esptool
 
 MAC = "a0b1c2d3e4f5"
 MAC_SAID = "a0:b1:c2:d3:e4:f5"
@@ -165,7 +166,7 @@ def test_it_stays_in_the_loader_for_the_next_command(board: Board, file: Path, a
 
 
 def test_a_real_image_is_written_verified_and_run(board: Board) -> None:
-    image = image_of_micropython()
+    image = real_image()
     said = board.does("--after", "hard-reset", "write-flash", "--erase-all", "0x1000", image)
     assert "Hash of data verified." in said
     assert board.flash.read(0x1000, image.stat().st_size) == image.read_bytes()

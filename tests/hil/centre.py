@@ -50,9 +50,13 @@ class Centre:
 
     def bongsu(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command of `bongsu` on this data folder."""
-        command = [sys.executable, "-m", "bongsu.cli", "--data", str(self.data), *args]
         done = subprocess.run(
-            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=_COMMAND_S, check=False
+            self._command(*args),
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=_COMMAND_S,
+            check=False,
         )
         assert not check or done.returncode == 0, f"bongsu {' '.join(args)}: {done.stdout}{done.stderr}"
         return done
@@ -80,17 +84,7 @@ class Centre:
 
     def start(self) -> None:
         """Run the receiver, and wait until it takes alarms."""
-        command = [
-            sys.executable,
-            "-m",
-            "bongsu.cli",
-            "--data",
-            str(self.data),
-            "receiver",
-            "run",
-            "--log-format",
-            "json",
-        ]
+        command = self._command("receiver", "run", "--log-format", "json")
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from bongsu.cli import known_names
+from bongsu.cli import device, known_names, main
 from bongsu.cli.lazy import COMPLETE_ENV
 from bongsu.install import ports
 from bongsu.install.ports import Port
@@ -114,3 +114,11 @@ def test_no_parameter_that_names_something_is_forgotten() -> None:
             if about and known_names.kind_of(param) is None:
                 forgotten.append((" ".join(words), param.name, param.metavar))
     assert not forgotten
+
+
+def test_a_shell_waits_for_no_store_and_no_pictures() -> None:
+    """All commands in one process: none of them loads at once what only some that run need."""
+    modules = {where for commands in (main.COMMANDS, device.COMMANDS) for where, _, _ in commands.values()}
+    code = f"import sys, {', '.join(sorted(modules))}\nprint({{'sqlalchemy', 'PIL', 'serial'}} & {{*sys.modules}})"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "set()\n"

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from bongsu.cli import device_flash, device_provision
 from bongsu.errors import BongsuError
 from bongsu.install import bench as benches
-from bongsu.install import esptool, flash
+from bongsu.install import esptool, flash, provision_words
 from bongsu.install.bench import Kit, Labels, SerialBench
 from bongsu.install.boards import Board, BoardError
 from bongsu.install.commission import CommissionError, Found, Place
@@ -218,3 +219,8 @@ def test_labels_go_into_a_folder_a_file_or_all_together(tmp_path: Path) -> None:
     assert (tmp_path / "all.pdf").read_bytes().startswith(b"%PDF")
     with pytest.raises(BongsuError):
         Labels(tmp_path / "x.doc", size).make(desk, NODE)  # type: ignore[arg-type]
+
+
+def test_every_step_has_its_words() -> None:
+    assert not {*flash.STEPS, *provision_words.STEPS} - {*benches.WORDS}
+    assert not {*flash.STEPS} - {*device_flash.TITLES} and not {*provision_words.STEPS} - {*device_provision.TITLES}

@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from bongsu.receiver import keys, orders, registry, rotation
+from bongsu.receiver import keys, orders, registry, rotation, settle
 from bongsu.receiver.keys import MASTER_KEY_NAME, load_master
+from bongsu.receiver.mqtt_edge import Arrived
 from bongsu.receiver.rotation import Rotation
 from bongsu.receiver.store import schema
 from bongsu_node import rotation as on_node
 from bongsu_wire import frame, kinds, payload, topics
+from tests.cluster_parts import Desks, desks
+from tests.postgres_parts import Server
 from tests.receiver_parts import Desk, FrameMaker, Market, desk, make_market
 
 ANSWERS = (kinds.ANSWER_DONE, kinds.ANSWER_REFUSED, kinds.ANSWER_UNSUPPORTED, kinds.ANSWER_FAILED)
@@ -236,6 +239,58 @@ def test_it_survives_a_restart_of_the_receiver(tmp_path: Path) -> None:
         second.close()
 
 
+def test_a_key_that_went_out_after_the_backup_outlives_its_restore(d: Desk) -> None:
+    """By the backup the order waits still; the node may have the key all the same."""
+    node = d.nodes[0]
+    d.pass_time(orders.QUOTE_MAX_AGE_MS)
+    begun = begin(d, node)
+    with d.store.read() as conn:
+        (given,) = keys.usable_keys(conn, load_master(d.data / MASTER_KEY_NAME), d.clock.now_ms(), node.id)[:1]
+    with d.store.write() as conn:
+        settle.settle(conn, d.clock.now_ms(), d.clock.now_ms(), settle.RESEND_WITHIN_MS)
+    again = begin(d, node)
+    assert (again.epoch, again.is_new) == (begun.epoch, False)
+    d.pass_time(orders.EXPIRE_AFTER_MS + 60_000)
+    assert state(d, again) == rotation.EXPIRED and key_states(d, node) == {1: "active", 2: "pending"}
+    beat(d, FrameMaker(node.id, given.key, given.epoch))
+    assert state(d, again) == rotation.ACTIVE
+
+
+def test_who_has_only_an_old_key_is_given_nothing_and_takes_nothing_away(tmp_path: Path) -> None:
+    """It is accepted for a day for what the node reported under it. Whoever stole it must not get the next one by it,
+    nor say in the node's name that the node refuses it.
+    """
+    market: Market = make_market(tmp_path / "data", 1)
+    first = Desk(market)
+    thief = first.nodes[0]
+    beat(first, thief)
+    begin(first, thief)
+    beat(first, thief)
+    node = after(thief, ordered(first, thief)[1])
+    beat(first, node)
+    first.close()
+    d = Desk(market, first.clock)  # it has heard nobody yet
+    try:
+        beat(d, thief)
+        begun = begin(d, node)
+        beat(d, thief)
+        assert begun.epoch == 3 and state(d, begun) == rotation.ASKED
+        assert [r.state for r in d.rows(schema.command)] == ["sent", "pending"]
+        d.edge.published.clear()
+        beat(d, node)
+        header, args = ordered(d, node)
+        assert header.epoch == 2
+        answer(d, thief, header, kinds.ANSWER_REFUSED)
+        assert state(d, begun) == rotation.ASKED and key_states(d, node) == {1: "old", 2: "active", 3: "pending"}
+        answer(d, node, header, kinds.ANSWER_DONE)
+        beat(d, after(node, args))
+        assert state(d, begun) == rotation.ACTIVE
+        d.arrive((thief.id, thief.event(1)))
+        assert [(r.epoch, r.number) for r in d.rows(schema.event)] == [(1, 1)], "for 24 h what was reported counts"
+    finally:
+        d.close()
+
+
 def test_a_key_that_was_retired_meanwhile_is_not_given(d: Desk) -> None:
     node = d.nodes[0]
     d.pass_time(orders.QUOTE_MAX_AGE_MS)
@@ -298,3 +353,57 @@ def test_used_up_epochs_are_said(d: Desk) -> None:
     with pytest.raises(keys.KeyFault, match="255"):
         begin(d, node)
     assert json.dumps(key_states(d, node)) == '{"255": "active"}'
+
+
+# ---- several receivers
+
+
+def at_once(c: Desks, node: FrameMaker) -> None:
+    """One heartbeat reaches every receiver before any of them has heard of the others' commits."""
+    data, now_ms = node.heartbeat(c.clock.now_ms()), c.clock.now_ms()
+    for d in c.desks:
+        d.writer.turn([Arrived(topics.up_beats(node.id), data, now_ms, 1, 1, 1)])
+
+
+def test_the_next_key_ends_at_no_receiver_that_hears_it_at_once_with_another(tmp_path: Path, postgres: Server) -> None:
+    """The receiver that comes second must not count the key in force as the one before."""
+    with desks(tmp_path, postgres, units=1) as c:
+        a, b = c.desks
+        node = a.nodes[0]
+        at_once(c, node)
+        begin(a, node)
+        for d in c.desks:
+            beat(d, node)
+        _, args = ordered(a, node)
+        later = after(node, args)
+        at_once(c, later)
+        assert key_states(a, node) == {1: "old", 2: "active"}
+        for d in (a, b):
+            known = d.writer.books.directory.nodes[node.id].keys
+            assert {epoch: key.state for epoch, key in known.items()} == {1: "old", 2: "active"}
+        c.clock.advance(keys.OLD_KEY_VALID_MS + 1)
+        for number, d in enumerate(c.desks, start=1):
+            data = later.event(number)
+            d.writer.turn([Arrived(topics.up_events(node.id), data, c.clock.now_ms(), 1, 1, 1)])
+        assert [r.number for r in a.rows(schema.event)] == [1, 2]
+
+
+def test_an_order_goes_out_once_from_whichever_receiver(tmp_path: Path, postgres: Server) -> None:
+    """A second one could be refused by a node that has the key from the first, and would take that away."""
+    with desks(tmp_path, postgres, units=1) as c:
+        a, b = c.desks
+        node = a.nodes[0]
+        at_once(c, node)
+        c.clock.advance(orders.QUOTE_MAX_AGE_MS)
+        begin(a, node)
+        for d in c.desks:
+            d.arrive()  # hears of it
+        at_once(c, node)
+        header, args = ordered(a, node)
+        assert not [1 for _, data in b.edge.published if node.open(data)[0].kind == kinds.DOWN_COMMAND]
+        (row,) = a.rows(schema.command)
+        assert (row.state, row.sender, row.counter) == ("sent", c.senders[0], header.counter)
+        answer(b, node, header, kinds.ANSWER_DONE)
+        beat(a, after(node, args))
+        beat(b, after(node, args))
+        assert [r.state for r in a.rows(schema.command)] == ["answered"]

@@ -183,6 +183,23 @@ def test_a_text_that_cannot_be_sent_is_given_up_when_nobody_waits_any_more(tmp_p
         assert d.jobs == [] and told_late == []
 
 
+def test_an_alarm_ends_the_tries_of_the_text_that_says_no_fire(tmp_path: Path) -> None:
+    """Whoever reads it after the alarm's text would believe it. Another unit's alarm does not."""
+    with desk(tmp_path, 2, urls=URLS) as d:
+        begin(d)
+        press(d, 1)
+        d.end(d.job("contact:owner-0"), "retry", detail="no route")
+        d.event(1, 1)
+        d.pass_time(5_000)
+        d.end(d.job("contact:owner-0"), "retry", detail="no route")
+        d.event(0, 2)
+        d.pass_time(10_000)
+        test, *others = [r for r in d.rows(schema.delivery) if r.recipient == "contact:owner-0"]
+        assert (test.purpose, test.state, test.attempts, test.last_error) == ("test", "cancelled", 2, "no route")
+        assert [r.purpose for r in others] == ["alarm"] and d.job("contact:owner-0").delivery_id == others[0].id
+        assert shown(d)["delivery"]["state"] == "cancelled"
+
+
 def test_a_failed_transaction_leaves_it_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with desk(tmp_path, urls=URLS) as d:
         begin(d)

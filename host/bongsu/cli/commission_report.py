@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bongsu.cli.output import table
+from bongsu.cli.output import seconds, table
+from bongsu.cli.port_lines import ENDED
 
 if TYPE_CHECKING:
     from bongsu.install.batch import Wanted
     from bongsu.install.commission import Outcome
 
 Row = dict[str, Any]
-_STATES = {"done": "done", "already": "done already", "failed": "FAILED", "left": "left out"}
 
 
 def outcome_row(outcome: "Outcome") -> Row:
@@ -37,8 +37,8 @@ def outcome_text(outcome: "Outcome") -> str:
     rows = [
         {
             "step": step.name.replace("_", " "),
-            "state": _STATES.get(step.state, step.state),
-            "took": _seconds(step.took_ms),
+            "state": ENDED.get(step.state, step.state),
+            "took": seconds(step.took_ms),
             "what": step.said,
         }
         for step in outcome.steps
@@ -46,7 +46,7 @@ def outcome_text(outcome: "Outcome") -> str:
     steps = table(rows, ["step", "state", "took", "what"]) if rows else ""
     if not outcome.done:
         return steps
-    return f"{steps}\nNode {outcome.node_id} is in service in {outcome.unit}, after {_seconds(outcome.took_ms)}"
+    return f"{steps}\nNode {outcome.node_id} is in service in {outcome.unit}, after {seconds(outcome.took_ms)}"
 
 
 def list_rows(wanted: "Sequence[Wanted]", taken: Mapping[int, str], outcomes: "Sequence[Outcome]") -> list[Row]:
@@ -82,13 +82,9 @@ def strays(taken: Mapping[int, str], outcomes: "Sequence[Outcome]") -> "list[Out
 
 def list_text(rows: Sequence[Row], lost: "Sequence[Outcome]") -> str:
     """The report of a list, for people."""
-    shown = [{**row, "took": None if row["took_ms"] is None else _seconds(row["took_ms"])} for row in rows]
+    shown = [{**row, "took": None if row["took_ms"] is None else seconds(row["took_ms"])} for row in rows]
     done = sum(row["done"] for row in rows)
     text = [table(shown, ["line", "unit", "node", "state", "took", "why"])]
     text += [f"{outcome.port}: {outcome.error.message}" for outcome in lost if outcome.error is not None]
     text.append(f"{done} of {len(rows)} are done")
     return "\n".join(text)
-
-
-def _seconds(ms: int) -> str:
-    return f"{ms / 1000:.1f} s"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bongsu.cli.context import Installation, data_option, json_option, pass_installation
-from bongsu.cli.output import as_json, done, warn
+from bongsu.cli.output import as_json, done, seconds, warn
 from bongsu.cli.progress import Progress, shown
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _say(plan: "FlashPlan", flashed: "Flashed", json_wanted: bool) -> None:
         "mac": flashed.mac,
         "took_ms": flashed.took_ms,
     }
-    text = f"Flashed {flashed.mac} on {plan.port}: {flashed.image_name}, in {flashed.took_ms / 1000:.1f} s"
+    text = f"Flashed {flashed.mac} on {plan.port}: {flashed.image_name}, in {seconds(flashed.took_ms)}"
     if not plan.resets:
         text += "\nPress EN (RST) to start it: a socket cannot"
     done(text, row, json_wanted=json_wanted)

@@ -75,12 +75,11 @@ def _by_air(installation: Installation, node_id: str, wait_s: float, json_wanted
 
 
 def _by_port(installation: Installation, url: str, board_name: str | None, json_wanted: bool) -> None:
-    from bongsu.install import ports
     from bongsu.install.boards import load_board
     from bongsu.install.link import BoardLink
 
     known = load_board(board_name, data=installation.data).pins["lamp"] if board_name is not None else None
-    with ports.PortLock(url), BoardLink(url) as link:
+    with BoardLink(url) as link:
         link.service()
         try:
             node = link.facts().mac

@@ -128,7 +128,7 @@ def _asked(url: str) -> dict[str, Any]:
     from bongsu.install.link import BoardLink
 
     port = ports.pick(url)
-    with ports.PortLock(url), BoardLink(url) as link:
+    with BoardLink(url) as link:
         link.service()
         try:
             facts = asdict(link.facts())

@@ -7,7 +7,7 @@ import click
 
 from bongsu.cli import outfit
 from bongsu.cli.context import Installation, data_option, json_option, pass_installation
-from bongsu.cli.output import done
+from bongsu.cli.output import done, seconds
 from bongsu.cli.progress import shown
 
 if TYPE_CHECKING:
@@ -117,4 +117,4 @@ def _said(made: "Provisioned") -> str:
     copied = f"{made.copied} of {made.files} files copied ({made.bytes_copied:,} bytes)"
     heard = "" if made.heard_ms is None else ", heard by the receiver"
     radio = "" if made.rssi_dbm is None else f" at {made.rssi_dbm} dBm"
-    return f"Node {made.node_id} ({made.board}): {copied}, {key}{heard}{radio}, {made.took_ms / 1000:.1f} s"
+    return f"Node {made.node_id} ({made.board}): {copied}, {key}{heard}{radio}, {seconds(made.took_ms)}"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bongsu.cli.context import Installation, data_option, json_option, pass_installation
-from bongsu.cli.output import as_json, table, when
+from bongsu.cli.output import as_json, seconds, table, when
 from bongsu.cli.output import record as record_text
 from bongsu.errors import BongsuError
 
@@ -68,7 +68,7 @@ def _line(row: "Row") -> dict[str, Any]:
         "begun": when(row["begun_ms"]),
         "done": when(row["done_ms"]),
         "not done": ", ".join(step.replace("_", " ") for step in row["left"]),
-        "took": _seconds(row["took_ms"]),
+        "took": seconds(row["took_ms"]),
         "rssi": None if row["rssi_dbm"] is None else f"{row['rssi_dbm']} dBm",
         "trip": None if row["round_trip_ms"] is None else f"{row['round_trip_ms']} ms",
         "installer": row["installer"],
@@ -92,19 +92,15 @@ def _whole(row: "Row") -> dict[str, Any]:
         "begun_ms": row["begun_ms"],
         "done_ms": row["done_ms"],
         "not_done": [step.replace("_", " ") for step in row["left"]],
-        "took": _seconds(row["took_ms"]),
+        "took": seconds(row["took_ms"]),
         "steps": [
             {
                 "step": name.replace("_", " "),
                 "state": step["state"],
-                "took": _seconds(step["took_ms"]),
+                "took": seconds(step["took_ms"]),
                 "at_ms": step["at_ms"],
                 "what": step["said"],
             }
             for name, step in row["steps"].items()
         ],
     }
-
-
-def _seconds(ms: int) -> str:
-    return f"{ms / 1000:.1f} s"

@@ -37,9 +37,10 @@ def set_(
 ) -> None:
     """Change a node's place in the registry, and over the air what its detector decides by.
 
-    All of it, or nothing: what is refused changes nothing. The profile and numbers need the running receiver; they go
-    out when the node is heard, within 45 s, and the node keeps them. Wi-Fi, sensors, broker and the interval of its
-    readings are on the board: they need it at hand (bongsu device provision MAC --port PORT), and its key stays.
+    What is refused here changes nothing at all. Unit and label are changed at once. The profile and numbers need the
+    running receiver; they go out when the node is heard, within 45 s, and it takes all of them or none, and keeps them.
+    Wi-Fi, sensors, broker and the interval of its readings are on the board: they need it at hand (bongsu device
+    provision MAC --port PORT), and its key stays.
 
     \b
     Examples:

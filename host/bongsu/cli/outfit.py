@@ -1,5 +1,5 @@
 """What provisioning is told on the command line: the same for a bundle (`bongsu node provision`) and for a board at
-hand (`bongsu device provision`).
+hand (`bongsu device provision`, `commission`).
 """
 
 import ipaddress
@@ -59,7 +59,7 @@ _OPTIONS = (
 
 
 def options(command: _Command) -> _Command:
-    """The options that both commands have."""
+    """The options that all of them have."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

@@ -90,6 +90,11 @@ def when(time_ms: int | None) -> str:
     return dt.datetime.fromtimestamp(time_ms / 1000, dt.UTC).astimezone().isoformat(" ", "seconds")
 
 
+def seconds(ms: int) -> str:
+    """A duration in ms for people: "11.4 s"."""
+    return f"{ms / 1000:.1f} s"
+
+
 def as_json(value: Any) -> str:
     """JSON as all commands print it."""
     return json.dumps(value, ensure_ascii=False, indent=2)

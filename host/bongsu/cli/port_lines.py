@@ -4,16 +4,18 @@ import shutil
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from bongsu.cli.output import width
-from bongsu.install.commission import WORKING, Status
+
+if TYPE_CHECKING:
+    from bongsu.install.commission import Status
 
 _BAR = 20
 _CLEAR = "\r\033[K"
 _UP = "\033[{}A"
 # How a step ended, for people.
-_ENDED: Mapping[str, str] = {"done": "done", "already": "done already", "failed": "FAILED", "left": "left out"}
+ENDED: Mapping[str, str] = {"done": "done", "already": "done already", "failed": "FAILED", "left": "left out"}
 
 
 class PortLines:
@@ -27,7 +29,7 @@ class PortLines:
         self._lock = threading.Lock()
         self._drawn = False
 
-    def show(self, status: Status) -> None:
+    def show(self, status: "Status") -> None:
         """A port has something to say."""
         with self._lock:
             self._lines[status.port] = line(status, bar=self._live)
@@ -45,11 +47,11 @@ class PortLines:
             else:
                 print(self._lines[port], file=self._stream, flush=True)
 
-    def _is_news(self, status: Status) -> bool:
+    def _is_news(self, status: "Status") -> bool:
         """Not every per cent: a line when what is done changes, and when a step has ended."""
-        now = (status.step, status.said if status.state == WORKING else status.state)
+        now = (status.step, status.said if status.works else status.state)
         before, self._said[status.port] = self._said.get(status.port), now
-        return now != before and (status.state != WORKING or bool(status.said))
+        return now != before and (not status.works or bool(status.said))
 
     def _draw(self) -> None:
         columns = shutil.get_terminal_size().columns
@@ -60,13 +62,13 @@ class PortLines:
         self._drawn = True
 
 
-def line(status: Status, *, bar: bool = True) -> str:
+def line(status: "Status", *, bar: bool = True) -> str:
     """A status on one line; `bar`: with how far it is."""
     who = " ".join(part for part in (status.port, status.node_id, status.unit) if part)
     step = status.step.replace("_", " ")
-    if status.state != WORKING:
+    if not status.works:
         said = f": {status.said}" if status.said else ""
-        return f"{who}  {step} {_ENDED.get(status.state, status.state)}{said}"
+        return f"{who}  {step} {ENDED.get(status.state, status.state)}{said}"
     if bar and status.total > 1:
         full = _BAR * min(status.done, status.total) // status.total
         return f"{who}  {step} [{'#' * full}{'.' * (_BAR - full)}] {status.said}"

@@ -19,6 +19,7 @@ from bongsu.install.image_store import ImageFile, ImageStore
 from bongsu.install.label import LabelText, Size
 from bongsu.install.link import BoardLink
 from bongsu.install.provision import Registry, Request, provision
+from bongsu.install.provision_words import NAME_A_NETWORK
 from bongsu.receiver.commissioning_desk import CommissioningDesk
 
 WORDS: Mapping[str, str] = {
@@ -28,6 +29,7 @@ WORDS: Mapping[str, str] = {
     "erase": "erase the flash (up to two minutes)",
     "write": "write the image",
     "verify": "compare the flash with the image",
+    "compile": "compile the application, if it has changed",
     "service": "stop what runs on the board",
     "format": "make a new file system",
     "application": "copy the application",
@@ -68,7 +70,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class Kit:
-    """What all ports have in common. board: its name, None: by the chip; image: a file, None: the board's own; left:
+    """What all ports have in common. board: its name, None: by the chip; image: a file, None: the board's own; leave:
     MicroPython stays as it is; request: what every board is provisioned with; before: as what board a node was
     commissioned last.
     """
@@ -157,7 +159,7 @@ class SerialBench:
         if kit.request.wifi is None and board.bearers == ("wifi",):
             raise CommissionError(
                 "no Wi-Fi network is named, and flashing takes those that the board knows; nothing was erased",
-                "Name it: --wifi SSID=FILE (FILE holds the passphrase), or --wifi SSID for an open one.",
+                NAME_A_NETWORK,
             )
         pieces = ImageStore().pieces(image, keep=False)
         todo = flash.plan(self._url, board, image, pieces, erase=True, baud=kit.baud)

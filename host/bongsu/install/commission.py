@@ -126,6 +126,11 @@ class Status:
     node_id: str | None = None
     unit: str | None = None
 
+    @property
+    def works(self) -> bool:
+        """Is the step under way?"""
+        return self.state == WORKING
+
 
 @dataclass(slots=True)
 class Did:

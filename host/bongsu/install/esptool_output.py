@@ -1,4 +1,4 @@
-"""What esptool prints, as typed values: which chip it found, how far it is, and what its failures mean. Pure.
+"""What esptool prints, as typed values: which chip it found, how far it is, and what its failures mean.
 
 The forms are those of esptool 5 (5.0 to 5.6) with its output in a pipe: one line per step and per block written.
 """
@@ -98,7 +98,7 @@ def chip_found(lines: Iterable[str]) -> ChipFound:
     if not names or len(mac) != 12:
         raise FlashError(
             "esptool does not say which chip it found",
-            'Install a version that is known here: pip install "esptool>=5,<6"',
+            _INSTALL,
         )
     size = _SIZE.match(fields.get("Detected flash size", ""))
     return ChipFound(

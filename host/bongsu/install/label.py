@@ -106,7 +106,6 @@ SIZES = {
         words=Box(312, 104, 667, 196),
     ),
 }
-DEFAULT_SIZE = "62"
 
 
 def size_of(name: str) -> Size:

@@ -15,6 +15,7 @@ from bongsu.install.boards import Board
 from bongsu.install.link import BoardLink, LinkError
 from bongsu.install.on_board import BoardFacts, Identity
 from bongsu.install.provision_words import (
+    NAME_A_NETWORK,
     STEPS,
     Beat,
     Network,
@@ -142,7 +143,7 @@ class _Run:
         if not known and board.bearers == ("wifi",):
             raise ProvisionError(
                 "no Wi-Fi network is named, and the board knows none",
-                "Name it: --wifi SSID=FILE (FILE holds the passphrase), or --wifi SSID for an open one.",
+                NAME_A_NETWORK,
             )
 
     # -- what it gets

@@ -14,6 +14,7 @@ Role = Literal["node", "gateway"]
 Progress = Callable[[str, int, int], None]
 STEPS = ("compile", "service", "format", "application", "settings", "key", "restart", "heartbeat")
 HEARTBEAT_WAIT_S = 120.0
+NAME_A_NETWORK = "Name it: --wifi SSID=FILE (FILE holds the passphrase), or --wifi SSID for an open one."
 
 
 class ProvisionError(BongsuError):

@@ -10,12 +10,10 @@ from typing import Any, Literal
 
 from bongsu.errors import BongsuError
 from bongsu.install.boards import Board, Direction, Entry, pin_fault
-from bongsu_wire import kinds
 
 Bus = Literal["i2c", "adc", "onewire", "uart"]
 
 MOST = 8  # entries (bongsu_node.config)
-READING_MOST_S = 3600
 # What hangs on these pins of every board, whatever is fitted; the smoke head's input is free if there is no such head.
 _TAKEN = ("i2c_sda", "i2c_scl", "siren", "lamp", "button")
 
@@ -341,10 +339,3 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return "/".join(f"{c:g}:{ohm:g}" for c, ohm in value)
     return str(value)
-
-
-def quantity_of(name: str) -> str:
-    """What a type is for, by name (kinds.QUANTITY_NAMES)."""
-    from bongsu_node.sensing.fit import MAIN
-
-    return kinds.QUANTITY_NAMES[MAIN[name]]

@@ -5,6 +5,7 @@ Each act is one transaction. What may be half-done is in no other place: whoever
 in the store and on the board how far it came.
 """
 
+import datetime as dt
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,11 +13,12 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from bongsu.receiver import commissioning, label_words, orders, registry, walk_tests
+from bongsu.install.label import LabelText
+from bongsu.receiver import commissioning, label_words, node_health, orders, registry, walk_tests
 from bongsu.receiver.registry import RegistryError, Row
 from bongsu.receiver.store import Store, schema
 from bongsu.receiver.wake import Topic
-from bongsu_wire import kinds, payload
+from bongsu_wire import kinds
 
 # A writing transaction with its trace in the audit, after which the receiver is told (Installation.writing in cli/).
 Writing = Callable[[Topic], AbstractContextManager[Connection]]
@@ -119,7 +121,7 @@ class CommissioningDesk:
         with self._writing("registry") as conn:
             commissioning.finish(conn, number, actor=self._installer, now_ms=self._now_ms())
 
-    def label_words(self, node_id: str, day: Any) -> Any:
+    def label_words(self, node_id: str, day: dt.date) -> LabelText:
         """As label_words.of_node."""
         with self._store.read() as conn:
             return label_words.of_node(conn, node_id, day)
@@ -130,9 +132,8 @@ class CommissioningDesk:
         """Of its newest heartbeat; None if it did not say."""
         live = schema.node_live.c
         with self._store.read() as conn:
-            beat = conn.execute(select(live.heartbeat).where(live.node_id == node_id)).scalar_one_or_none() or {}
-        found = beat.get("rssi_dbm")
-        return None if found in (None, payload.RSSI_UNKNOWN) else int(found)
+            beat = conn.execute(select(live.heartbeat).where(live.node_id == node_id)).scalar_one_or_none()
+        return node_health.rssi_dbm(beat or {})
 
     def order(self, node_id: str, name: str) -> int:
         """Ask for a command to the node; its number."""

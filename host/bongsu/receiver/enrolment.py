@@ -13,7 +13,7 @@ from bongsu.install import board_choice, sensors
 from bongsu.install.boards import Board
 from bongsu.install.on_board import Identity
 from bongsu.install.provision_words import Beat, Orders, Request
-from bongsu.receiver import fitting, keys, provision, registry
+from bongsu.receiver import fitting, keys, node_health, provision, registry
 from bongsu.receiver.registry import RegistryError
 from bongsu.receiver.store import schema
 from bongsu.receiver.wake import NoAnswer, ask_state
@@ -112,7 +112,7 @@ class Enrolment:
             found = conn.execute(query.where(window.node_id == node_id, window.epoch == epoch)).first()
         if found is None or not found.heartbeat:
             return None
-        return Beat(found.high, found.heartbeat["rssi_dbm"] or None)
+        return Beat(found.high, node_health.rssi_dbm(found.heartbeat))
 
     def unheard(self) -> str:
         """Why nobody hears a node, as far as is known; "" else."""

@@ -19,9 +19,15 @@ def summaries(conn: Connection, *, site_id: str | None = None) -> list[Row]:
 
 def of_beat(beat: dict[str, Any]) -> Row:
     """Of a heartbeat's fields, as the store has them, what a list shows."""
-    firmware, rssi, battery = beat.get("fw"), beat.get("rssi_dbm"), beat.get("battery_mv")
+    firmware, battery = beat.get("fw"), beat.get("battery_mv")
     return {
         "firmware": f"{firmware >> 8}.{firmware & 0xFF}" if firmware else None,
-        "rssi_dbm": None if rssi == payload.RSSI_UNKNOWN else rssi,
+        "rssi_dbm": rssi_dbm(beat),
         "battery_mv": None if battery == payload.U16_UNKNOWN else battery,
     }
+
+
+def rssi_dbm(beat: dict[str, Any]) -> int | None:
+    """Of the Wi-Fi signal at the node, by a heartbeat's fields; None: it does not say."""
+    found: int | None = beat.get("rssi_dbm")
+    return None if found == payload.RSSI_UNKNOWN else found

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from bongsu.receiver import keys, registry
-from bongsu.receiver.directory import Directory, NodeEntry
+from bongsu.receiver.directory import Directory, KeyEntry, NodeEntry
 from bongsu.receiver.downlink import Downlink
 from bongsu.receiver.store import schema
 from bongsu_wire import kinds, payload
@@ -121,8 +121,9 @@ class Orders:
             node = directory.nodes.get(node_id)
             epoch, quotes, _ = self._newest[node_id]
             key = node.keys.get(epoch) if node is not None else None
-            for order in self._waiting.pop(node_id) if node is not None and key is not None else ():
-                assert node is not None and key is not None
+            if node is None or key is None or key.state == "old":  # whoever speaks under that one need not be the node
+                continue
+            for order in self._waiting.pop(node_id):
                 args = _args(order, node)
                 if args is None:
                     self._not_at_hand(conn, node_id, order)
@@ -130,14 +131,17 @@ class Orders:
                 downlink.reserve(conn, 1 + spare, now_ms)
                 made, counter = downlink.command(node, key, order.code, quotes, args)
                 values: dict[str, Any] = {"state": "sent", "counter": counter, "sender": downlink.sender}
-                conn.execute(update(table).where(table.c.id == order.id).values(**values, sent_ms=now_ms))
-                frames.append(made)
+                mine = update(table).where(table.c.id == order.id, table.c.state == "pending")
+                if conn.execute(mine.values(**values, sent_ms=now_ms)).rowcount:  # else another receiver was first
+                    frames.append(made)
         return frames
 
-    def answered(self, conn: Connection, node_id: str, answer: payload.Answer, now_ms: int) -> bool:
+    def answered(self, conn: Connection, node_id: str, key: KeyEntry, answer: payload.Answer, now_ms: int) -> bool:
         """Write down a node's answer, and what it has been told by it; False if it answers nothing that waits (a
-        repeat).
+        repeat), or comes under an old key, under which nothing is told.
         """
+        if key.state == "old":
+            return False
         table = schema.command
         mine = (table.c.node_id == node_id, table.c.counter == answer.counter, table.c.sender == answer.sender)
         query = select(table.c.id, table.c.code, table.c.args).where(*mine, table.c.state == "sent")
@@ -173,7 +177,8 @@ class Orders:
         """
         if not keys.is_pending(conn, node_id, ordered_epoch(order.args)):
             table = schema.command
-            conn.execute(update(table).where(table.c.id == order.id).values(state="failed"))
+            mine = update(table).where(table.c.id == order.id, table.c.state == "pending")
+            conn.execute(mine.values(state="failed"))
 
     def forget_given_up(self, directory: Directory) -> None:
         """The transaction that retires keys is committed: they are no keys any more."""

@@ -326,8 +326,10 @@ class Outbox:
 
     # ---- time
 
-    def take_due(self, conn: Connection) -> list[Job]:
-        """Claim what is due now and may go; also renews the lease on what is under way."""
+    def take_due(self, conn: Connection, belied: Callable[[set[int]], set[int]]) -> list[Job]:
+        """Claim what is due now and may go; also renews the lease on what is under way. `belied`: which of these walk
+        tests' incidents have an alarm beside them by now, so that their text says "no fire" to nobody any more.
+        """
         mono_ms = self._clock.mono_ms()
         ready: list[Open] = []
         while self._due and self._due[0][0] <= mono_ms:
@@ -337,6 +339,10 @@ class Outbox:
                 one.due_ms = None  # what may not go yet is due again when its line moves on
                 one.away = False
                 ready.append(one)
+        tests = [one for one in ready if one.delivery.purpose == TEST]
+        gone = belied({one.delivery.incident_id for one in tests}) if tests else ()
+        for one in tests:
+            one.void = one.void or one.delivery.incident_id in gone
         self._cancel(conn, [one for one in ready if one.void and one.delivery.state == "pending"])
         ready = [one for one in ready if one.delivery.id in self._open and self._free(one)]
         claimed = self._claim(conn, [one.delivery.id for one in ready])

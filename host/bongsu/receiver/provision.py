@@ -87,7 +87,6 @@ def provision_node(
     now_ms: int,
     profile: str | None = None,
     wish: fitting.Wish = fitting.Wish(),  # noqa: B008 - it is frozen
-    role: str | None = None,
 ) -> Bundle:
     """Make a new key and epoch for a registered node and return its bundle, with the settings of `settings_for`; the
     caller commits once the bundle is saved.
@@ -96,7 +95,7 @@ def provision_node(
     """
     settings = settings_for(
         conn, master, node_id=node_id, broker=broker, board=board, wifi=wifi, now_ms=now_ms, profile=profile,
-        wish=wish, role=role,
+        wish=wish,
     )  # fmt: skip
     key = make_node_key(conn, master, node_id, now_ms)
     note(conn, node_id, f"epoch {key.epoch}, {settings.said}", actor=actor, now_ms=now_ms)

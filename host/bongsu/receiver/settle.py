@@ -12,7 +12,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from bongsu.receiver import identity
 from bongsu.receiver.delivery_policy import TEST
@@ -46,8 +46,10 @@ def settle(conn: Connection, made_ms: int, now_ms: int, resend_within_ms: int) -
     _receivers(conn, done, now_ms)
     _deliveries(conn, done, now_ms, resend_within_ms)
     _open_alarms(conn, done, made_ms, now_ms, resend_within_ms)
-    waiting = schema.command.c.state.in_(("pending", "sent"))
-    conn.execute(update(schema.command).where(waiting).values(state="expired"))
+    c = schema.command.c
+    # They may have gone out after the backup: a key that one gives may be in its node (orders.py).
+    dropped = {"state": "expired", "sent_ms": func.coalesce(c.sent_ms, made_ms)}
+    conn.execute(update(schema.command).where(c.state.in_(("pending", "sent"))).values(dropped))
     walk = schema.walk_test
     conn.execute(update(walk).where(walk.c.ended_ms.is_(None)).values(ended_ms=now_ms, outcome=CANCELLED))
     conn.execute(delete(schema.console_session))

@@ -4,7 +4,7 @@ A round begins with the texts to contacts, at once. Responders are told at once 
 exercise no longer holds the dispatch back (policy.py): then `release` catches up with what happened meanwhile.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -246,13 +246,24 @@ def walk_test(book: Casebook, page: Page, incident: Incident, facts: Facts, text
     nothing to anybody else. Returns the text, or why there is none. While an alarm of the same place is open there is
     none: who reads "exercise, no fire" must be able to believe it.
     """
-    if any((incident.subject, class_) in book.cases for class_ in incidents.DISPATCHED):
+    if _alarm_is_open(book, incident.subject):
         return ALARM_OPEN
     people = first_told(incident.snapshot["contacts"])
     if not people or not texted:
         return NO_SMS if people else NO_CONTACT
     text = texts.sms_text(report(incident, TEST, facts, (_WALK_TEST,)), people[0]["lang"])
     return book.tell(page, Case(incident), TEST, people[0], text)
+
+
+def belied(conn: Connection, book: Casebook, incident_ids: Collection[int]) -> set[int]:
+    """Those of these walk tests' incidents at whose place an alarm is open by now."""
+    i = schema.incident.c
+    rows = conn.execute(select(i.id, i.subject).where(i.id.in_(incident_ids)))
+    return {r.id for r in rows if _alarm_is_open(book, r.subject)}
+
+
+def _alarm_is_open(book: Casebook, subject: str) -> bool:
+    return any((subject, class_) in book.cases for class_ in incidents.DISPATCHED)
 
 
 # ---- it is over, or nobody answers

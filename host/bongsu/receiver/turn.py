@@ -68,6 +68,7 @@ class Turn:
         self._kept_histories: list[Uplink] = []
         self._contradictions: list[Refused] = []
         self._activated: dict[tuple[str, int], Uplink] = {}
+        self._proven: list[Uplink] = []
         self._receipts: dict[tuple[str, int], _Receipt] = {}
         self._back: dict[str, int] = {}
         self.refused: list[Refused] = []
@@ -161,11 +162,12 @@ class Turn:
         """Write what came in."""
         for up in self._activated.values():
             if keys.activate(conn, up.node.id, up.key.epoch, self._now_ms):
+                self._proven.append(up)
                 self.say("info", "key.active", node=up.node.id, epoch=up.key.epoch)
         for up, received_ms in self._events:
             self._event(conn, up, received_ms)
         for up, answer in self._answers:
-            if self._books.orders.answered(conn, up.node.id, answer, self._now_ms):
+            if self._books.orders.answered(conn, up.node.id, up.key, answer, self._now_ms):
                 self.say("info", "command.answered", node=up.node.id, command=kinds.COMMAND_NAMES.get(answer.code),
                           result=kinds.ANSWER_NAMES[answer.result])  # fmt: skip
         for node_id, received_ms in self._back.items():
@@ -331,6 +333,11 @@ class Turn:
             if due_ms is not None and due_ms <= mono_ms:
                 self._books.rests.act(chore, conn, self, mono_ms)
 
+    def take_due(self, conn: Connection) -> None:
+        """Deliveries whose next try is due."""
+        books = self._books
+        self.after.jobs += books.outbox.take_due(conn, partial(telling.belied, conn, books.casebook))
+
     def stand(self, subject: str, signal: Signal, snapshot: Callable[[], dict[str, Any]] = dict) -> Outcome:
         """A fault stands now (for chores); nothing happens if it stood before. Returns what came of it."""
         case = self._books.casebook.cases.get((subject, incidents.FAULT))
@@ -427,7 +434,7 @@ class Turn:
             books.sightings.refused[refusal.node, refusal.reason] += 1
             self.refused.append(refusal)
         books.orders.forget_given_up(books.directory)
-        for up in self._activated.values():
+        for up in self._proven:  # what another receiver activated was taken in with its commit
             node = books.directory.nodes.get(up.node.id, up.node)
             node.activated(node.keys.get(up.key.epoch, up.key), self._now_ms + keys.OLD_KEY_VALID_MS)
             books.liveness.watch(up.node.id, books.clock.mono_ms())

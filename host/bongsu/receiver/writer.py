@@ -264,7 +264,7 @@ class Writer:
         turn.escalate(conn, self.books.outbox.take_late())
         turn.supervise(conn, self._link_back)
         turn.do_chores(conn)
-        turn.after.jobs += self.books.outbox.take_due(conn)
+        turn.take_due(conn)
 
     def _store_sightings(self, conn: Connection, turn: Turn) -> None:
         if self._write_sightings_at_ms is None:

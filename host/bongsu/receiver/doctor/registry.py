@@ -8,7 +8,6 @@ from bongsu.receiver.doctor.finding import FAIL, OK, WARN, Finding, Findings, so
 from bongsu.receiver.log import masked_text
 from bongsu.receiver.store import Store, schema
 
-_MINUTE_MS = 60_000
 _HOUR_MS = 3_600_000
 _DAY_MS = 86_400_000
 _BACKUP_DAYS = 2

@@ -21,7 +21,6 @@ class SpiLayout:
 
     base: int
     user: int
-    user1: int
     user2: int
     miso_bits: int
     data: int
@@ -94,10 +93,10 @@ def _esp32c6_words(mac: bytes) -> dict[int, int]:
 
 def _new_spi(base: int) -> SpiLayout:
     """The layout of the chips after the ESP32."""
-    return SpiLayout(base, base + 0x18, base + 0x1C, base + 0x20, base + 0x28, base + 0x58)
+    return SpiLayout(base, base + 0x18, base + 0x20, base + 0x28, base + 0x58)
 
 
-_SPI_ESP32 = SpiLayout(0x3FF42000, 0x3FF4201C, 0x3FF42020, 0x3FF42024, 0x3FF4202C, 0x3FF42080)
+_SPI_ESP32 = SpiLayout(0x3FF42000, 0x3FF4201C, 0x3FF42024, 0x3FF4202C, 0x3FF42080)
 
 SILICON: dict[str, Silicon] = {
     silicon.name: silicon
