@@ -198,4 +198,9 @@ class SerialBench:
 
 def _told(tell: Tell) -> Callable[[str, int, int], None]:
     """The progress of a tool, in words."""
-    return lambda step, done, total: tell(WORDS.get(step, step), done, total)
+
+    def told(step: str, done: int, total: int) -> None:
+        name, colon, more = step.partition(": ")
+        tell(WORDS.get(name, name) + colon + more, done, total)
+
+    return told

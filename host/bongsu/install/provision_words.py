@@ -10,7 +10,7 @@ from bongsu.install.on_board import Identity
 
 Role = Literal["node", "gateway"]
 # (step, done, total): of "application" bytes that go over the line, of "heartbeat" s that it may take, else 0 or 1 of
-# 1.
+# 1. Behind "heartbeat" may stand what the node complains of meanwhile: "heartbeat: ...".
 Progress = Callable[[str, int, int], None]
 STEPS = ("compile", "service", "format", "application", "settings", "key", "restart", "heartbeat")
 HEARTBEAT_WAIT_S = 120.0
