@@ -335,6 +335,21 @@ def test_the_key_of_another_installation_is_not_ours(town: Town, bench: Bench, t
         keys.make_node_key(conn, town.master, MAC, NOW_MS)
     made = town.provision(bench)
     assert (made.epoch, made.new_key) == (2, True) and bench.nvs["ident"][2:] == town.key(2) != theirs
+    assert made.taken_over
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_key_of_ours_is_taken_over_from_nobody(town: Town, bench: Bench, gone: bool) -> None:
+    """Though it is retired: a blank board, and one whose rotation was overtaken. A backup that never knew it does."""
+    assert not town.provision(bench).taken_over
+    with town.store.write() as conn:
+        keys.make_node_key(conn, town.master, MAC, NOW_MS)
+        if gone:
+            conn.execute(schema.node_key.delete())
+        else:
+            conn.execute(update(schema.node_key).values(state="retired"))
+    made = town.provision(bench, heard=False, request=dataclasses.replace(REQUEST, wait_s=0))
+    assert made.new_key and made.taken_over == gone
 
 
 def test_a_key_that_waits_for_a_rotation_is_overtaken(town: Town, bench: Bench) -> None:

@@ -189,7 +189,7 @@ class SerialBench:
         """Application, settings, key, first heartbeat."""
         with BoardLink(self._url) as link:
             made = provision(link, self._kit.registry, self._request(found, place), _told(tell))
-        return Settled(made.epoch, made.app_hash, made.bytes_copied, made.new_key)
+        return Settled(made.epoch, made.app_hash, made.bytes_copied, made.new_key, made.taken_over)
 
     def label(self, found: Found, desk: CommissioningDesk) -> str | None:
         """Its label."""

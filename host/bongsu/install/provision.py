@@ -16,6 +16,7 @@ from bongsu.install.link import BoardLink, LinkError
 from bongsu.install.on_board import BoardFacts, Identity
 from bongsu.install.provision_words import (
     STEPS,
+    TAKEN_OVER,
     Beat,
     Network,
     Orders,
@@ -29,7 +30,17 @@ from bongsu.install.settings_file import Standing
 from bongsu.install.silence import Complaints
 from bongsu.install.transfer import Files
 
-__all__ = ["STEPS", "Network", "Progress", "ProvisionError", "Provisioned", "Registry", "Request", "provision"]
+__all__ = [
+    "STEPS",
+    "TAKEN_OVER",
+    "Network",
+    "Progress",
+    "ProvisionError",
+    "Provisioned",
+    "Registry",
+    "Request",
+    "provision",
+]
 
 _LOOK_S = 1.0
 _GUARD_S = 180  # nothing that is done on the board takes a minute
@@ -100,6 +111,7 @@ class _Run:
             app_hash=made.hash,
             machine=facts.machine,
             micropython=facts.version,
+            taken_over=orders.taken_over,
             took_ms=round((time.monotonic() - started) * 1000),
             heard_ms=time.time_ns() // 1_000_000 if beat else None,
             rssi_dbm=beat.rssi_dbm if beat else None,
