@@ -22,6 +22,7 @@ from mpremote.transport_serial import SerialTransport
 
 from bongsu.errors import BongsuError
 from bongsu.install import ports
+from bongsu.install.node_log import LONGEST_LINE
 from bongsu.install.on_board import BoardFacts, read_facts
 
 # It prints what it did not expect, to stdout, where a command's answer belongs; and it may be what was sent.
@@ -45,6 +46,9 @@ _MOMENT_S = 0.1
 _LOOK_S = 0.01
 _DRAIN_S = 1.0
 _RUN_S = 20.0  # a script of ours prints something, or ends
+# Something comes all the time, and never the end: the board has restarted, and its node's log is what comes. No script
+# takes so long (provisioning's watchdog restarts the board after 180 s).
+_LONGEST_S = 200.0
 _TRIES = 3
 
 _PROMPT = b">>> "
@@ -91,12 +95,15 @@ class _Wire:
     def __init__(self, port: serial.SerialBase) -> None:
         self.port = port
         self.write = port.write
+        self.end_s: float | None = None  # monotonic: who waits longer, waits for ever
         self._lost = False
 
     def inWaiting(self) -> int:
         """How many bytes have come."""
         if self._lost:
             raise serial.SerialException("disconnected")
+        if self.end_s is not None and time.monotonic() > self.end_s:
+            raise TransportError("it talks on and on")
         waiting: int = self.port.in_waiting  # type: ignore[attr-defined]  # every kind of port has it
         return waiting
 
@@ -161,7 +168,8 @@ class BoardLink:
         if self._transport is None:
             raise LinkError(f"{self.url}: the board is not in its REPL", "This is a fault of this program.")
         try:
-            out, err = self._transport.exec_raw(f"_W.feed()\n{code}" if self._guarded else code, timeout=timeout_s)
+            with self._bounded():
+                out, err = self._transport.exec_raw(f"_W.feed()\n{code}" if self._guarded else code, timeout=timeout_s)
         except _TALK_ERRORS as problem:
             raise self._lost(problem) from None
         if err:
@@ -237,7 +245,8 @@ class BoardLink:
 
     def _reset_from_repl(self) -> None:
         assert self._transport is not None
-        self._transport.exec_raw_no_follow(_RESET)
+        with self._bounded():
+            self._transport.exec_raw_no_follow(_RESET)
         self._left_repl()
 
     def _left_repl(self) -> None:
@@ -292,7 +301,9 @@ class BoardLink:
         self._drain()
         self._wire.write(b"\r\x01")
         transport = _Transport(self._wire)
-        if not transport.read_until(1, _RAW, timeout_overall=_PROMPT_S * 2).endswith(_RAW):
+        with self._bounded():
+            found = transport.read_until(1, _RAW, timeout_overall=_PROMPT_S * 2)
+        if not found.endswith(_RAW):
             raise self._silent()
         self._transport = transport
 
@@ -337,8 +348,19 @@ class BoardLink:
             *whole, rest = (rest + data).split(b"\n")
             for line in whole:
                 yield line.decode(errors="replace").rstrip("\r")
+        self._early = rest[-LONGEST_LINE:]  # its end comes to whoever asks next
 
     # -- bytes
+
+    @contextlib.contextmanager
+    def _bounded(self) -> Iterator[None]:
+        """mpremote ends its waits only where nothing comes."""
+        wire = self._wire
+        wire.end_s = time.monotonic() + _LONGEST_S
+        try:
+            yield
+        finally:
+            wire.end_s = None
 
     def _read_some(self) -> bytes:
         """What has come, or what comes within a moment. A port that went away with a reset is opened again."""
