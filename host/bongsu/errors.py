@@ -16,3 +16,12 @@ class BongsuError(Exception):
 
 class UsageFault(BongsuError):
     """What was typed can never be right, whatever is stored; the command line's exit code is that of wrong usage."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, where it leaves something that must be said: `message` and `next_step` as of BongsuError."""
+
+    def __init__(self, message: str, next_step: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_step = next_step

@@ -2,17 +2,23 @@
 
 import errno
 import io
+import itertools
 import json
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bongsu.cli import commission_report, port_lines
+from bongsu.cli import commission_report, commission_run, outfit, port_lines
 from bongsu.errors import BongsuError
 from bongsu.install import esptool, ports
 from bongsu.install.batch import Wanted
-from bongsu.install.commission import Outcome, Place, Status, StepTaken
+from bongsu.install.bench import Labels
+from bongsu.install.commission import Assign, Outcome, Place, Status, StepTaken
+from bongsu.install.ports import Port
 from bongsu.receiver import commissioning
 from tests.registry_parts import NODE, NOW_MS, Ran, bongsu, fill, new_store, on_this_engine
 
@@ -127,6 +133,57 @@ def test_a_list_that_is_done_needs_no_board(data: Path, tmp_path: Path) -> None:
     assert ran.code == 0 and "done before" in ran.out and "1 of 1 are done" in ran.out
 
 
+def test_ctrl_c_at_a_port_that_waits_for_a_board_ends_with_report_and_labels(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is how a day ends on which not all boards were fitted."""
+    (tmp_path / "l.csv").write_text("unit\nhannae/a-07\nhannae/a-08\n")
+
+    def at_port(job: object, port: str, assign: Assign, *_: object) -> Outcome:
+        unit = assign(NODE, None).address
+        return Outcome(port, NODE, unit, record=1, steps=[StepTaken("record", "done", 1, "")])
+
+    def wait(_device: Path, _is_left: object, pause: Callable[[float], None]) -> bool:
+        os.kill(os.getpid(), signal.SIGINT)
+        while True:
+            pause(0.01)
+
+    made: list[str] = []
+    monkeypatch.setattr(ports, "pick", lambda url: Port(url, ""))
+    monkeypatch.setattr(outfit, "require_way", lambda *_: None)
+    monkeypatch.setattr(commission_run, "_at_port", at_port)
+    monkeypatch.setattr(commission_run, "_await_another", wait)
+    monkeypatch.setattr(Labels, "save_all", lambda self, texts: made.extend(text.node_id for text in texts))
+    words = ("--port", tmp_path / "ttyUSB0", "--batch", tmp_path / "l.csv", "--label-out", tmp_path / "labels.pdf")
+    ran = bongsu("device", "commission", *words)
+    assert ran.code == 130 and "interrupted: 1 of 2 are not done\n  next: Run it again" in ran.err
+    assert "1 of 2 are done" in ran.out and "not begun" in ran.out and made == [NODE]
+
+
+def test_a_port_stops_waiting_when_other_ports_left_nothing_for_it(tmp_path: Path) -> None:
+    """Whether the board that is done is still there, or is out."""
+    device = tmp_path / "ttyUSB0"
+    for _ in range(2):
+        left = itertools.chain([True, True], itertools.repeat(False))
+        assert not commission_run._await_another(device, lambda left=left: next(left), lambda seconds: None)
+        device.touch()
+    assert commission_run._await_another(device, lambda: True, lambda seconds: _swap(device))
+
+
+def _swap(device: Path) -> None:
+    device.unlink() if device.exists() else device.touch()
+
+
+def test_ctrl_c_at_one_board_says_that_it_goes_on(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def at_port(*_: object) -> Outcome:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commission_run, "_at_port", at_port)
+    ran = commission("--unit", "hannae/a-07")
+    assert ran.code == 130 and "interrupted: socket://127.0.0.1:9: commissioning is not done" in ran.err
+    assert "it goes on from where the board and the store are" in ran.err
+
+
 # ---- records
 
 
@@ -209,16 +266,18 @@ def test_the_report_of_a_list_says_of_each_line_what_became_of_it() -> None:
     good = Outcome("p0", NODE, "hannae/a-02", record=1, steps=[StepTaken("record", "done", 1, "")], took_ms=9000)
     bad = Outcome("p1", NEW, "hannae/a-03", steps=[StepTaken("flash", "failed", 5, "x")], error=BongsuError("no", "do"))
     stray = Outcome("p2", "a0b1c2d3e4ff", error=BongsuError("nothing in the list is left", ""))
-    taken = {2: NODE, 3: NEW, 4: "a0b1c2d3e402"}
-    rows = commission_report.list_rows(wanted, taken, [good, bad, stray])
+    wanted.append(Wanted(7, Place(("hannae", "a-07"))))
+    taken = {2: NODE, 3: NEW, 4: "a0b1c2d3e402", 7: "a0b1c2d3e407"}
+    rows = commission_report.list_rows(wanted, taken, {4}, [good, bad, stray])
     assert [(r["state"], r["done"], r["node"]) for r in rows] == [
         ("done", True, NODE),
         ("not done: flash", False, NEW),
         ("done before", True, "a0b1c2d3e402"),
         ("not begun", False, None),
         ("not begun", False, "a0b1c2d3e406"),
+        ("not done: stopped", False, "a0b1c2d3e407"),
     ]
-    assert [row["why"] for row in rows[3:]] == [None, "this board was found at no port"]
+    assert [row["why"] for row in rows[3:]] == [None, "this board was found at no port", None]
     assert (rows[1]["why"], rows[1]["next"]) == ("no", "do")
     text = commission_report.list_text(rows, commission_report.strays(taken, [good, bad, stray]))
-    assert "2 of 5 are done" in text and "p2: nothing in the list is left" in text
+    assert "2 of 6 are done" in text and "p2: nothing in the list is left" in text

@@ -15,7 +15,7 @@ from bongsu.install import ports
 from bongsu.install.ports import Port
 from bongsu.receiver.store import schema
 from bongsu_wire import payload
-from tests.registry_parts import NODE, bongsu, fill, new_store, on_this_engine, open_incident
+from tests.registry_parts import NODE, NOW_MS, bongsu, fill, new_store, on_this_engine, open_incident
 
 NEW = "a0b1c2d3e4f6"
 # The groups that are made for people on a ladder: an example in each help.
@@ -154,7 +154,16 @@ def test_identify_asks_over_the_air(data: Path) -> None:
     assert bongsu("device", "identify", NODE).code == 1  # it has no key
     with new_store(data) as store, store.write() as conn:
         conn.execute(update(schema.node).values(state="provisioned"))
-    assert bongsu("device", "identify", NODE, "--wait", "0", "--json").code == 0
+    never = bongsu("device", "identify", NODE)  # it does not wait
+    assert never.code == 1 and "has never been heard" in never.err and "bongsu doctor" in never.err
+    with new_store(data) as store, store.write() as conn:
+        conn.execute(update(schema.node_live).values(last_seen_ms=1))
+    heard = bongsu("device", "identify", NODE, "--wait", "0", "--json")
+    assert heard.code == 0 and heard.err == ""
+    with new_store(data) as store, store.write() as conn:
+        conn.execute(update(schema.node_live).values(silent=True, last_seen_ms=NOW_MS))
+    silent = bongsu("device", "identify", NODE, "--wait", "0")
+    assert silent.code == 0 and "is silent, and was last seen at 2026-" in silent.err
     for words in ([], [NODE, "--port", "/dev/ttyUSB9"]):
         assert bongsu("device", "identify", *words).code == 2
 

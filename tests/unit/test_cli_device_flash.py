@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bongsu.errors import Interrupted
 from bongsu.install import boards, esptool, flash, ports
 from bongsu.install.esptool_output import ChipFound, FlashError
 from bongsu.install.flash import Flashed, FlashPlan
@@ -172,6 +173,17 @@ def test_a_failure_in_flashing_ends_with_its_next_step(image: Path, monkeypatch:
     done = bongsu("device", "flash", "--port", PORT, "--board", BOARD, "--image", image)
     assert done.code == 1
     assert done.err.endswith(f"Write the image ...\nbongsu: {PORT}: no chip answers\n  next: Hold BOOT.\n")
+
+
+def test_ctrl_c_in_flashing_says_that_the_board_is_empty(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(plan: FlashPlan, progress: flash.Progress) -> Flashed:
+        raise Interrupted(f"{PORT}: the flash is erased: nothing runs on the board now", "Run this again.")
+
+    monkeypatch.setattr(flash, "run", run)
+    done = bongsu("device", "flash", "--port", PORT, "--board", BOARD, "--image", image)
+    assert done.code == 130
+    assert done.err.endswith("interrupted: " + f"{PORT}: the flash is erased: nothing runs on the board now\n"
+                             "  next: Run this again.\n")  # fmt: skip
 
 
 def test_help_has_examples() -> None:

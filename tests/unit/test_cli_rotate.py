@@ -10,6 +10,7 @@ from sqlalchemy import update
 from bongsu.receiver.config import load
 from bongsu.receiver.keys import MASTER_KEY_NAME, load_master, make_node_key
 from bongsu.receiver.store import open_store, schema
+from bongsu_wire import kinds
 from tests.registry_parts import bongsu, on_this_engine
 
 NODES = ("a0b1c2d3e4f5", "a0b1c2d3e4f6", "a0b1c2d3e4f7")
@@ -70,6 +71,33 @@ def test_what_hinders_one_of_several_hinders_no_other(data: Path) -> None:
     rows = {row["node"]: row for row in json.loads(ran.out)}
     assert ran.code == 1 and rows[NODES[0]]["result"] == "asked"
     assert rows[NODES[2]]["result"] == "not_asked" and "not been heard" in rows[NODES[2]]["what"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said", "step"),
+    [
+        (kinds.ANSWER_UNSUPPORTED, "knows no such command", "Bring the firmware"),
+        (kinds.ANSWER_REFUSED, "refused, and keeps its key", "Is the receiver older than this command"),
+        (kinds.ANSWER_FAILED, "could not store the key", "Run it again: it goes on where it stands."),
+    ],
+)
+def test_what_is_next_is_what_helps(
+    data: Path, monkeypatch: pytest.MonkeyPatch, answer: int, said: str, step: str
+) -> None:
+    """To run it again helps neither with old firmware nor with an old receiver."""
+
+    def answered(_seconds: float) -> None:
+        store = open_store(load(data / "receiver.toml").store_url)
+        try:
+            with store.write() as conn:
+                conn.execute(update(schema.command).values(state="answered", result=answer, answered_ms=1))
+        finally:
+            store.close()
+
+    monkeypatch.setattr(time, "sleep", answered)
+    ran = bongsu("device", "rotate-key", NODES[0])
+    assert ran.code == 1 and said in ran.out
+    assert step in ran.err and ("Run it again" in ran.err) == (answer == kinds.ANSWER_FAILED)
 
 
 @pytest.mark.parametrize(

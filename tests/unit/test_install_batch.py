@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
+from bongsu.errors import Interrupted
 from bongsu.install.batch import Crew, Plan, Roster, done_rows, read
 from bongsu.install.commission import CommissionError, Outcome
 from bongsu.receiver import commissioning, registry
@@ -140,6 +141,16 @@ def test_one_that_breaks_does_not_stop_the_others_and_is_told(store: Store) -> N
     with pytest.raises(RuntimeError, match="a fault of this program"):
         Crew(work, lambda port: False, threading.Event()).run(["p0", "p1"])
     assert done == ["p1"]
+
+
+def test_what_ctrl_c_leaves_at_a_port_is_in_the_outcomes() -> None:
+    """A board that is empty now, say."""
+
+    def work(port: str) -> Outcome:
+        raise Interrupted("p0: the flash is erased", "Run this again.")
+
+    (left,) = Crew(work, lambda port: True, threading.Event()).run(["p0"])
+    assert left.port == "p0" and left.error is not None and left.error.next_step == "Run this again."
 
 
 def test_ctrl_c_ends_all_before_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -186,8 +186,9 @@ def test_provisioning_is_told_the_place(tmp_path: Path, monkeypatch: pytest.Monk
     def provision(link: Link, registry: Registry, request: Request, progress: Any) -> Provisioned:
         asked.append(request)
         progress("key", 0, 1)
+        progress("heartbeat: it is cold", 0, 1)
         return Provisioned(
-            NODE, "esp32-devkitc", 3, True, False, False, 80_123, 9, 12, "ab" * 32, "m", "1.25.0", 5, 1, -50
+            NODE, "esp32-devkitc", 3, True, False, False, 80_123, 9, 12, "ab" * 32, "m", "1.25.0", 5, True, 1, -50
         )
 
     monkeypatch.setattr(benches, "BoardLink", Link)
@@ -195,7 +196,12 @@ def test_provisioning_is_told_the_place(tmp_path: Path, monkeypatch: pytest.Monk
     told: list[str] = []
     settled = SerialBench(PORT, kit(tmp_path)).provision(FOUND, PLACE, lambda said, *_: told.append(said))
     assert (settled.epoch, settled.new_key, settled.bytes_copied, settled.already) == (3, True, 80_123, False)
-    assert asked[0].unit == PLACE.unit and asked[0].wait_s > 0 and told == ["write the key"]
+    assert settled.taken_over
+    assert (
+        asked[0].unit == PLACE.unit
+        and asked[0].wait_s > 0
+        and told == ["write the key", "wait for the first heartbeat: it is cold"]
+    )
 
 
 # ---- labels

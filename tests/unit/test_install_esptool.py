@@ -12,6 +12,7 @@ from serial import rfc2217
 from bongsu.install import esptool
 from bongsu.install.esptool_output import (
     PRESS,
+    Beginning,
     ChipFound,
     Erasing,
     FlashError,
@@ -67,9 +68,9 @@ def test_output_that_is_not_understood_is_said_so() -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_progress_is_read(version: str) -> None:
     events = [what for line in said(version, "write") if (what := event(line))]
-    assert events[:2] == [Erasing(done=False), Erasing(done=True)]
-    written = [what.address for what in events[2:] if isinstance(what, WritingAt)]
-    assert len(written) == len(events) - 2
+    assert events[:3] == [Erasing(done=False), Erasing(done=True), Beginning()]
+    written = [what.address for what in events[3:] if isinstance(what, WritingAt)]
+    assert len(written) == len(events) - 3
     assert written == sorted(written)
     assert written[0] >= 0x1000 and written[-1] == 0x1000 + 1_702_240
 

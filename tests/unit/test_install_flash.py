@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bongsu.errors import BongsuError
+from bongsu.errors import BongsuError, Interrupted
 from bongsu.install import esptool, flash
 from bongsu.install.boards import Image, load_board
-from bongsu.install.esptool_output import ChipFound, FlashError, chip_found, failure, plain
+from bongsu.install.esptool_output import ChipFound, Erasing, FlashError, chip_found, event, failure, plain
 from bongsu.install.flash import FlashPlan, board_for, run
 from bongsu.install.image import ImageError
 from bongsu.install.image_store import ImageStore
@@ -247,6 +247,48 @@ def test_a_failure_says_how_far_it_came_and_what_is_next(
         run(plan_for(store, tmp_path), quiet)
     assert message in e.value.message
     assert step in e.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("at", "keep", "left"),
+    [
+        ("identify", False, None),
+        ("Configuring flash size", False, None),
+        ("Erasing flash memory", False, "while the flash was erased: nothing runs on the board now"),
+        ("Compressed 1702240", False, "the flash is erased: nothing runs"),
+        ("Compressed 1702240", True, "the first bytes were being written: nothing runs"),
+        ("Writing at 0x0001a8c5", False, "104,645 of 1,702,240 bytes were written: nothing runs"),
+        ("verify", False, "all is written, but not compared with the file: nothing runs"),
+    ],
+)
+def test_ctrl_c_says_what_it_leaves(
+    store: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str, keep: bool, left: str | None
+) -> None:
+    """And nothing more than "interrupted" where the board is as it was."""
+    plan = plan_for(store, tmp_path, keep=keep)
+    names = iter(step.name for step in plan.steps)
+
+    def esptool_run(url: str, argv: object, listen: Callable[[str], None]) -> list[str]:
+        if (name := next(names)) == at:
+            raise KeyboardInterrupt
+        lines = recorded({"identify": "chip_esp32"}.get(name, name))
+        for line in lines:
+            if line.startswith(at):
+                listen(line)
+                raise KeyboardInterrupt
+            if not (keep and isinstance(event(line), Erasing)):
+                listen(line)
+        return lines
+
+    monkeypatch.setattr(flash.esptool, "run", esptool_run)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        run(plan, quiet)
+    if left is None:
+        assert type(stopped.value) is KeyboardInterrupt
+    else:
+        assert isinstance(stopped.value, Interrupted)
+        assert PORT in stopped.value.message and left in stopped.value.message
+        assert stopped.value.next_step == "Run this again: it begins anew."
 
 
 @pytest.mark.parametrize("outputs", [["chip_esp32", "write", "verify"], [("silent", 2)]])

@@ -283,6 +283,33 @@ def test_unplugged_in_the_middle(board: Board) -> None:
     assert SECRET not in repr(said.value) + said.value.next_step
 
 
+class Chatty(Port):
+    """Its node runs and logs, for ever."""
+
+    chatty = False
+
+    @property
+    def in_waiting(self) -> int:
+        if self.chatty and not self.heard:
+            self.heard += b"1000 W wifi unjoined net=0 status=201\r\n"
+        return super().in_waiting
+
+
+def test_a_board_that_restarts_in_the_middle_and_talks_on_is_not_waited_for(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No silence ever ends the wait: a brown-out, say, and the node that was on it runs again."""
+    to, port = board(Chatty())
+    monkeypatch.setattr(link, "_SCRIPT_MOST_S", 0.3)
+    with to:
+        to.service()
+        port.chatty = True
+        port.answers["f()"] = (b"", b"")
+        port._line = lambda key: None  # it answers nothing of ours any more
+        with pytest.raises(LinkError, match="talks without an end"):
+            to.run("f()")
+
+
 def test_a_script_that_fails(board: Board) -> None:
     """Its class and number are known; with a secret in it nothing of its text is repeated."""
     to, port = board(Port())
@@ -358,6 +385,17 @@ def test_lines_of_the_running_node(board: Board) -> None:
         to.service()
         to.restart()
         assert list(to.lines(0.1))[-2:] == ["1 I boot", "2 W 한내"]
+
+
+def test_a_line_that_is_cut_by_the_time_is_whole_next_time(board: Board) -> None:
+    to, port = board(Port())
+    with to:
+        port.heard[:] = b"1 I wifi sta"
+        assert list(to.lines(0.05)) == []
+        port.heard[:] = b"te=up\r\n"
+        assert list(to.lines(0.05)) == ["1 I wifi state=up"]
+        port.heard[:] = b"\xff" * 9000
+        assert list(to.lines(0.05)) == [] and len(to._early) == 4096
 
 
 def test_outside_of_the_repl_nothing_runs(board: Board) -> None:

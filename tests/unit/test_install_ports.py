@@ -187,6 +187,7 @@ def test_a_server_that_hangs_up_at_once_serves_another() -> None:
         with pytest.raises(PortBusy, match="is in use") as e:
             raise explain(f"{scheme}://rig:1", BrokenPipeError(errno.EPIPE, "Broken pipe"), opening=True)
         assert "one client at a time" in e.value.next_step
+        assert "its board is unplugged" in e.value.message and "cable" in e.value.next_step
     assert not isinstance(explain("/dev/ttyUSB77", OSError(errno.EIO, "gone"), opening=True), PortBusy)
 
 

@@ -19,6 +19,7 @@ from bongsu.install.application import Application, File
 from bongsu.install.boards import BoardError
 from bongsu.install.link import BoardLink
 from bongsu.install.provision import STEPS, Network, Provisioned, ProvisionError, Request, provision
+from bongsu.install.silence import Complaints
 from bongsu.install.transfer import Files, FlashFull
 from bongsu.receiver import enrolment, keys, registry
 from bongsu.receiver.enrolment import Enrolment
@@ -334,6 +335,21 @@ def test_the_key_of_another_installation_is_not_ours(town: Town, bench: Bench, t
         keys.make_node_key(conn, town.master, MAC, NOW_MS)
     made = town.provision(bench)
     assert (made.epoch, made.new_key) == (2, True) and bench.nvs["ident"][2:] == town.key(2) != theirs
+    assert made.taken_over
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_key_of_ours_is_taken_over_from_nobody(town: Town, bench: Bench, gone: bool) -> None:
+    """Though it is retired: a blank board, and one whose rotation was overtaken. A backup that never knew it does."""
+    assert not town.provision(bench).taken_over
+    with town.store.write() as conn:
+        keys.make_node_key(conn, town.master, MAC, NOW_MS)
+        if gone:
+            conn.execute(schema.node_key.delete())
+        else:
+            conn.execute(update(schema.node_key).values(state="retired"))
+    made = town.provision(bench, heard=False, request=dataclasses.replace(REQUEST, wait_s=0))
+    assert made.new_key and made.taken_over == gone
 
 
 def test_a_key_that_waits_for_a_rotation_is_overtaken(town: Town, bench: Bench) -> None:
@@ -383,6 +399,45 @@ def test_a_node_that_gets_nowhere_says_why_and_what_to_do(
         town.provision(bench, dataclasses.replace(REQUEST, wifi=wifi, wait_s=0.2), heard=False)
     assert silent.value.message.endswith(said) and step in silent.value.next_step
     assert "bongsu device logs" in silent.value.next_step
+
+
+def test_networks_that_all_refuse_it_end_the_wait(town: Town, bench: Bench) -> None:
+    """Long before its end; and what the node complains of again and again is said meanwhile."""
+    said: list[str] = []
+    wifi = (Network("market", "wrong passphrase"), Network("office", "wrong passphrase"))
+    bench.log = [f"1 W wifi unjoined net={net} status={status}" for net, status in ((0, 202), (0, 15), (1, 204))]
+    with pytest.raises(ProvisionError) as refused:
+        town.provision(
+            bench,
+            dataclasses.replace(REQUEST, wifi=wifi, wait_s=3600),
+            heard=False,
+            progress=lambda step, done, total: said.append(step),
+        )
+    for ssid in ("market", "office"):
+        assert f'Wi-Fi network "{ssid}" refuses the passphrase' in refused.value.message
+    assert "--wifi SSID=FILE" in refused.value.next_step
+    assert said[-1].startswith("heartbeat: Wi-Fi network") and "wrong passphrase" not in "".join(said)
+
+
+def test_one_network_that_may_still_let_it_in_is_waited_for() -> None:
+    """One that is not there yet, or a handshake that was lost between; and once it is in, nothing counts any more."""
+
+    def heard(*lines: str, networks: int = 2) -> Complaints:
+        made = Complaints(["market"], networks)
+        for line in lines:
+            made.hear(f"1 {line}")
+        return made
+
+    refuses, absent = "W wifi unjoined net=0 status=202", "W wifi unjoined net=1 status=201"
+    assert not heard(*[refuses, absent] * 9).refused
+    assert heard(*[refuses] * 3, networks=1).refused == 'Wi-Fi network "market" refuses the passphrase'
+    assert not heard(*[refuses] * 2, "W wifi unjoined net=0 status=201", *[refuses] * 2, networks=1).refused
+    joined = heard(*[refuses] * 9, "I wifi state=up", networks=1)
+    assert (joined.refused, joined.words, joined.said) == ("", "", "")
+    assert (heard(refuses).said, heard(refuses, "W wifi restart=1", refuses).said) == (
+        "", 'Wi-Fi network "market" refuses the passphrase',
+    )  # fmt: skip
+    assert not heard(networks=0).refused and not heard("W wifi restart=1", "W wifi restart=1").said
 
 
 def test_without_a_receiver_nobody_waits(town: Town, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

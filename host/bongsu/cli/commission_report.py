@@ -1,6 +1,6 @@
 """What commissioning did, for people and for scripts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bongsu.cli.output import seconds, table
@@ -49,19 +49,23 @@ def outcome_text(outcome: "Outcome") -> str:
     return f"{steps}\nNode {outcome.node_id} is in service in {outcome.unit}, after {seconds(outcome.took_ms)}"
 
 
-def list_rows(wanted: "Sequence[Wanted]", taken: Mapping[int, str], outcomes: "Sequence[Outcome]") -> list[Row]:
-    """The list, line by line: what is done and what is not, and why."""
+def list_rows(
+    wanted: "Sequence[Wanted]", taken: Mapping[int, str], before: Container[int], outcomes: "Sequence[Outcome]"
+) -> list[Row]:
+    """The list, line by line: what is done and what is not, and why. `taken`: the node by line; `before`: lines that
+    were done already.
+    """
     last = {outcome.node_id: outcome for outcome in outcomes if outcome.node_id is not None}
-    return [_list_row(row, taken.get(row.line), last) for row in wanted]
+    return [_list_row(row, taken.get(row.line), row.line in before, last) for row in wanted]
 
 
-def _list_row(row: "Wanted", node_id: str | None, last: "Mapping[str, Outcome]") -> Row:
+def _list_row(row: "Wanted", node_id: str | None, before: bool, last: "Mapping[str, Outcome]") -> Row:
     made: Row = {"line": row.line, "unit": row.place.address, "node": node_id or row.node_id}
     outcome = last.get(node_id) if node_id is not None else None
     if outcome is None:
-        state = "done before" if node_id is not None else "not begun"
+        state = "done before" if before else "not begun" if node_id is None else "not done: stopped"
         absent = "this board was found at no port" if node_id is None and row.node_id is not None else None
-        return made | {"done": node_id is not None, "state": state, "took_ms": None, "why": absent, "next": None}
+        return made | {"done": before, "state": state, "took_ms": None, "why": absent, "next": None}
     err = outcome.error
     state = "done" if outcome.done else f"not done: {(outcome.failed_step or 'find').replace('_', ' ')}"
     why = (err.message, err.next_step) if err is not None else (None, None)

@@ -11,7 +11,7 @@ import click
 
 from bongsu.cli.context import Installation, now_ms
 from bongsu.cli.port_lines import PortLines
-from bongsu.errors import BongsuError
+from bongsu.errors import BongsuError, Interrupted
 
 if TYPE_CHECKING:
     from bongsu.install.batch import Plan, Roster
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _LOOK_S = 0.5
 # A device file that has come back is not ours yet: udev gives it its group a moment later.
 _SETTLE_S = 1.0
+_GOES_ON = "Run it again: it goes on from where the board and the store are."
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,15 @@ class Job:
     installer: str
 
 
+@dataclass(frozen=True)
+class Run:
+    """What became of a list. stopped: by Ctrl-C, before it was done."""
+
+    outcomes: "list[Outcome]"
+    roster: "Roster"
+    stopped: bool = False
+
+
 def one(job: Job, port: str, place: "Place", node_id: str | None) -> "Outcome":
     """A board at this port into this place. node_id: that it must be, None: any."""
     from bongsu.install.commission import CommissionError
@@ -44,11 +54,16 @@ def one(job: Job, port: str, place: "Place", node_id: str | None) -> "Outcome":
             raise CommissionError(f"the label is of node {node_id}, and the board is {found}", "Take the right board.")
         return place
 
-    return _at_port(job, port, assign, PortLines([port]).show, Waiting())
+    try:
+        return _at_port(job, port, assign, PortLines([port]).show, Waiting())
+    except Interrupted:
+        raise
+    except KeyboardInterrupt:
+        raise Interrupted(f"{port}: commissioning is not done", _GOES_ON) from None
 
 
-def many(job: Job, ports: Sequence[str], plan: "Plan") -> "tuple[list[Outcome], Roster]":
-    """The boards of a list, at all these ports at a time. A KeyboardInterrupt stops all."""
+def many(job: Job, ports: Sequence[str], plan: "Plan") -> Run:
+    """The boards of a list, at all these ports at a time. A KeyboardInterrupt stops all; a second one is raised."""
     from bongsu.install.batch import Crew, Roster, done_rows
     from bongsu.install.waiting import Waiting
 
@@ -72,25 +87,30 @@ def many(job: Job, ports: Sequence[str], plan: "Plan") -> "tuple[list[Outcome], 
         if "://" in port or not roster.is_left():
             return False
         lines.tell(port, "unplug it, and plug in the next board (Ctrl-C ends)")
-        _await_another(Path(port), pause)
-        return True
+        return _await_another(Path(port), roster.is_left, pause)
 
-    if not roster.is_left():
-        return [], roster
-    return Crew(work, next_board, stop, _say_stop).run(ports), roster
+    crew = Crew(work, next_board, stop, _say_stop)
+    try:
+        return Run(crew.run(ports) if roster.is_left() else [], roster)
+    except KeyboardInterrupt:
+        if not crew.ended:
+            raise
+        return Run(crew.outcomes, roster, stopped=True)
 
 
 def _say_stop() -> None:
-    click.echo("Stopping: what is being done is brought to an end (Ctrl-C once more ends at once)", err=True)
+    click.echo("Stopping: boards that are not done can be gone on with later (Ctrl-C once more ends at once)", err=True)
 
 
-def _await_another(device: Path, pause: Callable[[float], None]) -> None:
-    """Another board is plugged in: the device file goes, and comes again."""
-    while device.exists():
-        pause(_LOOK_S)
-    while not device.exists():
-        pause(_LOOK_S)
+def _await_another(device: Path, is_left: Callable[[], bool], pause: Callable[[float], None]) -> bool:
+    """Another board is plugged in: the device file goes, and comes again. False if other ports left nothing for it."""
+    for there in (True, False):
+        while device.exists() is there:
+            if not is_left():
+                return False
+            pause(_LOOK_S)
     pause(_SETTLE_S)
+    return True
 
 
 def _at_port(
@@ -101,7 +121,7 @@ def _at_port(
     waiting: "Waiting",
 ) -> "Outcome":
     from bongsu.install.bench import SerialBench
-    from bongsu.install.commission import Commissioning, Outcome
+    from bongsu.install.commission import Commissioning, Outcome, as_error
     from bongsu.install.ports import PortLock
     from bongsu.receiver.cluster import own_version
     from bongsu.receiver.commissioning_desk import CommissioningDesk
@@ -114,5 +134,5 @@ def _at_port(
             )
             kit = replace(job.kit, before=desk.board_of)
             return Commissioning(port, SerialBench(port, kit), desk, assign, job.wish, show, waiting).run()
-    except BongsuError as err:
-        return Outcome(port, error=err, took_ms=round((time.monotonic() - begun) * 1000))
+    except (BongsuError, OSError) as err:
+        return Outcome(port, error=as_error(err), took_ms=round((time.monotonic() - begun) * 1000))

@@ -11,7 +11,7 @@ from bongsu.cli.context import Installation, actor, data_option, json_option, pa
 from bongsu.cli.device_label import day_of_fitting
 from bongsu.cli.imports import read_list, show_faults
 from bongsu.cli.output import as_json
-from bongsu.errors import UsageFault
+from bongsu.errors import Interrupted, UsageFault
 
 if TYPE_CHECKING:
     from bongsu.install.commission import Place
@@ -216,14 +216,16 @@ def _many(
         ports.pick(None)  # says what to do
     for url in urls:
         outfit.require_way(enrolment, url)
-    outcomes, roster = commission_run.many(job, list(dict.fromkeys(urls)), plan)
-    rows = commission_report.list_rows(plan.rows, roster.taken(), outcomes)
-    _save_labels(job, [row["node"] for row in rows if row["done"]])
-    lost = commission_report.strays(roster.taken(), outcomes)
+    ran = commission_run.many(job, list(dict.fromkeys(urls)), plan)
+    outcomes, taken = ran.outcomes, ran.roster.taken()
+    rows = commission_report.list_rows(plan.rows, taken, ran.roster.before, outcomes)
+    lost = commission_report.strays(taken, outcomes)
     if json_wanted:
         boards = [commission_report.outcome_row(outcome) for outcome in outcomes]
         click.echo(as_json({"done": all(row["done"] for row in rows), "rows": rows, "boards": boards}))
     else:
         click.echo(commission_report.list_text(rows, lost))
+    _save_labels(job, [row["node"] for row in rows if row["done"]])
     if left := [row for row in rows if not row["done"]]:
-        raise BatchError(f"{len(left)} of {len(rows)} are not done", "Run it again: what is done is not done again.")
+        said, step = f"{len(left)} of {len(rows)} are not done", "Run it again: what is done is not done again."
+        raise Interrupted(said, step) if ran.stopped else BatchError(said, step)

@@ -1,11 +1,16 @@
 """`bongsu device identify`: which board is it? Its lamp flashes."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from bongsu.cli.context import Installation, actor, data_option, json_option, now_ms, pass_installation
 from bongsu.cli.order import await_answer
-from bongsu.cli.output import done
+from bongsu.cli.output import done, warn, when
 from bongsu.errors import BongsuError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 # On the board, in its raw REPL: flash for 10 s, by the lamp's pin of its node.json, else by the board file's.
 _FLASH = """
@@ -66,12 +71,29 @@ def _by_air(installation: Installation, node_id: str, wait_s: float, json_wanted
 
     node = fields.node_id(node_id)
     with installation.writing("outbox") as conn:
+        _require_heard(conn, node)
         order_id = orders.place(conn, node, "identify", actor=actor(), now_ms=now_ms())
     result = await_answer(installation, node, order_id, wait_s)
     if result not in (None, "done"):
         raise BongsuError(f"node {node} answers: {result}", f"Look at it: bongsu device show {node}")
     text = f"Node {node}: {'asked to flash' if result is None else 'its lamp flashes'}"
     done(text, {"node": node, "port": None, "result": result}, json_wanted=json_wanted)
+
+
+def _require_heard(conn: "Connection", node: str) -> None:
+    """Raise BongsuError for a node that has never been heard: it cannot be told anything. Say that one is silent."""
+    from bongsu.receiver import registry
+
+    heard = registry.show_node(conn, node)
+    if heard["last_seen_ms"] is None and heard["state"] == "provisioned":
+        raise BongsuError(
+            f"node {node} has never been heard, so it can be told nothing",
+            f"Is it powered, and does the receiver run (bongsu doctor)? Plugged in here it flashes by --port, and says"
+            f" what hinders it: bongsu device provision {node}",
+        )
+    if heard["silent"]:
+        seen = when(heard["last_seen_ms"])
+        warn(f"node {node} is silent, and was last seen at {seen}: it flashes if it is heard again")
 
 
 def _by_port(installation: Installation, url: str, board_name: str | None, json_wanted: bool) -> None:

@@ -7,7 +7,7 @@ import click
 
 from bongsu.cli import outfit
 from bongsu.cli.context import Installation, data_option, json_option, pass_installation
-from bongsu.cli.output import done, seconds
+from bongsu.cli.output import done, seconds, warn
 from bongsu.cli.progress import shown
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def provision(
     """
     from bongsu.install import ports
     from bongsu.install.link import BoardLink
-    from bongsu.install.provision import Request
+    from bongsu.install.provision import TAKEN_OVER, Request
     from bongsu.install.provision import provision as provision_board
     from bongsu.receiver import fields
 
@@ -104,6 +104,8 @@ def provision(
     outfit.require_way(enrolment, url)
     with BoardLink(url) as link, shown(TITLES) as progress:
         made = provision_board(link, enrolment, request, progress)
+    if made.taken_over:
+        warn(f"node {made.node_id} {TAKEN_OVER}. If it hangs in another centre's list, retire it there")
     done(_said(made), _row(made), json_wanted=json_wanted)
 
 

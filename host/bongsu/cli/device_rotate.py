@@ -24,6 +24,13 @@ _WORDS = {
     "expired": "did not answer within 10 minutes; should it have the key, that is accepted",
     "silent": "is silent: not asked",
 }
+# Where running it again changes nothing. A receiver that is older than the command gives no key: the node refuses that.
+_UPDATE = "at its serial port: bongsu device provision MAC."
+_STEPS = {
+    "unsupported": f"Bring the firmware of a node that knows no such command up to date, {_UPDATE}",
+    "refused": "Is the receiver older than this command, where it was refused? Start it again, and run this once more;"
+    f" if it stays so, bring the node's firmware up to date, {_UPDATE}",
+}
 Row = dict[str, object]
 _COLUMNS = ("node", "epoch", "result", "what")
 
@@ -71,8 +78,16 @@ def rotate_key(
     if left:
         raise BongsuError(
             f"{len(left)} of {len(rows)} do not speak under another key yet",
-            "Run it again: it goes on where it stands.",
+            _next_step({str(row["result"]) for row in left}),
         )
+
+
+def _next_step(results: set[str]) -> str:
+    """What to do about those that are left."""
+    steps = [step for result, step in _STEPS.items() if result in results]
+    if results - _STEPS.keys():
+        steps.append("Run it again: it goes on where it stands.")
+    return " ".join(steps)
 
 
 def _several(installation: Installation, nodes: list[str], site_id: str | None, wait_s: float) -> list[Row]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import click
 
-from bongsu.errors import BongsuError, UsageFault
+from bongsu.errors import BongsuError, Interrupted, UsageFault
 
 __all__ = ["BongsuError", "run"]
 
@@ -32,9 +32,8 @@ def run(command: Callable[[], object]) -> int:
     except click.ClickException as err:
         err.show()
         return err.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        return INTERRUPTED
+    except (click.Abort, KeyboardInterrupt) as err:
+        return _interrupted(err)
     except BrokenPipeError:
         # Who read our output has gone (`| head`): nothing to say, and nobody to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -43,6 +42,15 @@ def run(command: Callable[[], object]) -> int:
         return _os_error(err)
     except Exception as err:
         return _unexpected(err)
+
+
+def _interrupted(err: BaseException) -> int:
+    """What it leaves is said, if it leaves anything: click makes an Abort of it."""
+    left = err if isinstance(err, Interrupted) else err.__cause__
+    if isinstance(left, Interrupted):
+        return _say(f"interrupted: {left.message}", left.next_step, INTERRUPTED)
+    click.echo("interrupted", err=True)
+    return INTERRUPTED
 
 
 def _say(message: str, next_step: str, code: int = FAILED) -> int:

@@ -17,6 +17,13 @@ def width(text: str) -> int:
     return sum(_char_width(c) for c in text)
 
 
+def cut(text: str, columns: int) -> str:
+    """As much of it as a line of the terminal takes: what wraps cannot be drawn anew."""
+    while width(text) >= columns:
+        text = text[:-1]
+    return text
+
+
 def _char_width(char: str) -> int:
     if unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me", "Cf"):
         return 0

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from bongsu.cli.output import width
+from bongsu.cli.output import cut
 
 if TYPE_CHECKING:
     from bongsu.install.commission import Status
@@ -56,7 +56,7 @@ class PortLines:
     def _draw(self) -> None:
         columns = shutil.get_terminal_size().columns
         head = _UP.format(len(self._lines)) if self._drawn else ""
-        body = "".join(f"{_CLEAR}{_cut(text, columns)}\n" for text in self._lines.values())
+        body = "".join(f"{_CLEAR}{cut(text, columns)}\n" for text in self._lines.values())
         self._stream.write(head + body)
         self._stream.flush()
         self._drawn = True
@@ -73,10 +73,3 @@ def line(status: "Status", *, bar: bool = True) -> str:
         full = _BAR * min(status.done, status.total) // status.total
         return f"{who}  {step} [{'#' * full}{'.' * (_BAR - full)}] {status.said}"
     return f"{who}  {step}: {status.said}" if status.said else f"{who}  {step} ..."
-
-
-def _cut(text: str, columns: int) -> str:
-    """As much of it as a line of the terminal takes: what wraps cannot be drawn anew."""
-    while width(text) >= columns:
-        text = text[:-1]
-    return text

@@ -1,11 +1,14 @@
 """How long work shows how far it is: a bar on a terminal, lines elsewhere; on stderr, for stdout has the result."""
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import click
+
+from bongsu.cli.output import cut
 
 # (step, done, total); a total of 0: nothing tells how far it is.
 Progress = Callable[[str, int, int], None]
@@ -16,7 +19,9 @@ _CLEAR_LINE = "\r\033[K"
 
 @contextmanager
 def shown(titles: Mapping[str, str]) -> Iterator[Progress]:
-    """A callback that shows steps by their titles (a step that is not among them by its name)."""
+    """A callback that shows steps by their titles (a step that is not among them by its name); "step: ..." is the same
+    step, with something to say of it.
+    """
     steps = _Bars(titles) if sys.stderr.isatty() else _Lines(titles)
     try:
         yield steps.report
@@ -37,14 +42,18 @@ class _Lines:
 
     def __init__(self, titles: Mapping[str, str]) -> None:
         self._titles = titles
-        self._step = ""
+        self._step = self._said = ""
         self._start = 0.0
 
     def report(self, step: str, done: int, total: int) -> None:
-        title = self._titles.get(step, step)
+        step, colon, said = step.partition(": ")
+        title = self._titles.get(step, step) + colon + said
         if step != self._step:
             self._step, self._start = step, time.monotonic()
             self._begin(title)
+        elif said and said != self._said:
+            self._begin(title)
+        self._said = said
         ended = 0 < total <= done
         self._show(title, done, total, time.monotonic() - self._start, ended)
         if ended:
@@ -74,5 +83,6 @@ class _Bars(_Lines):
         pass
 
     def _show(self, title: str, done: int, total: int, seconds: float, ended: bool) -> None:
-        click.echo(_CLEAR_LINE + bar(title, done, total, seconds), nl=ended, err=True)
+        line = cut(bar(title, done, total, seconds), shutil.get_terminal_size().columns)
+        click.echo(_CLEAR_LINE + line, nl=ended, err=True)
         self._open = not ended

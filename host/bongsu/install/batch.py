@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from bongsu.errors import BongsuError
+from bongsu.errors import BongsuError, Interrupted
 from bongsu.install import profiles, sensors
 from bongsu.install.commission import CommissionError, Outcome, Place
 from bongsu.receiver import commissioning, csv_file, excel_file, fields, unit_search
@@ -111,6 +111,7 @@ class Roster:
         self._rows = list(rows)
         self._taken: dict[int, str] = dict(done)
         self._lock = threading.Lock()
+        self.before = frozenset(done)  # lines that were done when it was made
 
     def assign(self, node_id: str, unit: str | None) -> Place:
         """The place of this board. `unit`: where it belongs already. Raises CommissionError if the list has none."""
@@ -165,40 +166,47 @@ class Crew:
     ) -> None:
         self._work, self._next_board, self.stop, self._on_stop = work, next_board, stop, on_stop
         self._lock = threading.Lock()
-        self._outcomes: list[Outcome] = []
+        self.outcomes: list[Outcome] = []
+        self.ended = False  # nobody works any more
         self._broken: list[BaseException] = []
 
     def run(self, ports: Sequence[str]) -> list[Outcome]:
         """Work at these ports: a board at each, and another as long as `next_board(port)`, which waits for one, says
         True. Returns how it ended, board by board. A KeyboardInterrupt sets `stop`, and is raised once all have ended;
-        a second one is raised at once.
+        a second one is raised at once. `outcomes` has what was done until then.
         """
         threads = [
             threading.Thread(target=self._keep_on, args=(port,), name=f"port {port}", daemon=True) for port in ports
         ]
-        for thread in threads:
-            thread.start()
         try:
+            for thread in threads:
+                thread.start()
             for thread in threads:
                 thread.join()
         except KeyboardInterrupt:
             self.stop.set()
             self._on_stop()
             for thread in threads:
-                thread.join()
+                if thread.ident is not None:  # it was started
+                    thread.join()
+            self.ended = True
             raise
+        self.ended = True
         if self._broken:
             raise self._broken[0]
-        return self._outcomes
+        return self.outcomes
 
     def _keep_on(self, port: str) -> None:
         try:
             while not self.stop.is_set():
                 outcome = self._work(port)
                 with self._lock:
-                    self._outcomes.append(outcome)
+                    self.outcomes.append(outcome)
                 if not self._next_board(port):
                     return
+        except Interrupted as err:  # of `stop`, and it leaves something
+            with self._lock:
+                self.outcomes.append(Outcome(port, error=BongsuError(err.message, err.next_step)))
         except KeyboardInterrupt:
             return  # of `stop`
         except BaseException as err:

@@ -191,7 +191,7 @@ class SerialBench:
         """Application, settings, key, first heartbeat."""
         with BoardLink(self._url) as link:
             made = provision(link, self._kit.registry, self._request(found, place), _told(tell))
-        return Settled(made.epoch, made.app_hash, made.bytes_copied, made.new_key)
+        return Settled(made.epoch, made.app_hash, made.bytes_copied, made.new_key, made.taken_over)
 
     def label(self, found: Found, desk: CommissioningDesk) -> str | None:
         """Its label."""
@@ -200,4 +200,9 @@ class SerialBench:
 
 def _told(tell: Tell) -> Callable[[str, int, int], None]:
     """The progress of a tool, in words."""
-    return lambda step, done, total: tell(WORDS.get(step, step), done, total)
+
+    def told(step: str, done: int, total: int) -> None:
+        name, colon, more = step.partition(": ")
+        tell(WORDS.get(name, name) + colon + more, done, total)
+
+    return told

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from bongsu.errors import BongsuError
 from bongsu.install import measuring, walk_test
+from bongsu.install.provision_words import TAKEN_OVER
 from bongsu.install.waiting import Waiting
 from bongsu.receiver.commissioning import ALREADY, DONE, FAILED, LEFT, STEPS
 from bongsu.receiver.commissioning_desk import CommissioningDesk
@@ -73,12 +74,15 @@ class Flashed:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What provisioning did. already: nothing had to be copied or made."""
+    """What provisioning did. taken_over: the board had a key that the store does not know; already: nothing had to be
+    copied or made.
+    """
 
     epoch: int
     app_sha256: str
     bytes_copied: int
     new_key: bool
+    taken_over: bool = False
 
     @property
     def already(self) -> bool:
@@ -311,6 +315,8 @@ class Commissioning:
         settled = self._bench.provision(self._found, self._place, self._tell)
         self._as_before = settled.already
         what = f"{settled.bytes_copied // 1000} kB copied, key epoch {settled.epoch}"
+        if settled.taken_over:
+            what += f"; it {TAKEN_OVER}"
         facts: dict[str, object] = {"app_sha256": settled.app_sha256, "key_epoch": settled.epoch}
         return Did(ALREADY if settled.already else DONE, what, facts)
 

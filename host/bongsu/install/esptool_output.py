@@ -71,7 +71,12 @@ class WritingAt:
     address: int
 
 
-Event = Erasing | WritingAt
+@dataclass(frozen=True)
+class Beginning:
+    """A piece is begun with: from now on the flash is not what it was."""
+
+
+Event = Erasing | WritingAt | Beginning
 
 
 def plain(line: str) -> str:
@@ -85,6 +90,8 @@ def event(line: str) -> Event | None:
         return WritingAt(int(writing[1], 16))
     if line.startswith("Erasing flash memory"):
         return Erasing(done=False)
+    if line.startswith("Compressed "):
+        return Beginning()
     return Erasing(done=True) if line.startswith("Flash memory erased successfully") else None
 
 

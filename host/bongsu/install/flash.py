@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bongsu.errors import BongsuError
+from bongsu.errors import BongsuError, Interrupted
 from bongsu.install import esptool
 from bongsu.install.boards import Board
 from bongsu.install.esptool_output import (
     RIGHT_BOARD,
+    Beginning,
     ChipFound,
     Erasing,
     FlashDiffers,
@@ -182,19 +183,28 @@ def _run(todo: FlashPlan, step: Step, progress: Progress) -> list[str]:
         if step.name == "identify":
             raise
         raise FlashError(f"{err.message} ({heard.where})", f"{err.next_step} It begins anew then.") from None
+    except KeyboardInterrupt:
+        if step.name == "identify" or not heard.touched:
+            raise
+        raise Interrupted(
+            f"{todo.port}: {heard.where}: nothing runs on the board now", "Run this again: it begins anew."
+        ) from None
     heard.finish()
     return lines
 
 
 class _Listener:
-    """Makes progress of what esptool prints in one step. `where`: how far it came, in words."""
+    """Makes progress of what esptool prints in one step. `where`: how far it came, in words; touched: the flash is not
+    what it was before.
+    """
 
     def __init__(self, todo: FlashPlan, step: Step, progress: Progress) -> None:
         self._todo = todo
         self._step = step
         self._progress = progress
         self.where = "nothing was erased"
-        if step.name == "verify":
+        self.touched = step.name == "verify"
+        if self.touched:
             self.where = "all is written, but not compared with the file"
         if step.name != "write":
             progress(step.name, 0, 1)
@@ -202,6 +212,9 @@ class _Listener:
     def line(self, line: str) -> None:
         """A line came."""
         what = event(line)
+        if isinstance(what, Beginning) and not self.touched:
+            self.where = "the first bytes were being written"
+        self.touched = self.touched or what is not None
         if isinstance(what, Erasing):
             self.where = "the flash is erased" if what.done else "while the flash was erased"
             self._progress("erase", int(what.done), int(what.done))

@@ -22,6 +22,7 @@ from mpremote.transport_serial import SerialTransport
 
 from bongsu.errors import BongsuError
 from bongsu.install import ports
+from bongsu.install.node_log import LONGEST_LINE
 from bongsu.install.on_board import BoardFacts, plain, read_facts
 
 # It prints what it did not expect, to stdout, where a command's answer belongs; and it may be what was sent.
@@ -173,13 +174,11 @@ class BoardLink:
         """
         if self._transport is None:
             raise LinkError(f"{self.url}: the board is not in its REPL", "This is a fault of this program.")
-        self._wire.within(_SCRIPT_MOST_S)
         try:
-            out, err = self._transport.exec_raw(f"_W.feed()\n{code}" if self._guarded else code, timeout=timeout_s)
+            with self._within(_SCRIPT_MOST_S):
+                out, err = self._transport.exec_raw(f"_W.feed()\n{code}" if self._guarded else code, timeout=timeout_s)
         except _TALK_ERRORS as problem:
             raise self._lost(problem) from None
-        finally:
-            self._wire.within(None)
         if err:
             raise _failure(self.url, err.decode(errors="replace"), secret)
         text: str = out.decode(errors="replace")
@@ -253,11 +252,8 @@ class BoardLink:
 
     def _reset_from_repl(self) -> None:
         assert self._transport is not None
-        self._wire.within(_ENTER_MOST_S)
-        try:
+        with self._within(_ENTER_MOST_S):
             self._transport.exec_raw_no_follow(_RESET)
-        finally:
-            self._wire.within(None)
         self._left_repl()
 
     def _left_repl(self) -> None:
@@ -312,11 +308,8 @@ class BoardLink:
         self._drain()
         self._wire.write(b"\r\x01")
         transport = _Transport(self._wire)
-        self._wire.within(_ENTER_MOST_S)
-        try:
+        with self._within(_ENTER_MOST_S):
             found = transport.read_until(1, _RAW, timeout_overall=_PROMPT_S * 2).endswith(_RAW)
-        finally:
-            self._wire.within(None)
         if not found:
             raise self._silent()
         self._transport = transport
@@ -362,8 +355,18 @@ class BoardLink:
             *whole, rest = (rest + data).split(b"\n")
             for line in whole:
                 yield line.decode(errors="replace").rstrip("\r")
+        self._early = rest[-LONGEST_LINE:]  # its end comes to whoever asks next
 
     # -- bytes
+
+    @contextlib.contextmanager
+    def _within(self, seconds: float) -> Iterator[None]:
+        """mpremote ends its waits only where nothing comes."""
+        self._wire.within(seconds)
+        try:
+            yield
+        finally:
+            self._wire.within(None)
 
     def _read_some(self) -> bytes:
         """What has come, or what comes within a moment. A port that went away with a reset is opened again."""

@@ -175,8 +175,9 @@ def _unopened(url: str, number: int, text: str) -> PortError:
 
 
 def closed_at_once(url: str) -> PortBusy:
-    """A port server that hung up before a byte came: it serves another client."""
-    return PortBusy(f"{url} is in use: the other side closed the connection at once", _ONE_CLIENT)
+    """A port server that hung up before a byte came: it serves another client, or its board is not there."""
+    said = "is in use, or its board is unplugged: the other side closed the connection at once"
+    return PortBusy(f"{url} {said}", f"Is the board's cable in, at the other side? {_ONE_CLIENT}")
 
 
 def gone(url: str) -> PortError:

@@ -17,6 +17,7 @@ from bongsu.install.on_board import BoardFacts, Identity
 from bongsu.install.provision_words import (
     NAME_A_NETWORK,
     STEPS,
+    TAKEN_OVER,
     Beat,
     Network,
     Orders,
@@ -27,9 +28,20 @@ from bongsu.install.provision_words import (
     Request,
 )
 from bongsu.install.settings_file import Standing
+from bongsu.install.silence import Complaints
 from bongsu.install.transfer import Files
 
-__all__ = ["STEPS", "Network", "Progress", "ProvisionError", "Provisioned", "Registry", "Request", "provision"]
+__all__ = [
+    "STEPS",
+    "TAKEN_OVER",
+    "Network",
+    "Progress",
+    "ProvisionError",
+    "Provisioned",
+    "Registry",
+    "Request",
+    "provision",
+]
 
 _LOOK_S = 1.0
 _GUARD_S = 180  # nothing that is done on the board takes a minute
@@ -62,6 +74,7 @@ class _Run:
         self._copied = self._bytes = 0  # files that went over the line
         self._count = 0  # those that belong on the board
         self._secrets: list[str] = []
+        self._networks = 0  # that it knows when it starts
 
     def go(self) -> Provisioned:
         """All of it."""
@@ -99,6 +112,7 @@ class _Run:
             app_hash=made.hash,
             machine=facts.machine,
             micropython=facts.version,
+            taken_over=orders.taken_over,
             took_ms=round((time.monotonic() - started) * 1000),
             heard_ms=time.time_ns() // 1_000_000 if beat else None,
             rssi_dbm=beat.rssi_dbm if beat else None,
@@ -140,6 +154,7 @@ class _Run:
     def _require_networks(self, board: Board, standing: Standing | None) -> None:
         wifi = self._request.wifi
         known = len(wifi) if wifi is not None else standing.networks if standing is not None else 0
+        self._networks = known
         if not known and board.bearers == ("wifi",):
             raise ProvisionError(
                 "no Wi-Fi network is named, and the board knows none",
@@ -228,32 +243,37 @@ class _Run:
             )
         wait_s = self._request.wait_s
         started = time.monotonic()
-        words = ""
+        heard = Complaints([network.ssid for network in self._request.wifi or ()], self._networks)
         while (waited_s := time.monotonic() - started) < wait_s:
-            self._progress("heartbeat", int(waited_s), int(wait_s))
-            words = self._last_words(_LOOK_S, words)
+            said = self._shown(heard.said)
+            self._progress(f"heartbeat: {said}" if said else "heartbeat", int(waited_s), int(wait_s))
+            self._listen(heard)
             beat = self._registry.beat(node_id, identity.epoch)
             if beat is not None and beat.counter >= identity.counter:
                 self._progress("heartbeat", int(wait_s), int(wait_s))
                 return beat
+            if refused := heard.refused:
+                raise ProvisionError(f"node {node_id} is provisioned, but {refused}", self._advice(refused))
+        words = self._shown(heard.words)
         raise ProvisionError(
             f"node {node_id} is provisioned, and was not heard in {wait_s:.0f} s"
             + (f"; it says: {words}" if words else ""),
-            f"{silence.next_step(words)}Look at its log: bongsu device logs --port {self._link.url}",
+            self._advice(words),
         )
 
-    def _last_words(self, timeout_s: float, words: str) -> str:
-        """What the node complains of, without what must not be shown; "" if it does not. `words`: of before."""
-        ssids = [network.ssid for network in self._request.wifi or ()]
+    def _advice(self, words: str) -> str:
+        return f"{silence.next_step(words)}Look at its log: bongsu device logs --port {self._link.url}"
+
+    def _listen(self, heard: Complaints) -> None:
         try:
-            for line in self._link.lines(timeout_s):
-                parts = line.split(" ", 2)
-                if len(parts) == 3 and parts[1] in ("W", "E"):
-                    words = on_board.plain(silence.in_words(parts[2], ssids)) or words
-                elif len(parts) == 3 and parts[2].startswith("wifi state=up"):
-                    words = ""  # what it complained of is over
+            for line in self._link.lines(_LOOK_S):
+                heard.hear(line)
         except LinkError as err:
-            words = err.message  # it may run on, unplugged here and powered there
+            heard.words = err.message  # it may run on, unplugged here and powered there
+
+    def _shown(self, words: str) -> str:
+        """Without what must not be shown, or a terminal would obey."""
+        words = on_board.plain(words)
         for secret in self._secrets:
             words = words.replace(secret, "***")
         return words

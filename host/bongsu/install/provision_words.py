@@ -10,11 +10,15 @@ from bongsu.install.on_board import Identity
 
 Role = Literal["node", "gateway"]
 # (step, done, total): of "application" bytes that go over the line, of "heartbeat" s that it may take, else 0 or 1 of
-# 1.
+# 1. Behind "heartbeat" may stand what the node complains of meanwhile: "heartbeat: ...".
 Progress = Callable[[str, int, int], None]
 STEPS = ("compile", "service", "format", "application", "settings", "key", "restart", "heartbeat")
 HEARTBEAT_WAIT_S = 120.0
 NAME_A_NETWORK = "Name it: --wifi SSID=FILE (FILE holds the passphrase), or --wifi SSID for an open one."
+TAKEN_OVER = (
+    "had a key that this data folder does not know: it was in service under another one, or under a later state of this"
+    " one, and is heard there no more"
+)
 
 
 class ProvisionError(BongsuError):
@@ -60,8 +64,9 @@ class Request:
 class Provisioned:
     """What came of it. epoch: the key's; new_key: made by this run; registered: by this run; reformatted: its file
     system was damaged; bytes_copied: content that went over the line, of `copied` of `files` files; app_hash: of the
-    whole application; machine, micropython: as the board says; took_ms: wall time; heard_ms: when its first
-    heartbeat was found at the receiver (UTC), None: not waited for; rssi_dbm: of that heartbeat, if it says so.
+    whole application; machine, micropython: as the board says; took_ms: wall time; taken_over: it had a key that the
+    store does not know; heard_ms: when its first heartbeat was found at the receiver (UTC), None: not waited for;
+    rssi_dbm: of that heartbeat, if it says so.
     """
 
     node_id: str
@@ -77,6 +82,7 @@ class Provisioned:
     machine: str
     micropython: str
     took_ms: int
+    taken_over: bool
     heard_ms: int | None
     rssi_dbm: int | None
 
@@ -84,7 +90,7 @@ class Provisioned:
 @dataclass(frozen=True, slots=True)
 class Orders:
     """What the store says that the board gets. key: 16 bytes, None: the one that it has stays; node_json: without
-    Wi-Fi; registered: this made it a node.
+    Wi-Fi; registered: this made it a node; taken_over: the board has a usable key that the store never made.
     """
 
     epoch: int
@@ -92,6 +98,7 @@ class Orders:
     node_json: dict[str, Any] = field(repr=False)
     ca_der: bytes = field(repr=False)
     registered: bool
+    taken_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)

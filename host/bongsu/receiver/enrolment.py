@@ -77,7 +77,14 @@ class Enrolment:
             made = keys.make_node_key(conn, self.master, node_id, now_ms)
             epoch, key, said = made.epoch, made.key, f"epoch {made.epoch}"
         provision.note(conn, node_id, f"{said}, {settings.said}", actor=self.actor, now_ms=now_ms)
-        return Orders(epoch, key, settings.node_json, self.ca_der, registered)
+        foreign = key is not None and not self._is_ours(conn, node_id, identity)
+        return Orders(epoch, key, settings.node_json, self.ca_der, registered, foreign)
+
+    def _is_ours(self, conn: Connection, node_id: str, identity: Identity | None) -> bool:
+        """Also of a board that has no key, or cannot prove which."""
+        if identity is None or not identity.proof:
+            return True
+        return keys.is_ours(conn, self.master, node_id, identity.epoch, identity.is_of)
 
     def _register(self, conn: Connection, node_id: str, request: Request, now_ms: int) -> bool:
         """True if the board was not registered. Raises RegistryError."""

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -183,6 +183,20 @@ def newest_key(conn: Connection, master: MasterKey, node_id: str, now_ms: int) -
     """
     found = usable_keys(conn, master, now_ms, node_id, damaged=[])
     return found[0] if found and found[0].state in ("pending", "active") else None
+
+
+def is_ours(conn: Connection, master: MasterKey, node_id: str, epoch: int, is_it: Callable[[bytes], bool]) -> bool:
+    """Did this store ever make the node's key of this epoch, be it retired? `is_it`: compares. A key that does not open
+    counts as ours: what it is cannot be told.
+    """
+    c = schema.node_key.c
+    wrapped = conn.execute(select(c.wrapped).where(c.node_id == node_id, c.epoch == epoch)).scalar_one_or_none()
+    if wrapped is None:
+        return False
+    try:
+        return is_it(master.unwrap(wrapped, _purpose(node_id, epoch)))
+    except KeyFault:
+        return True
 
 
 def activate(conn: Connection, node_id: str, epoch: int, now_ms: int) -> bool:
