@@ -283,33 +283,6 @@ def test_unplugged_in_the_middle(board: Board) -> None:
     assert SECRET not in repr(said.value) + said.value.next_step
 
 
-class Chatty(Port):
-    """Its node runs and logs, for ever."""
-
-    chatty = False
-
-    @property
-    def in_waiting(self) -> int:
-        if self.chatty and not self.heard:
-            self.heard += b"1000 W wifi unjoined net=0 status=201\r\n"
-        return super().in_waiting
-
-
-def test_a_board_that_restarts_in_the_middle_and_talks_on_is_not_waited_for(
-    board: Board, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No silence ever ends the wait: a brown-out, say, and the node that was on it runs again."""
-    to, port = board(Chatty())
-    monkeypatch.setattr(link, "_SCRIPT_MOST_S", 0.3)
-    with to:
-        to.service()
-        port.chatty = True
-        port.answers["f()"] = (b"", b"")
-        port._line = lambda key: None  # it answers nothing of ours any more
-        with pytest.raises(LinkError, match="talks without an end"):
-            to.run("f()")
-
-
 def test_a_script_that_fails(board: Board) -> None:
     """Its class and number are known; with a secret in it nothing of its text is repeated."""
     to, port = board(Port())

@@ -239,21 +239,30 @@ def test_it_survives_a_restart_of_the_receiver(tmp_path: Path) -> None:
         second.close()
 
 
-def test_a_key_that_went_out_after_the_backup_outlives_its_restore(d: Desk) -> None:
+def test_a_key_that_went_out_after_the_backup_outlives_its_restore(tmp_path: Path) -> None:
     """By the backup the order waits still; the node may have the key all the same."""
-    node = d.nodes[0]
-    d.pass_time(orders.QUOTE_MAX_AGE_MS)
-    begun = begin(d, node)
-    with d.store.read() as conn:
-        (given,) = keys.usable_keys(conn, load_master(d.data / MASTER_KEY_NAME), d.clock.now_ms(), node.id)[:1]
-    with d.store.write() as conn:
-        settle.settle(conn, d.clock.now_ms(), d.clock.now_ms(), settle.RESEND_WITHIN_MS)
-    again = begin(d, node)
-    assert (again.epoch, again.is_new) == (begun.epoch, False)
-    d.pass_time(orders.EXPIRE_AFTER_MS + 60_000)
-    assert state(d, again) == rotation.EXPIRED and key_states(d, node) == {1: "active", 2: "pending"}
-    beat(d, FrameMaker(node.id, given.key, given.epoch))
-    assert state(d, again) == rotation.ACTIVE
+    market: Market = make_market(tmp_path / "data", 1)
+    before = Desk(market)
+    node = before.nodes[0]
+    beat(before, node)
+    before.pass_time(orders.QUOTE_MAX_AGE_MS)
+    begun = begin(before, node)
+    now_ms = before.clock.now_ms()
+    with before.store.read() as conn:
+        (given,) = keys.usable_keys(conn, load_master(before.data / MASTER_KEY_NAME), now_ms, node.id)[:1]
+    with before.store.write() as conn:
+        settle.settle(conn, now_ms, now_ms, settle.RESEND_WITHIN_MS)
+    before.close()
+    d = Desk(market, before.clock)
+    try:
+        again = begin(d, node)
+        assert (again.epoch, again.is_new) == (begun.epoch, False)
+        d.pass_time(orders.EXPIRE_AFTER_MS + 60_000)
+        assert state(d, again) == rotation.EXPIRED and key_states(d, node) == {1: "active", 2: "pending"}
+        beat(d, FrameMaker(node.id, given.key, given.epoch))
+        assert state(d, again) == rotation.ACTIVE
+    finally:
+        d.close()
 
 
 def test_who_has_only_an_old_key_is_given_nothing_and_takes_nothing_away(tmp_path: Path) -> None:
