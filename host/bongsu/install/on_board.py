@@ -6,17 +6,14 @@ import hashlib
 import hmac
 import os
 import re
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from bongsu.errors import BongsuError
+from bongsu.install import identity_blobs
 
-# The identity in NVS, as bongsu_node/provisioned.py reads it. Numbers begin with 1: 0 is never used on the wire.
-_VERSION = 1
-_FIRST_NUMBER = 1
 _NONCE_LEN = 16
 _MAC = re.compile("[0-9a-f]{12}")
 
@@ -256,5 +253,4 @@ def identity(link: Runs) -> Identity | None:
 def write_key(link: Runs, epoch: int, key: bytes) -> None:
     """A new identity into NVS; its counters begin anew. Cut anywhere, the board has the old one, none, or the new."""
     link.tools(_TOOLS)
-    ceilings = struct.pack("<BBII", _VERSION, epoch, _FIRST_NUMBER, _FIRST_NUMBER)
-    link.run(_WRITE_KEY % (ceilings, struct.pack("<BB16s", _VERSION, epoch, key)), secret=True)
+    link.run(_WRITE_KEY % (identity_blobs.ctr(epoch), identity_blobs.ident(epoch, key)), secret=True)

@@ -4,13 +4,13 @@ Nothing on the way of an alarm asks the database who a node is. `Directory.load`
 of nodes; afterwards the writer takes in by id what others committed (`take_in`).
 """
 
-import struct
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, select, tuple_
 
+from bongsu.install.identity_blobs import ident
 from bongsu.receiver import roster
 from bongsu.receiver.air.levels import DEFAULT_ADVISE_AT, DEFAULT_TABLE
 from bongsu.receiver.keys import KeyFault, MasterKey, usable_keys
@@ -29,8 +29,6 @@ _UNIT_KEPT = ("id", "name", "place", "floor", "stall", "hours", "lat", "lon")
 # Topics of changes of which everything is read again at once.
 _FEW = frozenset(("site", "responder", "duty", "contact"))
 _AT_ONCE = 300
-# Version of what a node keeps of its key.
-_NODE_FORMAT = 1
 
 KEY_DAMAGED, SECRET_DAMAGED = "key_damaged", "secret_damaged"
 
@@ -63,7 +61,7 @@ class KeyEntry:
 
     def for_node(self) -> bytes:
         """The key as a node keeps it (bongsu_node.rotation), for the command that gives it: to be sealed."""
-        return struct.pack("<BB16s", _NODE_FORMAT, self.epoch, self._raw)
+        return ident(self.epoch, self._raw)
 
     def usable_at(self, now_ms: int) -> bool:
         """True while frames under this key may be accepted."""

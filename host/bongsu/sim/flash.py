@@ -2,7 +2,6 @@
 implementation can differ."""
 
 import json
-import struct
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,13 +9,12 @@ from typing import Any
 
 from bongsu.errors import BongsuError
 from bongsu.install import bytecode
+from bongsu.install.identity_blobs import ctr, ident
 from bongsu.sim import micropython
 
 BLOCK_BYTES = 4096
 # The file system partition of a stock 4 MB ESP32 image (ESP32_GENERIC: 2 MB of `vfs`).
 BLOCKS = 512
-# Counters start here, and event numbers too: 0 is never used on the wire.
-_FIRST_NUMBER = 1
 
 
 class FlashImage:
@@ -106,7 +104,7 @@ def read_nvs(path: Path, namespace: str = "bongsu") -> dict[str, bytes | int]:
 def identity_blobs(key_epoch: int, key: bytes) -> dict[str, bytes]:
     """The NVS blobs of a freshly provisioned node: identity, counter and event ceilings, no sender known yet."""
     return {
-        "ident": struct.pack("<BB16s", 1, key_epoch, key),
-        "ctr": struct.pack("<BBII", 1, key_epoch, _FIRST_NUMBER, _FIRST_NUMBER),
+        "ident": ident(key_epoch, key),
+        "ctr": ctr(key_epoch),
         "down": b"",
     }
