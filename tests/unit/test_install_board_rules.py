@@ -313,6 +313,14 @@ def test_a_chips_tables_agree_with_each_other(name: str) -> None:
         assert image.vfs_offset + image.vfs_size == image.flash_mb << 20, "the stock tables fill the flash"
 
 
+@pytest.mark.parametrize("bearer", ["wifi", "lora"])
+def test_an_esp32_c3_measures_nothing_at_its_adc2(bearer: str) -> None:
+    """ESP-IDF's driver refuses that unit, whatever Wi-Fi does."""
+    raw = _changed(_changed(_raw("esp32-c3-devkitm-1"), "bearers", [bearer]), "pins.lamp", 3)
+    found = _faults(_changed(raw, "pins.smoke_adc", 5), "esp32-c3-devkitm-1")
+    assert "pins.smoke_adc: GPIO5 has no ADC" in map(str, found)
+
+
 def test_chip_ids_are_those_of_the_image_header() -> None:
     """esptool: targets/*.py, IMAGE_CHIP_ID and BOOTLOADER_FLASH_OFFSET."""
     known = {name: (chip.image_id, chip.image_offset) for name, chip in CHIPS.items()}
