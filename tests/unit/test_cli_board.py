@@ -360,7 +360,7 @@ def _asked(tmp_path: Path, answers: list[str], *words: str) -> click.testing.Res
 
 def test_the_wizard_asks_for_all_and_judges_each_answer(tmp_path: Path) -> None:
     answers = [
-        "esp32s3", "My S3", "its manual", "8", "quad", "2", "10c4", "10C4:EA60, 303a:1001",
+        "esp32s3", "My S3", "its manual", "9", "8", "quad", "3", "2", "10c4", "10C4:EA60, 303a:1001",
         "0-16,x", "0-16,60", "0-16,35-42", "led", "38", "",
         "sx1262", "y",
         "5",  # sck
@@ -385,6 +385,8 @@ def test_the_wizard_asks_for_all_and_judges_each_answer(tmp_path: Path) -> None:
         "GPIO43 is the serial console",
         "'x' is no GPIO number",
         "GPIO60 does not exist",
+        "'9' is not one of",
+        "'3' is not one of",
     ):
         assert words in ran.output
 

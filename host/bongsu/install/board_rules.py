@@ -49,7 +49,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _IMAGE = re.compile(r"(?P<name>[A-Za-z0-9_]+(-[A-Za-z0-9_]+)?)-(?P<date>20\d{6})-v(?P<version>\d+\.\d+\.\d+)\.bin")
 _GENERIC = "ESP32_GENERIC"
 _MB = 1 << 20
-_SIZES_MB = (1, 2, 4, 8, 16, 32, 64, 128)  # of flash (esptool, flash_size) and of PSRAM
+SIZES_MB = (1, 2, 4, 8, 16, 32, 64, 128)  # of flash (esptool, flash_size) and of PSRAM
 _SECTOR = 4096
 # ESP-IDF: the partition table is a sector at 0x8000, and the first program begins at 0x10000 at the earliest.
 _AFTER_TABLE, _FIRST_APP = 0x9000, 0x10000
@@ -214,7 +214,7 @@ def _usb_faults(file: BoardFile) -> Iterator[Fault]:
 
 
 def _size_faults(file: BoardFile, chip: Chip) -> Iterator[Fault]:
-    for key, sizes in (("flash_mb", _SIZES_MB), ("psram_mb", (0, *_SIZES_MB))):
+    for key, sizes in (("flash_mb", SIZES_MB), ("psram_mb", (0, *SIZES_MB))):
         if getattr(file, key) not in sizes:
             yield Fault(key, f"{getattr(file, key)} is none of {', '.join(map(str, sizes))}")
     if (file.psram == "none") != (file.psram_mb == 0):
