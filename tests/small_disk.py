@@ -88,7 +88,7 @@ def _own_disk(data: Path, size_mb: int) -> None:
     Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
     Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
     checked(libc.mount(None, b"/", None, _MS_PRIVATE_ALL, None), "mount private")
-    place = Path(tempfile.mkdtemp(prefix="bongsu-disk-"))
+    place = Path(tempfile.mkdtemp(prefix="disk-", dir=data.parent))  # which goes with the test's folder
     checked(libc.mount(b"tmpfs", bytes(place), b"tmpfs", 0, f"size={size_mb}m,mode=700".encode()), "mount tmpfs")
     shutil.copytree(data, place, dirs_exist_ok=True, ignore=lambda folder, names: [n for n in names if ".sock" in n])
     place.chmod(0o700)

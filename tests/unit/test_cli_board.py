@@ -89,6 +89,46 @@ def test_check_names_every_fault_of_every_file(tmp_path: Path) -> None:
     assert [row["board"] for row in rows] == ["one", "two", "three"]
 
 
+HUGE = "0x" + "f" * 5000  # longer than Python will say in tens
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("siren = 25", f"siren = {HUGE}", "pins.siren: is no number that TOML has: it is beyond 64 bits"),
+        ("flash_mb = 4", f"flash_mb = {HUGE}", "flash_mb: is no number"),
+        ("header = [0,", f"header = [{HUGE},", "header[0]: is no number"),
+        ('type = "lm75"', f'type = "lm75"\naddress = {HUGE}', "sensors[0].address: is no number"),
+        ("siren = 25", f"siren = -{2**63 + 1}", "pins.siren: is no number"),
+        ("siren = 25", f"siren = {2**63 - 1}", "does not exist on esp32"),
+        ("siren = 25", "siren = " + "[" * 9999, "mine.toml: is nested deeper"),
+        (
+            'chip = "esp32"',
+            'chip = "esp8266"',
+            "chip: there is no esp8266.toml in chips/, and those of Bongsu are esp32, ",
+        ),
+        ('chip = "esp32"', 'chip = "other"', "chip: other.toml: psram.wide: Invalid enum value 'wide'"),
+    ],
+)
+def test_check_of_an_odd_file_says_what_is_odd(tmp_path: Path, old: str, new: str, words: str) -> None:
+    folder, path = resources().boards, tmp_path / "mine.toml"
+    good = (folder / "esp32-devkitc.toml").read_text().replace('"esp32-devkitc"', '"mine"')
+    assert old in good
+    path.write_text(good.replace(old, new, 1))
+    (tmp_path / "chips").mkdir()
+    chip = (folder / "chips" / "esp32.toml").read_text()
+    (tmp_path / "chips" / "other.toml").write_text(chip.replace("quad = [16", "wide = [16"))
+    ran = bongsu("board", "check", path, "esp32-c3-devkitm-1")
+    assert ran.code == 1 and words in ran.out, ran.err
+    assert "1 well, 1 with faults" in ran.out and len(ran.out) < 1000
+
+
+def test_check_reads_a_file_as_windows_editors_begin_it(tmp_path: Path) -> None:
+    good = (resources().boards / "esp32-devkitc.toml").read_text().replace('"esp32-devkitc"', '"mine"')
+    (tmp_path / "mine.toml").write_text(good.replace("\n", "\r\n"), encoding="utf-8-sig", newline="")
+    assert bongsu("board", "check", tmp_path / "mine.toml").code == 0
+
+
 def test_check_of_a_file_that_cannot_be_read_is_a_fault_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("")
@@ -260,6 +300,12 @@ def test_new_with_an_image_of_ones_own(tmp_path: Path) -> None:
         (["x", *LIKE, "--pin", "siren=x"], 2, "'x' is no GPIO number"),
         (["x", *LIKE, "--pin", "buzzer=33"], 1, "pins.buzzer: unknown key"),
         (["x", *LIKE, "--header", "0-99999"], 2, "no range of pins"),
+        (["x", *LIKE, "--header", "0-39,9-7"], 2, "'9-7' is no range of pins"),
+        (["x", *LIKE, "--header", "0-" + "9" * 5000], 2, "is no GPIO number"),
+        (["x", *LIKE, "--pin", "siren=" + "9" * 5000], 2, "is no GPIO number"),
+        (["x", *LIKE, "--radio", "cs=" + "9" * 5000], 1, "radio.cs: Expected `int`"),
+        (["x", *LIKE, "--sensor", "lm75,address=" + HUGE], 2, "is not one of 72"),
+        (["x", *LIKE, "--title", "B\udcffrd"], 1, "x.toml was not written: '\\udcff' is no character"),
         (["x", *LIKE, "--sensor", "sht9x"], 2, "no type 'sht9x'"),
         (["x", *LIKE, "--role", "gateway"], 1, "radio: missing"),
         (["x", *LIKE, "--usb", "FFFF"], 1, "usb[0]"),
@@ -270,6 +316,14 @@ def test_new_says_what_is_wrong_and_writes_nothing(tmp_path: Path, words: list[s
     ran = bongsu("board", "new", *words, "--folder", tmp_path)
     assert (ran.code, says in ran.err) == (code, True), ran.err
     assert not list(tmp_path.iterdir())
+
+
+def test_new_says_that_its_folder_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setenv(BOARDS_ENV, str(tmp_path / "file"))
+    ran = bongsu("board", "new", "x", *LIKE)
+    assert ran.code == 1 and f"{tmp_path / 'file'} is no folder" in ran.err and "--folder" in ran.err
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_new_overwrites_only_when_told(own: Path) -> None:
@@ -306,7 +360,7 @@ def _asked(tmp_path: Path, answers: list[str], *words: str) -> click.testing.Res
 
 def test_the_wizard_asks_for_all_and_judges_each_answer(tmp_path: Path) -> None:
     answers = [
-        "esp32s3", "My S3", "its manual", "8", "quad", "2", "10c4", "10C4:EA60, 303a:1001",
+        "esp32s3", "My S3", "its manual", "9", "8", "quad", "3", "2", "10c4", "10C4:EA60, 303a:1001",
         "0-16,x", "0-16,60", "0-16,35-42", "led", "38", "",
         "sx1262", "y",
         "5",  # sck
@@ -331,6 +385,8 @@ def test_the_wizard_asks_for_all_and_judges_each_answer(tmp_path: Path) -> None:
         "GPIO43 is the serial console",
         "'x' is no GPIO number",
         "GPIO60 does not exist",
+        "'9' is not one of",
+        "'3' is not one of",
     ):
         assert words in ran.output
 

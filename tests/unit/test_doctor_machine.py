@@ -3,20 +3,18 @@ Each finding says what to do.
 """
 
 import base64
-import getpass
-import grp
 import json
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from bongsu.install import ports
 from bongsu.install.ports import Port
 from bongsu.receiver.config import Config, load
-from bongsu.receiver.doctor import FAIL, OK, WARN, Finding, credentials, network, serial_ports
+from bongsu.receiver.doctor import FAIL, OK, WARN, Finding, credentials, network, running, serial_ports
 from bongsu.receiver.keys import MASTER_KEY_NAME, load_master
+from bongsu.release import this_version
 from tests.registry_parts import bongsu
 
 CP210X = Port("/dev/ttyUSB0", "CP2102", "10c4:ea60", "0001")
@@ -69,15 +67,14 @@ def test_a_port_that_can_be_opened(tmp_path: Path, plugged: list[Port], monkeypa
     assert level == OK and "/dev/ttyUSB0" in what and "10c4:ea60" in what
 
 
-@pytest.mark.parametrize(("member", "said"), [([], "sudo usermod -aG dialout $USER"), ([getpass.getuser()], "newgrp")])
-def test_a_port_of_another_group_names_the_command(
-    tmp_path: Path, plugged: list[Port], monkeypatch: pytest.MonkeyPatch, member: list[str], said: str
+def test_a_port_of_another_names_the_command(
+    tmp_path: Path, plugged: list[Port], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plugged.append(Port(str(tmp_path), "CP2102", "10c4:ea60"))
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    monkeypatch.setattr(grp, "getgrgid", lambda gid: SimpleNamespace(gr_name="dialout", gr_mem=member))
+    monkeypatch.setattr(ports, "how_to_open", lambda url: f"this opens {url}")
     ((level, what, step),) = _look(tmp_path / "none")
-    assert level == WARN and "may not be opened" in what and said in step
+    assert level == WARN and "may not be opened" in what and step == f"this opens {tmp_path}"
 
 
 def test_a_port_that_is_gone_meanwhile(plugged: list[Port], tmp_path: Path) -> None:
@@ -197,6 +194,21 @@ def test_signing_secrets_open_and_are_random(config: Config, tmp_path: Path) -> 
     load_master(key)
     found = json.loads(bongsu("doctor", "--offline", "--json").out)
     assert any(one["level"] == FAIL and "fire-1, fire-2 do not open" in one["what"] for one in found)
+
+
+# ---- the receiver
+
+
+@pytest.mark.parametrize(("more", "warns"), [("", False), (".1", True)])
+def test_a_receiver_of_another_version_than_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str, warns: bool
+) -> None:
+    """It was not started again after an update."""
+    state = {"ok": False, "reasons": [], "faults": [], "counters": {"log_dropped": 0}, "version": this_version() + more}
+    monkeypatch.setattr(running, "ask_state", lambda folder: state)
+    _, found = running.ask(tmp_path)
+    assert [one.level for one in found] == [WARN] * warns
+    assert not warns or (f"{this_version()}.1" in found[0].what and "Restart it" in found[0].next)
 
 
 # ---- the command

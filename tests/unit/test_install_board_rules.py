@@ -207,6 +207,8 @@ CHANGES: list[tuple[str, str, Any, str, str]] = [
     (DEVKIT, "psram_mb", 4, "psram", "is 'none', and psram_mb is 4"),
     (S3, "psram_mb", 0, "psram", "is 'octal', and psram_mb is 0"),
     (DEVKIT, "psram", "octal", "psram", "esp32 takes no octal PSRAM"),
+    (S3, "psram_mb", -8, "psram_mb", "-8 is none of 0, 1, 2, 4"),
+    (S3, "psram_mb", 6, "psram_mb", "6 is none of"),
     (S3, "pins.siren", 35, "pins.siren", "GPIO35 belongs to the octal PSRAM"),
     (S3, "pins.siren", 20, "pins.siren", "GPIO20 is the chip's own USB"),
     # radio
@@ -218,6 +220,9 @@ CHANGES: list[tuple[str, str, Any, str, str]] = [
     (TTGO, "radio.dio0", GONE, "radio.dio0", "sx1276 needs it"),
     (TTGO, "radio.busy", 33, "radio.busy", "sx1276 has none"),
     (TTGO, "radio.tcxo_mv", 1800, "radio.tcxo_mv", "sx1276 has none"),
+    (TTGO, "radio.dio2_rf_switch", True, "radio.dio2_rf_switch", "sx1276 has none"),
+    (HELTEC, "radio.tcxo_mv", 2000, "radio.tcxo_mv", "2000 is none of 1600, 1700, 1800"),
+    (HELTEC, "radio.tcxo_mv", 0, "radio.tcxo_mv", "0 is none of"),
     (HELTEC, "pins.siren", 9, "radio.sck", "GPIO9 is also siren"),
     (GATEWAY, "radio.cs", 5, "radio.cs", "GPIO5 is a strapping pin"),
     (GATEWAY, "radio.cs", 35, "radio.cs", "GPIO35 is input-only"),
@@ -225,6 +230,11 @@ CHANGES: list[tuple[str, str, Any, str, str]] = [
     (GATEWAY, "radio", GONE, "radio", "a gateway hears its nodes by radio"),
     # image
     (DEVKIT, "image.url", f"http{URL[5:]}ESP32_GENERIC-20250415-v1.25.0.bin", "image.url", "is not https"),
+    (DEVKIT, "image.url", "https:///ESP32_GENERIC-20250415-v1.25.0.bin", "image.url", "not a web address"),
+    (DEVKIT, "image.url", "https://[::1/ESP32_GENERIC-20250415-v1.25.0.bin", "image.url", "not a web address"),
+    (DEVKIT, "image.url", "https://a.org:99999/ESP32_GENERIC-20250415-v1.25.0.bin", "image.url", "not a web address"),
+    (DEVKIT, "image.url", "https://a .org/ESP32_GENERIC-20250415-v1.25.0.bin", "image.url", "holds a space"),
+    (DEVKIT, "image.url", f"{URL}ESP32_GENERIC-20250414-v1.25.0.bin", "image.url", "v1.25.0 is of 20250415"),
     (DEVKIT, "image.url", f"{URL}firmware.bin", "image.url", "not named as micropython.org names images"),
     (DEVKIT, "image.url", f"{URL}ESP32_GENERIC-2025-v1.25.0.bin", "image.url", "not named as"),
     (DEVKIT, "image.url", f"{URL}ESP32_GENERIC-20250415-v1.25.0.uf2", "image.url", "not named as"),
@@ -239,6 +249,8 @@ CHANGES: list[tuple[str, str, Any, str, str]] = [
     (S3, "flash.offset", 0x1000, "flash.offset", "images of esp32s3 begin at 0x0"),
     (DEVKIT, "flash.baud", 9600, "flash.baud", "9600 is not from 115200"),
     (DEVKIT, "flash_mb", 2, "flash.vfs_size", "ends beyond the 2 MB of flash"),
+    (DEVKIT, "flash_mb", 5, "flash_mb", "5 is none of 1, 2, 4, 8"),
+    (DEVKIT, "flash_mb", 10**9, "flash_mb", "is none of"),
     (DEVKIT, "flash.vfs_size", 0, "flash.vfs_size", "or is empty"),
     (DEVKIT, "flash.vfs_size", 0x200001, "flash.vfs_size", "no multiple of 0x1000"),
     (DEVKIT, "flash.vfs_offset", 0x8000, "flash.vfs_offset", "leaves no room for the image"),
@@ -299,6 +311,14 @@ def test_a_chips_tables_agree_with_each_other(name: str) -> None:
     assert bool(chip.usb) == bool(chip.usb_pins)
     for image in chip.images.values():
         assert image.vfs_offset + image.vfs_size == image.flash_mb << 20, "the stock tables fill the flash"
+
+
+@pytest.mark.parametrize("bearer", ["wifi", "lora"])
+def test_an_esp32_c3_measures_nothing_at_its_adc2(bearer: str) -> None:
+    """ESP-IDF's driver refuses that unit, whatever Wi-Fi does."""
+    raw = _changed(_changed(_raw("esp32-c3-devkitm-1"), "bearers", [bearer]), "pins.lamp", 3)
+    found = _faults(_changed(raw, "pins.smoke_adc", 5), "esp32-c3-devkitm-1")
+    assert "pins.smoke_adc: GPIO5 has no ADC" in map(str, found)
 
 
 def test_chip_ids_are_those_of_the_image_header() -> None:

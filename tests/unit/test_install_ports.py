@@ -1,6 +1,8 @@
 """Serial ports: which one is meant, and what is said when it does not open."""
 
 import errno
+import getpass
+import grp
 import os
 import pty
 import socket
@@ -9,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import serial
@@ -195,11 +198,23 @@ def test_a_lost_connection_is_no_unplugged_board() -> None:
     assert "connection was lost" in explain("socket://rig:1", serial.SerialException("socket disconnected")).message
 
 
-def test_the_group_of_the_port_is_named(tty: str) -> None:
-    """Not every system calls it dialout."""
-    import grp
-
-    assert grp.getgrgid(os.stat(tty).st_gid).gr_name in explain(tty, PermissionError(errno.EACCES, "no")).next_step
+@pytest.mark.parametrize(
+    ("gid", "mode", "members", "said"),
+    [
+        (1, 0o660, [], "sudo usermod -aG serial $USER"),
+        (1, 0o660, [getpass.getuser()], "newgrp serial"),
+        (1, 0o620, [], "sudo chown $USER"),  # a member may not read either
+        (1, 0o600, [getpass.getuser()], "sudo chown $USER"),
+        (0, 0o660, [], "sudo chown $USER"),  # nobody joins root's group for a cable
+    ],
+)
+def test_which_command_opens_a_port(gid: int, mode: int, members: list[str], said: str) -> None:
+    """Not every system calls the group dialout."""
+    with pytest.MonkeyPatch.context() as patch:  # pytest itself needs the real one
+        patch.setattr(os, "stat", lambda path: SimpleNamespace(st_gid=gid, st_mode=mode))
+        patch.setattr(grp, "getgrgid", lambda gid: SimpleNamespace(gr_name="serial", gr_mem=members))
+        step = explain("/dev/ttyUSB77", PermissionError(errno.EACCES, "no")).next_step
+    assert said in step
 
 
 def test_the_boards_know_their_usb_ids() -> None:

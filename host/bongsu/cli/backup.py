@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import click
@@ -12,6 +11,7 @@ from bongsu.cli import sealing
 from bongsu.cli.context import Installation, actor, data_option, json_option, now_ms
 from bongsu.cli.output import done, show_one
 from bongsu.errors import BongsuError
+from bongsu.release import this_version
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -67,7 +67,7 @@ def _make(
             out,
             locks,
             with_master_key=with_master_key,
-            version=_version(),
+            version=this_version(),
             now_ms=at_ms,
             progress=_progress(),
         )
@@ -134,13 +134,6 @@ def keygen(out: Path, json_wanted: bool) -> None:
             raise
     text = f"Made {out} (keep it apart, and safe) and {public} (for --recipient-key)"
     done(text, {"private": str(out), "public": str(public)}, json_wanted=json_wanted)
-
-
-def _version() -> str:
-    try:
-        return version("bongsu")
-    except PackageNotFoundError:
-        return ""
 
 
 def _progress() -> Callable[[str, int], None]:

@@ -47,13 +47,13 @@ def _ask_board(raw: "Raw", chip: "Chip", said: Mapping[str, Any]) -> None:
     if said["pinout"] is None:
         raw["pinout"] = _ask("Where its pins are from (the maker's document)", raw.get("pinout"))
     if said["flash_mb"] is None:
-        raw["flash_mb"] = _ask("Flash in MB", raw["flash_mb"], click.IntRange(1, 64))
+        raw["flash_mb"] = _ask_mb("Flash in MB", raw["flash_mb"])
     if said["psram"] is None and chip.psram:
         raw["psram"] = _ask("PSRAM", raw.get("psram", "none"), click.Choice(["none", *chip.psram]))
         if raw["psram"] == "none":
             raw["psram_mb"] = 0
         elif said["psram_mb"] is None:
-            raw["psram_mb"] = _ask("PSRAM in MB", raw["psram_mb"] or 2, click.IntRange(1, 64))
+            raw["psram_mb"] = _ask_mb("PSRAM in MB", raw["psram_mb"] or 2)
     if said["image"] is None and not said["like"]:
         board_draft.fit_image(raw, chip)
 
@@ -110,6 +110,10 @@ def _excused(raw: "Raw", key: str, found: Iterable[tuple[str, bool]]) -> bool:
 
 def _ask(text: str, offered: Any, kind: Any = None) -> Any:
     return click.prompt(text, default=offered, type=kind, err=True)
+
+
+def _ask_mb(text: str, offered: int) -> int:
+    return int(_ask(text, str(offered), click.Choice([str(size) for size in board_rules.SIZES_MB])))
 
 
 def _ask_usb(offered: list[str]) -> list[str]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bongsu.install.board_draft import Raw
     from bongsu.install.boards import Chip
 
+_DIGITS = 10  # no number of a board has so many
 _EXAMPLES = """\b
 Examples:
   bongsu board new my-board
@@ -192,8 +193,12 @@ def _pairs(texts: tuple[str, ...], option: str) -> list[tuple[str, str]]:
     return [(text.partition("=")[0], text.partition("=")[2]) for text in texts]
 
 
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < _DIGITS
+
+
 def _gpio(text: str, option: str) -> int:
-    if not (text.isascii() and text.isdigit()):
+    if not _is_number(text):
         raise click.BadParameter(f"{text!r} is no GPIO number", param_hint=option)
     return int(text)
 
@@ -203,14 +208,15 @@ def gpios(text: str, option: str) -> list[int]:
     found: list[int] = []
     for part in text.split(","):
         low, dash, high = part.strip().partition("-")
-        last = _gpio(high, option) if dash else _gpio(low, option)
-        if last - _gpio(low, option) > 64:
+        first = _gpio(low, option)
+        last = _gpio(high, option) if dash else first
+        if not 0 <= last - first <= 64:
             raise click.BadParameter(f"{part!r} is no range of pins", param_hint=option)
-        found += range(_gpio(low, option), last + 1)
+        found += range(first, last + 1)
     return found
 
 
 def _radio_value(text: str) -> int | str | bool:
     if text in ("true", "false"):
         return text == "true"
-    return int(text) if text.isascii() and text.isdigit() else text
+    return int(text) if _is_number(text) else text

@@ -123,14 +123,14 @@ def _at_port(
     from bongsu.install.bench import SerialBench
     from bongsu.install.commission import Commissioning, Outcome, as_error
     from bongsu.install.ports import PortLock
-    from bongsu.receiver.cluster import own_version
     from bongsu.receiver.commissioning_desk import CommissioningDesk
+    from bongsu.release import this_version
 
     begun = time.monotonic()
     try:
         with PortLock(port), job.installation.store() as store:
             desk = CommissioningDesk(
-                store, job.installation.writing, installer=job.installer, version=own_version(), now_ms=now_ms
+                store, job.installation.writing, installer=job.installer, version=this_version(), now_ms=now_ms
             )
             kit = replace(job.kit, before=desk.board_of)
             return Commissioning(port, SerialBench(port, kit), desk, assign, job.wish, show, waiting).run()

@@ -1,7 +1,6 @@
 """The command `bongsu`: its groups, loaded when they are used, so that each command starts fast."""
 
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import click
@@ -9,6 +8,7 @@ import click
 from bongsu.cli.context import DATA_ENV, Installation, default_data
 from bongsu.cli.errors import run
 from bongsu.cli.lazy import Commands, lazy_group
+from bongsu.release import this_version
 
 COMMANDS: Commands = {
     "init": ("bongsu.cli.init", "init", "Make a data folder: certificates, master key, settings, database."),
@@ -56,15 +56,8 @@ command, option or value that can never be right; 130 interrupted.
 """
 
 
-def _version() -> str:
-    try:
-        return version("bongsu")
-    except PackageNotFoundError:
-        return "(not installed, run from a checkout)"
-
-
 @click.group(cls=lazy_group(COMMANDS), epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(_version(), prog_name="bongsu")
+@click.version_option(this_version(), prog_name="bongsu")
 @click.option(
     "--data", type=click.Path(path_type=Path), help=f"Data folder (else {DATA_ENV}, else ~/.local/share/bongsu)."
 )

@@ -141,25 +141,42 @@ def save(raw: Raw, folder: Path, *, force: bool) -> Path:
         )
     if path.exists() and not force:
         raise _there_already(path)
+    content = _bytes(path, raw)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(path, text(raw), force)
-    except FileExistsError:
-        raise _there_already(path) from None
+        _write(path, content, force)
     except OSError as err:
-        raise BongsuError(f"cannot write {path}: {err.strerror}", "Name another folder: --folder DIR") from None
+        raise _not_written(path, err) from None
     return path
+
+
+def _bytes(path: Path, raw: Raw) -> bytes:
+    try:
+        return text(raw).encode()
+    except UnicodeEncodeError as err:  # from a terminal that speaks another encoding
+        wrong = err.object[err.start : err.end]
+        raise boards.BoardError(
+            f"{path.name} was not written: {wrong!r} is no character", "Say it again in UTF-8, or in plain letters."
+        ) from None
+
+
+def _not_written(path: Path, err: OSError) -> BongsuError:
+    no_folder = path.parent.exists() and not path.parent.is_dir()
+    if isinstance(err, FileExistsError) and not no_folder:
+        return _there_already(path)
+    why = f"{path.parent} is no folder" if no_folder else err.strerror
+    return BongsuError(f"cannot write {path}: {why}", "Name another folder: --folder DIR")
 
 
 def _there_already(path: Path) -> BongsuError:
     return BongsuError(f"{path} is there already; it was not overwritten", "Name another board, or say --force.")
 
 
-def _write(path: Path, words: str, force: bool) -> None:
+def _write(path: Path, content: bytes, force: bool) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with open(part, "x", encoding="utf-8") as file:
-            file.write(words)
+        with open(part, "xb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         if force:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from bongsu.channels.address import url_problem
 from bongsu.install.board_schema import UNKNOWN_KEY, BoardFile, Chip, ChipImage, Fault, Psram, Radio
 
 Direction = Literal["in", "out", "adc"]
@@ -36,7 +37,9 @@ RADIO_LINES: dict[str, Direction] = {
 }
 # Lines without which the driver cannot work, and lines and settings that the chip does not have.
 _RADIO_NEEDS = {"sx1276": ("dio0",), "sx1262": ("dio1", "busy")}
-_RADIO_LACKS = {"sx1276": ("busy", "tcxo_mv"), "sx1262": ("dio0",)}
+_RADIO_LACKS = {"sx1276": ("busy", "tcxo_mv", "dio2_rf_switch"), "sx1262": ("dio0",)}
+# What an SX1262 can give a TCXO, mV (its datasheet, SetDIO3AsTCXOCtrl).
+_TCXO_MV = (1600, 1700, 1800, 2200, 2400, 2700, 3000, 3300)
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _NAME_MAX = 32
@@ -46,6 +49,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _IMAGE = re.compile(r"(?P<name>[A-Za-z0-9_]+(-[A-Za-z0-9_]+)?)-(?P<date>20\d{6})-v(?P<version>\d+\.\d+\.\d+)\.bin")
 _GENERIC = "ESP32_GENERIC"
 _MB = 1 << 20
+SIZES_MB = (1, 2, 4, 8, 16, 32, 64, 128)  # of flash (esptool, flash_size) and of PSRAM
 _SECTOR = 4096
 # ESP-IDF: the partition table is a sector at 0x8000, and the first program begins at 0x10000 at the earliest.
 _AFTER_TABLE, _FIRST_APP = 0x9000, 0x10000
@@ -91,7 +95,7 @@ def faults(file: BoardFile, chip: Chip, stem: str) -> list[Fault]:
     return [
         *_name_faults(file, stem),
         *_usb_faults(file),
-        *_psram_faults(file, chip),
+        *_size_faults(file, chip),
         *_list_faults(file, chip),
         *_function_faults(file),
         *_radio_faults(file),
@@ -209,7 +213,10 @@ def _usb_faults(file: BoardFile) -> Iterator[Fault]:
             yield Fault(f"usb[{at}]", f"{text} is there twice")
 
 
-def _psram_faults(file: BoardFile, chip: Chip) -> Iterator[Fault]:
+def _size_faults(file: BoardFile, chip: Chip) -> Iterator[Fault]:
+    for key, sizes in (("flash_mb", SIZES_MB), ("psram_mb", (0, *SIZES_MB))):
+        if getattr(file, key) not in sizes:
+            yield Fault(key, f"{getattr(file, key)} is none of {', '.join(map(str, sizes))}")
     if (file.psram == "none") != (file.psram_mb == 0):
         yield Fault("psram", f"is {file.psram!r}, and psram_mb is {file.psram_mb}")
     if file.psram != "none" and file.psram not in chip.psram:
@@ -243,8 +250,10 @@ def _radio_faults(file: BoardFile) -> Iterator[Fault]:
         if getattr(radio, name) is None:
             yield Fault(f"radio.{name}", f"missing: {radio.chip} needs it")
     for name in _RADIO_LACKS[radio.chip]:
-        if getattr(radio, name) is not None:
+        if getattr(radio, name) not in (None, False):
             yield Fault(f"radio.{name}", f"{radio.chip} has none")
+    if radio.chip == "sx1262" and radio.tcxo_mv not in (None, *_TCXO_MV):
+        yield Fault("radio.tcxo_mv", f"{radio.tcxo_mv} is none of {', '.join(map(str, _TCXO_MV))}")
 
 
 # ---- image and flash
@@ -254,6 +263,8 @@ def _image_faults(file: BoardFile, chip: Chip) -> Iterator[Fault]:
     image = file.image
     if not image.url.startswith("https://"):
         yield Fault("image.url", "is not https")
+    elif problem := url_problem(image.url):
+        yield Fault("image.url", f"cannot be fetched: {problem}")
     if image.sha256 is not None and not _SHA256.fullmatch(image.sha256):
         yield Fault("image.sha256", "is not 64 hex digits in lower case")
     named = _IMAGE.fullmatch(image.file)
@@ -265,6 +276,9 @@ def _image_faults(file: BoardFile, chip: Chip) -> Iterator[Fault]:
     own = {name.partition("-")[0] for name in chip.images}
     if board.startswith(_GENERIC) and board not in own:
         yield Fault("image.url", f"{board} is for another chip than {chip.name}, which takes {', '.join(sorted(own))}")
+    stock = stock_image(image.file, chip)
+    if stock is not None and stock.date != named["date"]:
+        yield Fault("image.url", f"is of {named['date']}, and v{stock.version} is of {stock.date}")
 
 
 def stock_image(file: str, chip: Chip) -> ChipImage | None:

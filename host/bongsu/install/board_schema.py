@@ -169,8 +169,9 @@ def _value_faults(kind: Any, value: Any, key: str) -> Iterator[Fault]:
     if inner is not None and isinstance(value, dict):
         yield from form_faults(inner, value, f"{key}.")
     elif typing.get_origin(kind) is dict and isinstance(value, dict):
-        of = typing.get_args(kind)[1]
+        named, of = typing.get_args(kind)
         for name, one in value.items():
+            yield from _value_faults(named, name, f"{key}.{name}")
             yield from _value_faults(of, one, f"{key}.{name}")
     else:
         try:

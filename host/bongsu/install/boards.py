@@ -8,7 +8,7 @@ further one may lie in chips/ beside the board's file.
 
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -185,7 +185,8 @@ def read_chip(name: str, folder: Path | None = None) -> Chip:
             if faults:
                 raise wrong_file(path, faults)
             return msgspec.convert(raw, Chip)
-    raise UnknownBoard(f"there is no {name}{_SUFFIX} in chips/", "Name a chip that is there.")
+    known = ", ".join(chip_names())
+    raise UnknownBoard(f"there is no {name}{_SUFFIX} in chips/, and those of Bongsu are {known}", "Name one of them.")
 
 
 def chip_names() -> list[str]:
@@ -239,11 +240,28 @@ def _sensors(board: Board, entries: list[Entry]) -> tuple[Entry, ...]:
 def decode(path: Path) -> tuple[dict[str, Any] | None, list[Fault]]:
     """What a TOML file holds, or why it is none. Raises BoardError if it cannot be read."""
     try:
-        return tomllib.loads(path.read_bytes().decode()), []
+        raw = tomllib.loads(path.read_bytes().decode("utf-8-sig"))  # some editors begin a file with a mark
     except OSError as err:
         raise BoardError(f"cannot read {path}: {err.strerror}", "Check the file's permissions.") from None
     except ValueError as err:  # not UTF-8, or no TOML
         return None, [Fault("", f"is no TOML: {err}")]
+    except RecursionError:
+        return None, [Fault("", "is nested deeper than such a file is")]
+    beyond = [Fault(key, "is no number that TOML has: it is beyond 64 bits") for key in _beyond(raw)]
+    return (None, beyond) if beyond else (raw, [])
+
+
+def _beyond(raw: Mapping[str, Any]) -> Iterator[str]:
+    """The keys of whole numbers beyond 64 bits: TOML has none; Python reads them, and may fail to say them."""
+    left: list[tuple[str, Any]] = list(raw.items())
+    while left:
+        key, value = left.pop()
+        if isinstance(value, dict):
+            left += [(f"{key}.{name}", one) for name, one in value.items()]
+        elif isinstance(value, list):
+            left += [(f"{key}[{at}]", one) for at, one in enumerate(value)]
+        elif isinstance(value, int) and value.bit_length() > 63:
+            yield key
 
 
 def pin_fault(board: Board, direction: Direction, pin: int) -> str:

@@ -5,6 +5,7 @@ A port is named by a device file or by any URL that pyserial knows (`socket://`,
 
 import errno
 import fcntl
+import getpass
 import grp
 import hashlib
 import os
@@ -30,6 +31,7 @@ CONSOLE_BAUD = 115_200
 
 _BUSY = (errno.EBUSY, errno.EAGAIN)
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
+_GROUP_MAY = stat.S_IRGRP | stat.S_IWGRP
 _ABSENT = (errno.ENOENT, errno.ENODEV, errno.ENXIO)
 _GONE = (errno.EIO, errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED, errno.EBADF)
 _UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT)
@@ -163,7 +165,7 @@ def _errno(err: BaseException) -> int:
 
 def _unopened(url: str, number: int, text: str) -> PortError:
     if number in _FORBIDDEN:
-        return PortError(f"{url}: no permission to open it", _permission(url))
+        return PortError(f"{url}: no permission to open it", how_to_open(url))
     if number in _ABSENT:
         return PortError(f"{url}: there is no such port", _ports_there_are())
     if number == errno.ENOTTY:
@@ -195,12 +197,20 @@ def _chain(err: BaseException | None) -> Iterator[BaseException]:
         err = err.__cause__ or err.__context__
 
 
-def _permission(url: str) -> str:
+def how_to_open(url: str) -> str:
+    """Which command lets this user open a device file."""
     try:
-        group = grp.getgrgid(os.stat(url).st_gid).gr_name
+        about = os.stat(url)
+        group = grp.getgrgid(about.st_gid)
+        name, member = group.gr_name, getpass.getuser() in group.gr_mem
+        helps = about.st_gid != 0 and about.st_mode & _GROUP_MAY == _GROUP_MAY
     except (OSError, KeyError):
-        group = "dialout"  # the owner of serial ports on Debian and its kin
-    return f"Join its group, and log in again: sudo usermod -aG {group} $USER"
+        name, member, helps = "dialout", False, True  # the owner of serial ports on Debian and its kin
+    if not helps:
+        return f"Make it yours until it is plugged in anew: sudo chown $USER {url} (for good: a udev rule)"
+    if member:
+        return f"You are in its group since you logged in: log in again, or run: newgrp {name}"
+    return f"Join its group, and log in again: sudo usermod -aG {name} $USER"
 
 
 def _ports_there_are() -> str:

@@ -168,7 +168,7 @@ def _value(what: str, field: Field, text: str) -> Any:
     """The value of a field from its text. Raises SensorError."""
     try:
         if field.kind in ("whole", "pin") or (field.kind == "choice" and field.names[0].isdigit()):
-            return int(text, 16 if text.lower().startswith("0x") else 10)
+            return _number(text)
         if field.kind == "flag":
             return {"true": True, "false": False}[text]
         if field.kind == "table":
@@ -177,6 +177,13 @@ def _value(what: str, field: Field, text: str) -> Any:
     except (ValueError, KeyError):
         raise SensorError(f"{what}: {text!r} is not {field.allowed}", "Correct it.") from None
     return text
+
+
+def _number(text: str) -> int:
+    number = int(text, 16 if text.lower().startswith("0x") else 10)
+    if number.bit_length() > 63:
+        raise ValueError("beyond what a board's file can hold")
+    return number
 
 
 def fit(board: Board, told: Sequence[Entry]) -> list[Entry]:

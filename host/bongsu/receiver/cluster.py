@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, event, text, update
@@ -19,6 +18,7 @@ from sqlalchemy import Connection, Engine, event, text, update
 from bongsu.errors import BongsuError
 from bongsu.receiver.log import Log
 from bongsu.receiver.store import Store, changes, postgres, schema
+from bongsu.release import this_version
 
 if TYPE_CHECKING:
     from bongsu.receiver.books import Books
@@ -50,7 +50,7 @@ class Presence:
         self._books = books
         self._due_ms = self._prune_ms = books.clock.mono_ms()
         self._every_ms = SEEN_EVERY_ALONE_MS if books.alone else SEEN_EVERY_MS
-        self._about = {"host": socket.gethostname()[:100], "version": own_version()}
+        self._about = {"host": socket.gethostname()[:100], "version": this_version()}
 
     def load(self, conn: Connection) -> None:
         """It keeps nothing of the store."""
@@ -76,14 +76,6 @@ class Presence:
         if mono_ms >= self._prune_ms:
             self._prune_ms = mono_ms + _PRUNE_EVERY_MS
             changes.prune(conn, now_ms)
-
-
-def own_version() -> str:
-    """The version of this program, as it stands in the receiver's row."""
-    try:
-        return version("bongsu")[:32]
-    except PackageNotFoundError:
-        return ""
 
 
 class DatabaseClock:

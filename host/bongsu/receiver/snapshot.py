@@ -4,7 +4,6 @@ import os
 import socket
 from collections import Counter
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 from bongsu.receiver.books import Books
 from bongsu.receiver.canary import Canary
@@ -22,14 +21,7 @@ from bongsu.receiver.state import (
     State,
     StoreState,
 )
-
-
-def this_version() -> str:
-    """The version of the installed package."""
-    try:
-        return version("bongsu")
-    except PackageNotFoundError:
-        return "checkout"
+from bongsu.release import this_version
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 from bongsu.receiver import reasons
 from bongsu.receiver.doctor.finding import FAIL, OK, WARN, Finding, Findings
 from bongsu.receiver.wake import NoAnswer, ask_state
+from bongsu.release import this_version
 
 _UNIT = Path("/etc/systemd/system/bongsu-receiver.service")
 
@@ -40,6 +41,9 @@ def _told(state: dict[str, Any]) -> Findings:
         trip = state["canary"]["round_trip_ms"]
         canary = f", canary {trip:.0f} ms" if trip is not None else ""
         yield Finding(OK, "receiver", f"version {state['version']} is up for {hours:.1f} h{canary}")
+    if state["version"] != (mine := this_version()):
+        what = f"it runs version {state['version']}, and this command is of version {mine}"
+        yield Finding(WARN, "receiver", what, "Restart it, or use the command that belongs to it.")
     if state["counters"]["log_dropped"]:
         yield Finding(WARN, "receiver", "log lines were dropped: nobody reads its stderr", "Let systemd run it.")
 

@@ -2,8 +2,6 @@
 and is there a board whose driver is missing?
 """
 
-import getpass
-import grp
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -41,25 +39,11 @@ def look(devices: Path = _USB_DEVICES) -> Findings:
 
 def _port(port: ports.Port) -> Finding:
     if not os.access(port.url, os.R_OK | os.W_OK):
-        return _forbidden(port)
+        return Finding(WARN, _CHECK, f"{port} may not be opened by this user", ports.how_to_open(port.url))
     if who := ports.holders(port.url):
         step = "Close it before you work on the board with bongsu."
         return Finding(WARN, _CHECK, f"{port} is in use{who}", step)
     return Finding(OK, _CHECK, f"{port} can be opened")
-
-
-def _forbidden(port: ports.Port) -> Finding:
-    """Why not, and which command lets this user in."""
-    try:
-        group = grp.getgrgid(os.stat(port.url).st_gid)
-        name, member = group.gr_name, getpass.getuser() in group.gr_mem
-    except (OSError, KeyError):
-        name, member = "dialout", False  # the group of serial ports on Debian and its kin
-    if member:
-        step = f"You are in its group since you logged in: log in again, or run: newgrp {name}"
-    else:
-        step = f"Join its group, and log in again: sudo usermod -aG {name} $USER"
-    return Finding(WARN, _CHECK, f"{port} may not be opened by this user", step)
 
 
 def _without_port(devices: Path, wanted: Collection[str]) -> list[str]:
