@@ -38,7 +38,7 @@ w.active(True)
 if not w.isconnected():
     try:
         w.disconnect()
-    except OSError:
+    except Exception:
         pass
     w.connect({ssid!r}, {psk!r})
 end = time.ticks_add(time.ticks_ms(), {ms})

@@ -211,5 +211,18 @@ def test_a_radio_that_refuses_a_setting_is_used_without(monkeypatch: pytest.Monk
     assert world.supervisor.up and world.supervisor.restarts == 0
 
 
+def test_a_radio_that_refuses_to_leave_what_it_has_not_joined_joins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ESP-IDF's ESP_FAIL, "other Wi-Fi internal errors", is a RuntimeError too; what counts is whether it joins."""
+
+    def refuse(_: Wlan) -> None:
+        raise RuntimeError("Wifi Unknown Error 0xffffffff")
+
+    monkeypatch.setattr(Wlan, "disconnect", refuse)
+    world = World("a")
+    world.wlan.reachable = {"a"}
+    world.run(5)
+    assert world.changes == [True]
+
+
 def test_the_model_has_no_scan() -> None:
     assert not hasattr(Wlan, "scan")

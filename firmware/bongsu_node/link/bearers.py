@@ -154,7 +154,7 @@ class WifiSupervisor:
         network = self._networks[self._current]
         try:
             self._wlan.disconnect()
-        except OSError:  # it was not joined
+        except Exception:  # it was not joined; an ESP32 raises RuntimeError for what it has no words for
             pass
         self._wlan.connect(network["ssid"], network["psk"])
 
