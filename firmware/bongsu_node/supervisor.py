@@ -15,6 +15,9 @@ _ESSENTIAL_PAUSE_MS = 1_000
 _ESSENTIAL_FAILURES = 30  # in a row; then a reset is the better cure
 _FORGET_MS = 600_000  # a task that ran this long starts again at the shortest pause
 _NEVER_MS = 86_400_000
+# The whole loop was blocked for the rest (a TLS handshake): no task could check in, and that none did says nothing. The
+# watchdog measures it.
+_STEP_MOST_MS = 1_000
 
 
 class _Job:
@@ -67,6 +70,7 @@ class Supervisor:
 
     def step(self, passed_ms: int) -> None:
         """One look at all tasks, `passed_ms` after the last one."""
+        passed_ms = min(passed_ms, _STEP_MOST_MS)
         self.since_failure_ms = min(self.since_failure_ms + passed_ms, _NEVER_MS)
         well = True
         for job in self._jobs:

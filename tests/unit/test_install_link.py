@@ -32,6 +32,7 @@ class Port:
         self.events: list[str] = []
         self.answers: dict[str, tuple[bytes, bytes]] = {}
         self.gone = False
+        self.unclean = 3  # restarts in a row, as the node counts them
         self.after_reset: Callable[[], None] = lambda: None
         self._text: bytearray | None = None
         self._rts = False
@@ -82,7 +83,10 @@ class Port:
             if "machine.reset()" in code:
                 self.reset()
                 return
-            self.events.append(f"ran {code}")
+            if code != link._NO_CRASH:
+                self.events.append(f"ran {code}")
+            else:
+                self.unclean = 0
             out, err = self.answers.get(code, (b"", b""))
             self.heard += out + b"\x04" + err + b"\x04>"
 
@@ -192,6 +196,19 @@ def test_a_board_that_starts_by_itself_is_not_left_in_its_repl(board: Board) -> 
         to.restart()
         assert port.events[:2] == ["reset", "Ctrl-C in boot"]
         assert port.events[-1] == "reset" and port.events.count("reset") == 2
+
+
+@pytest.mark.parametrize("wired", [True, False])
+def test_what_was_asked_for_is_no_crash(board: Board, wired: bool) -> None:
+    """A chip whose own USB resets it does not call that power (ESP-IDF's ESP_RST_USB has no number in MicroPython):
+    served a few times, its node would start in safe mode.
+    """
+    to, port = board(Port(wired=wired))
+    with to:
+        to.service()
+        assert port.unclean == 0
+        to.restart()
+        assert port.events.count("reset") == 2
 
 
 def test_a_plain_socket_is_not_asked_for_lines(board: Board) -> None:

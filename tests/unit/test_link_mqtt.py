@@ -494,3 +494,32 @@ def test_run_ends_only_when_cancelled_and_leaves_no_connection() -> None:
         print((wire.open, node.client.connected, [t.done() for t in node.tasks]))
     """)
     assert ended == (False, False, [True, True])
+
+
+def test_a_handshake_may_compute_for_longer_than_it_may_wait() -> None:
+    """Its arithmetic is no silence of the broker: a chip that is slow at it would never connect."""
+    said = mpy.run("""
+import asyncio, errno, time
+from bongsu_node.link import dial
+now = [0]
+class Slow:
+    steps = 0
+    def write(self, data):
+        self.steps += 1
+        now[0] += 12_000
+        return len(data) if self.steps == 3 else None
+class Silent:
+    def write(self, data):
+        return None
+async def main():
+    dial.ticks_ms = lambda: now[0]
+    await dial._send(Slow(), b"hello", 10_000)
+    print("sent")
+    dial.ticks_ms = time.ticks_ms
+    try:
+        await dial._send(Silent(), b"hello", time.ticks_add(time.ticks_ms(), 100))
+    except OSError as e:
+        print(e.errno == errno.ETIMEDOUT)
+asyncio.run(main())
+""")
+    assert said.split() == ["sent", "True"]

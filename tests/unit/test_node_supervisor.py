@@ -132,6 +132,20 @@ def test_a_link_task_that_hangs_is_restarted_and_the_node_is_not() -> None:
     assert world.lines[0] == "E task name=mqtt state=crashed err=hung"
 
 
+def test_a_loop_that_was_blocked_is_no_tasks_fault() -> None:
+    """The arithmetic of a TLS handshake takes a chip seconds, and a slow one many: until then nobody can check in."""
+
+    async def story(w: World) -> None:
+        w.supervisor.start("panel", w.counted(_well), 10_000)
+        w.supervisor.start("watch", _well, 5_000, essential=True)
+        assert await w.pass_s(1) == 4
+        w.supervisor.step(25_000)
+        assert await w.pass_s(1) == 4
+        assert (w.starts, w.supervisor.restarts, w.failed) == (1, 0, [])
+
+    run(story)
+
+
 def test_an_essential_task_that_hangs_starves_the_watchdog() -> None:
     async def story(w: World) -> None:
         w.supervisor.start("watch", w.counted(_hangs), 5_000, essential=True)

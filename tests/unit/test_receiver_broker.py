@@ -39,6 +39,12 @@ def test_tls_stands_in_it_unless_switched_off() -> None:
     assert 'cert_file: "/d/ca/server.crt"' in text() and "cert_file" not in text(tls=False)
 
 
+def test_a_handshake_may_take_a_node_its_time() -> None:
+    """No longer than its watchdog lets it: 30 s."""
+    (line,) = [line for line in text().splitlines() if "cert_file" in line]
+    assert "timeout: 30 " in line
+
+
 def test_a_file_with_passwords_is_written_whole_and_private(tmp_path: Path) -> None:
     path = tmp_path / "nats.conf"
     broker_files.write_private(path, "one")

@@ -85,7 +85,7 @@ async def dial(broker: dict, context, hello: bytes, timeout_ms: int, may_handsha
     """Connect to broker["ip"]:broker["port"] and send `hello`; return the Wire once it is sent.
 
     `context`: of tls_context(), or None for plain TCP. `may_handshake`: called just before the handshake. Raises
-    DialError within `timeout_ms` (plus one blocking step of the handshake).
+    DialError once it has waited for the peer for `timeout_ms`.
     """
     if not numeric(broker["ip"]):
         raise DialError("broker-ip-not-numeric")
@@ -129,12 +129,16 @@ async def _connect(sock, broker: dict, end: int) -> None:
 
 
 async def _send(sock, hello: bytes, end: int) -> None:
-    """Write `hello`; on a TLS socket the first calls of write() drive the handshake step by step."""
+    """Write `hello`; on a TLS socket the first calls of write() drive the handshake step by step. Its arithmetic
+    blocks, seconds on a chip and many on a slow one, and is no waiting for the peer: `end` moves on by it.
+    """
     done = 0
     while True:
+        before = ticks_ms()
         done += sock.write(hello[done:]) or 0
         if done == len(hello):
             return
+        end = ticks_add(end, ticks_diff(ticks_ms(), before))
         await _pause(end)
 
 

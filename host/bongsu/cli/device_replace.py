@@ -27,7 +27,7 @@ def replace(installation: Installation, old: str, new: str, json_wanted: bool) -
     """
     from bongsu.receiver import fields, registry
 
-    gone, come = fields.node_id(old), fields.node_id(new)
+    gone, come = fields.node_id(old), fields.listed_node_id(new)
     with installation.writing() as conn:
         row = registry.replace_node(conn, old=gone, new=come, actor=actor(), now_ms=now_ms())
     where = f" in {row['unit']}" if row["unit"] else ""

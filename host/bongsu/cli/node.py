@@ -35,8 +35,9 @@ def add(installation: Installation, node_id: str, address: str | None, label: st
     from bongsu.receiver import fields, registry
 
     unit = fields.unit_address(address) if address is not None else None
+    listed = fields.listed_node_id(node_id)
     with installation.writing() as conn:
-        made = registry.add_node(conn, node_id=node_id, unit=unit, label=label, now_ms=now_ms())
+        made = registry.add_node(conn, node_id=listed, unit=unit, label=label, now_ms=now_ms())
     done(f"Added node {made}\nNext: bongsu node provision {made} --out DIR", {"node": made}, json_wanted=json_wanted)
 
 

@@ -60,8 +60,9 @@ _STOPS = (b"3 s for service", b"filesystem appears to be corrupted")
 _SIGNS = re.compile(rb"rst:0x|ESP-ROM|ets [A-Z][a-z]{2} |3 s for service|MicroPython \S+ on \d")
 _LOADER = (b"waiting for download", b"DOWNLOAD(")
 _EMPTY = (b"invalid header", b"flash read err", b"No bootable app")
-# A restart that was asked for is no crash: else a node that is served a few times where the lines do not reset goes
-# into safe mode (bongsu_node/board.py counts). A chip's own USB needs a moment for the last bytes (mpremote waits too).
+# A restart that was asked for is no crash: else a node that is served a few times goes into safe mode where a reset is
+# not by power (bongsu_node/board.py counts): by the REPL, by a chip's own USB (MicroPython has no cause for it), maybe
+# by an emulator's lines. A chip's own USB needs a moment for the last bytes (mpremote waits too).
 _NO_CRASH = """
 try:
  import esp32
@@ -218,6 +219,7 @@ class BoardLink:
         try:
             self._stop()
             self._enter()
+            self.run(_NO_CRASH)
         except _TALK_ERRORS as problem:
             raise self._lost(problem) from None
 
@@ -326,7 +328,7 @@ class BoardLink:
                 if not self._interrupt():
                     raise self._silent()
                 self._enter()
-            self.run(_NO_CRASH)
+                self.run(_NO_CRASH)
             self._reset_from_repl()
         except _TALK_ERRORS as problem:
             raise self._lost(problem) from None

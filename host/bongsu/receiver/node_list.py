@@ -53,7 +53,7 @@ def make_plan(conn: Connection, data: bytes, sheet: str | None = None) -> Plan:
     seen: dict[str, int] = {}
     for line in lines:
         try:
-            node = fields.node_id(line.values["node"])
+            node = fields.listed_node_id(line.values["node"])
             if node in seen:
                 raise fields.FieldError("duplicate_node", f"node {node} is in line {seen[node]} already", "Keep one.")
             seen[node] = line.number

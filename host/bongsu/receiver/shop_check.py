@@ -308,7 +308,7 @@ class Checker:
         return NodePlace(node, new, False, known[1] != f"{self._site_id}/{unit}", new != known[2])
 
     def _node(self, line: Line, column: str, unit: str) -> str:
-        node = self._field(line, column, lambda: fields.node_id(line.values[column]))
+        node = self._field(line, column, lambda: fields.listed_node_id(line.values[column]))
         if not node:
             return ""
         first = self._nodes.setdefault(node, (line.number, column))
