@@ -128,7 +128,7 @@ async def _connect(sock, broker: dict, end: int) -> None:
         await _pause(end)
 
 
-async def _send(sock, hello: bytes, end: int) -> None:
+async def _send(sock, hello: bytes, end) -> None:
     """Write `hello`; on a TLS socket the first calls of write() drive the handshake step by step. Its arithmetic
     blocks, seconds on a chip and many on a slow one, and is no waiting for the peer: `end` moves on by it.
     """
