@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from bongsu.receiver import keys, orders, registry, rotation, settle
+from bongsu.receiver import books, keys, orders, registry, rotation, settle
 from bongsu.receiver.keys import MASTER_KEY_NAME, load_master
 from bongsu.receiver.mqtt_edge import Arrived
 from bongsu.receiver.rotation import Rotation
@@ -311,6 +311,25 @@ def test_a_key_that_was_retired_meanwhile_is_not_given(d: Desk) -> None:
     beat(d, node)
     mine = [node.open(data)[0] for topic, data in d.edge.published if topic == topics.down(node.id)]
     assert mine and not any(header.kind == kinds.DOWN_COMMAND for header in mine)
+
+
+def test_a_key_that_is_proven_while_the_registry_is_read_aside_stays_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is put in place then was read before: by it the node would have no key in force, and nobody would watch."""
+    monkeypatch.setattr(books, "READ_ASIDE", 0)
+    with desk(tmp_path) as d:
+        node = d.nodes[0]
+        with d.store.write() as conn:
+            conn.execute(update(schema.unit).values(name="renamed"))
+        d.arrive()
+        read_aside = d.writer.inbox.get(10)
+        beat(d, node)
+        assert key_states(d, node) == {1: "active"}
+        d.writer.turn([read_aside])
+        known = d.writer.books.directory.nodes[node.id].keys
+        assert {epoch: key.state for epoch, key in known.items()} == {1: "active"}
+        assert node.id in d.writer.books.liveness.watched()
 
 
 def test_a_transaction_that_fails_retires_nothing(d: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
