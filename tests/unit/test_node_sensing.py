@@ -208,6 +208,18 @@ def test_a_criterion_that_was_off_begins_at_nothing_when_another_profile_has_it(
     assert rig.run(30).told("alarm") == []
 
 
+def test_smoke_that_was_counted_for_a_lower_limit_counts_for_no_higher_one() -> None:
+    """A profile for dirtier air must not alarm by what it was chosen to let pass; one for cleaner air takes it all."""
+    rig = Rig((SMOKE,), {"smoke_long_e4": 200, "smoke_long_s": 120, "smoke_alarm_e4": 900, "smoke_small_e4": 900})
+    rig.run(10).run(100, smoke=250)
+    rig.values[limits.NAMES.index("smoke_long_e4")] = 400
+    rig.fitted.judge.apply()
+    assert rig.run(115, smoke=450).told("alarm") == []
+    rig.values[limits.NAMES.index("smoke_long_e4")] = 300
+    rig.fitted.judge.apply()
+    assert rig.run(10).told("alarm") == [(kinds.SMOKE, kinds.CRIT_SMOKE_LONG)]
+
+
 @pytest.mark.parametrize(
     ("quantities", "changes", "seconds", "track"),
     [

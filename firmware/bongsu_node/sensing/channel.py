@@ -191,6 +191,7 @@ class SmokeChannel(Channel):
         self.baseline = Baseline(values, ticks_diff, start_e4)
         self._trend = Trend(_SMOKE_RISE_S, ticks_diff)
         self._long_ms = 0
+        self._long_e4 = 0  # the level that it was counted for
         self._lowered = False
 
     @property
@@ -237,8 +238,13 @@ class SmokeChannel(Channel):
         self._lowered = level < values[at.SMOKE_ALARM]
         self.small = self.votes = level >= values[at.SMOKE_SMALL]
         self._fixed.sample(now, level >= full)
-        # Counted up and down, not held: smoke that stays swirls about its level.
-        if 0 < values[at.SMOKE_LONG] <= level:
+        # Counted up and down, not held: smoke that stays swirls about its level. What was counted for a lower level
+        # than that of another profile was too little smoke.
+        long = values[at.SMOKE_LONG]
+        if long > self._long_e4:
+            self._long_ms = 0
+        self._long_e4 = long
+        if 0 < long <= level:
             self._long_ms += self.period_ms if not self._long_done else 0
         elif self._long_ms > 0:
             self._long_ms -= self.period_ms
