@@ -8,6 +8,8 @@ import pytest
 from sqlalchemy import select, update
 
 from bongsu.receiver import books, keys, orders, registry, rotation, settle
+from bongsu.receiver.doctor import registry as doctor
+from bongsu.receiver.doctor.finding import WARN, Finding
 from bongsu.receiver.keys import MASTER_KEY_NAME, load_master
 from bongsu.receiver.mqtt_edge import Arrived
 from bongsu.receiver.rotation import Rotation
@@ -18,6 +20,7 @@ from tests.cluster_parts import Desks, desks
 from tests.postgres_parts import Server
 from tests.receiver_parts import Desk, FrameMaker, Market, desk, make_market
 
+DAY_MS = 24 * 3_600_000
 ANSWERS = (kinds.ANSWER_DONE, kinds.ANSWER_REFUSED, kinds.ANSWER_UNSUPPORTED, kinds.ANSWER_FAILED)
 
 
@@ -157,6 +160,25 @@ def test_only_a_node_that_cannot_have_it_loses_it(d: Desk, result: int) -> None:
     assert [r.numbers for r in d.receipts(0)][-1] == [1], "its own key holds on"
     beat(d, after(node, args))
     assert key_states(d, node)[2] == ("active" if kept else "retired")
+
+
+def test_a_next_key_that_a_node_does_not_go_over_to_is_said_after_a_day(d: Desk) -> None:
+    """Its quiet moment may never come: whoever asked has gone home long since."""
+    node = d.nodes[0]
+    begin(d, node)
+    beat(d, node)
+    header, args = ordered(d, node)
+    answer(d, node, header, kinds.ANSWER_DONE)
+
+    def found(after_ms: int) -> list[Finding]:
+        with d.store.read() as conn:
+            return list(doctor.keys(conn, d.clock.now_ms() + after_ms))
+
+    assert found(DAY_MS - 1_000) == []
+    (said,) = found(DAY_MS + 1_000)
+    assert said.level == WARN and node.id in said.what and d.nodes[1].id not in said.what
+    beat(d, after(node, args))
+    assert found(2 * DAY_MS) == []
 
 
 def test_an_order_that_never_went_out_takes_its_key_along(d: Desk) -> None:
