@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,29 @@ def test_a_port_stops_waiting_when_other_ports_left_nothing_for_it(tmp_path: Pat
 
 def _swap(device: Path) -> None:
     device.unlink() if device.exists() else device.touch()
+
+
+def test_a_board_that_is_at_two_ports_is_done_at_one(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "l.csv").write_text("unit\nhannae/a-07\nhannae/a-08\n")
+    both = threading.Barrier(2, timeout=10)
+
+    def at_port(job: object, port: str, assign: Assign, *_: object) -> Outcome:
+        both.wait()
+        try:
+            unit = assign(NODE, None).address
+            return Outcome(port, NODE, unit, record=1, steps=[StepTaken("record", "done", 1, "")])
+        except BongsuError as err:
+            return Outcome(port, error=err)
+        finally:
+            both.wait()
+
+    monkeypatch.setattr(ports, "pick", lambda url: Port(url, ""))
+    monkeypatch.setattr(outfit, "require_way", lambda *_: None)
+    monkeypatch.setattr(commission_run, "_at_port", at_port)
+    ran = commission("--port", "socket://127.0.0.1:10", "--batch", tmp_path / "l.csv")
+    assert ran.code == 1 and "1 of 2 are done" in ran.out and f"{NODE} is being worked on at socket://" in ran.out
 
 
 def test_ctrl_c_at_one_board_says_that_it_goes_on(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,6 +110,25 @@ def test_who_is_named_and_what_was_begun_goes_before_the_next_free_row(store: St
         roster.assign("a0b1c2d3e403", None)
 
 
+def test_one_board_is_worked_on_at_one_port_only(store: Store) -> None:
+    """A board with two sockets is at two ports, and so are two boards of one MAC: each would undo the other's work."""
+    roster = Roster(plan_of(store, "a-07,,,,", "a-08,,,,").rows, {})
+    roster.assign(NODE, None, "p0")
+    with pytest.raises(CommissionError, match=f"{NODE} is being worked on at p0"):
+        roster.assign(NODE, None, "p1")
+    assert roster.assign(NODE, None, "p0").address == "hannae/a-07"
+    roster.leave("p1")
+    with pytest.raises(CommissionError, match="at p0"):
+        roster.assign(NODE, None, "p1")
+    roster.leave("p0")
+    assert roster.assign(NODE, None, "p1").address == "hannae/a-07" and len(roster.taken()) == 1
+
+
+def test_zeros_in_a_list_are_no_board(store: Store) -> None:
+    """They stand for "not known yet", as in every other list; a row without a MAC takes any board."""
+    assert [fault.code for fault in plan_of(store, "a-07,00:00:00:00:00:00,,,").faults] == ["bad_node"]
+
+
 def test_ports_work_at_a_time_and_each_takes_the_next_board(store: Store) -> None:
     together = threading.Barrier(3, timeout=10)
     boards = {"p0": 2, "p1": 1, "p2": 1}

@@ -1,9 +1,12 @@
 """Images at hand: named, kept, downloaded, pinned; and never a byte of another one."""
 
+import datetime as dt
 import errno
 import hashlib
+import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,6 +17,7 @@ from bongsu.install import download
 from bongsu.install.boards import Board, Image, load_board
 from bongsu.install.image import ImageError
 from bongsu.install.image_store import ImageStore, cache_folder, pins_file
+from bongsu.receiver import certificates
 from tests.image_parts import real_image, whole
 
 GOOD = whole()
@@ -24,10 +28,10 @@ NAME = "ESP32_GENERIC-20250415-v1.25.0.bin"
 
 class Site:
     """A web server on loopback. `body`: what it has; `cut`: it ends after so many bytes; `status`, `location`: of its
-    answer; `asked`: the paths.
+    answer; `asked`: the paths; `tls`, `host`: with what it listens, and where.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
         self.body = GOOD
         self.cut: int | None = None
         self.status = 200
@@ -50,8 +54,11 @@ class Site:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/firmware/{NAME}"
+        self._server = ThreadingHTTPServer((host, 0), Handler)
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        scheme = "http" if tls is None else "https"
+        self.url = f"{scheme}://{host}:{self._server.server_address[1]}/firmware/{NAME}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
 
@@ -178,6 +185,47 @@ def test_redirects_never_leave_tls(site: Site, store: ImageStore, location: str)
 def test_only_tls_leaves_this_machine(url: str, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="cannot download"):
         download.fetch(url, tmp_path / "a", limit=10, progress=quiet)
+
+
+@pytest.fixture
+def ca() -> certificates.Pair:
+    return certificates.make_ca(dt.datetime.now(dt.UTC))
+
+
+@pytest.fixture
+def tls(ca: certificates.Pair, tmp_path: Path) -> ssl.SSLContext:
+    """Of a server whose certificate is for 127.0.0.1."""
+    made = certificates.make_server(ca, ())
+    (tmp_path / "server.pem").write_bytes(made.key_pem() + made.cert_pem())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem")
+    return context
+
+
+@pytest.mark.parametrize(
+    ("host", "is_known"), [("127.0.0.1", True), ("127.0.0.1", False), ("127.0.0.2", True)], ids=str
+)
+def test_a_server_is_asked_for_an_image_only_if_this_machine_trusts_it(
+    ca: certificates.Pair,
+    tls: ssl.SSLContext,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    host: str,
+    is_known: bool,
+) -> None:
+    """Neither if its CA is unknown, nor if its certificate is for another name."""
+    trusted = ca if is_known else certificates.make_ca(dt.datetime.now(dt.UTC))
+    (tmp_path / "ca.pem").write_bytes(trusted.cert_pem())
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    with closing(Site(tls, host)) as site:
+        if (host, is_known) == ("127.0.0.1", True):
+            assert download.fetch(site.url, tmp_path / "a", limit=len(GOOD), progress=quiet) == SHA256
+            assert (tmp_path / "a").read_bytes() == GOOD
+            return
+        with pytest.raises(ImageError, match="certificate verify failed") as e:
+            download.fetch(site.url, tmp_path / "a", limit=len(GOOD), progress=quiet)
+    assert "by a browser" in e.value.next_step
+    assert site.asked == [] and not (tmp_path / "a").exists()
 
 
 def test_a_full_disk_leaves_nothing_half_written(

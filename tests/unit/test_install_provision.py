@@ -17,6 +17,7 @@ from bongsu.errors import BongsuError
 from bongsu.install import application, on_board
 from bongsu.install.application import Application, File
 from bongsu.install.boards import BoardError
+from bongsu.install.identity_blobs import ctr, ident
 from bongsu.install.link import BoardLink
 from bongsu.install.provision import STEPS, Network, Provisioned, ProvisionError, Request, provision
 from bongsu.install.silence import Complaints
@@ -350,6 +351,19 @@ def test_a_key_of_ours_is_taken_over_from_nobody(town: Town, bench: Bench, gone:
             conn.execute(update(schema.node_key).values(state="retired"))
     made = town.provision(bench, heard=False, request=dataclasses.replace(REQUEST, wait_s=0))
     assert made.new_key and made.taken_over == gone
+
+
+@pytest.mark.parametrize(("epoch", "next_epoch"), [(4, 5), (keys.EPOCH_MAX, 1)])
+def test_no_epoch_comes_twice_on_a_board(town: Town, bench: Bench, epoch: int, next_epoch: int) -> None:
+    """By it a node tells which of its unreceipted events need a fresh number: an alarm of before a backup was restored
+    would give way to the first event under another key of the same epoch. (A board that has used up all begins anew.)
+    """
+    town.provision(bench)
+    bench.write_nvs(ident=ident(epoch, b"k" * 16), ctr=ctr(epoch))
+    with town.store.write() as conn:
+        conn.execute(schema.node_key.delete())
+    made = town.provision(bench, heard=False, request=dataclasses.replace(REQUEST, wait_s=0))
+    assert made.taken_over and made.epoch == bench.nvs["ident"][1] == next_epoch
 
 
 def test_a_key_that_waits_for_a_rotation_is_overtaken(town: Town, bench: Bench) -> None:

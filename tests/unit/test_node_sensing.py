@@ -208,6 +208,18 @@ def test_a_criterion_that_was_off_begins_at_nothing_when_another_profile_has_it(
     assert rig.run(30).told("alarm") == []
 
 
+def test_smoke_that_was_counted_for_a_lower_limit_counts_for_no_higher_one() -> None:
+    """A profile for dirtier air must not alarm by what it was chosen to let pass; one for cleaner air takes it all."""
+    rig = Rig((SMOKE,), {"smoke_long_e4": 200, "smoke_long_s": 120, "smoke_alarm_e4": 900, "smoke_small_e4": 900})
+    rig.run(10).run(100, smoke=250)
+    rig.values[limits.NAMES.index("smoke_long_e4")] = 400
+    rig.fitted.judge.apply()
+    assert rig.run(115, smoke=450).told("alarm") == []
+    rig.values[limits.NAMES.index("smoke_long_e4")] = 300
+    rig.fitted.judge.apply()
+    assert rig.run(10).told("alarm") == [(kinds.SMOKE, kinds.CRIT_SMOKE_LONG)]
+
+
 @pytest.mark.parametrize(
     ("quantities", "changes", "seconds", "track"),
     [
@@ -228,12 +240,23 @@ def test_what_a_restart_would_lose_is_no_quiet_moment(quantities: Any, changes: 
     assert judge.quiet
 
 
-def test_a_dead_sensor_that_saw_something_is_waited_for_no_longer_than_its_vote_counts() -> None:
-    rig = Rig((TEMP, SMOKE), {"heat_rise_dk_min": 0, "heat_alone_dk_min": 0}).run(10)
-    rig.run(4, temp=3400).run(200, temp=DEAD)
+@pytest.mark.parametrize(
+    ("quantities", "changes", "seconds", "name", "value"),
+    [
+        ((TEMP, SMOKE), {}, 4, "temp", 3400),
+        ((CO, TEMP), {}, 60, "co", 500),
+        ((SMOKE, TEMP), {"smoke_long_e4": 200, "smoke_alarm_e4": 900, "smoke_small_e4": 900}, 30, "smoke", 250),
+    ],
+)
+def test_a_dead_sensor_that_saw_something_is_waited_for_no_longer_than_its_vote_counts(
+    quantities: Any, changes: Any, seconds: int, name: str, value: int
+) -> None:
+    """What it counted stays as it was, and never runs down: a next key would wait until somebody cuts the power."""
+    rig = Rig(quantities, {"smoke_rise_e4": 0, "heat_rise_dk_min": 0, "heat_alone_dk_min": 0, **changes}).run(10)
+    rig.run(seconds, **{name: value}).run(200, **{name: DEAD})
     assert not rig.fitted.judge.rising and not rig.fitted.judge.quiet
-    rig.run(150, temp=DEAD)
-    assert rig.fitted.judge.quiet
+    rig.run(150)
+    assert rig.fitted.judge.quiet and not rig.alarms.active
 
 
 def test_one_dead_sensor_does_not_keep_the_other_from_alarming() -> None:

@@ -146,6 +146,33 @@ def test_a_loop_that_was_blocked_is_no_tasks_fault() -> None:
     run(story)
 
 
+def test_a_loop_that_is_blocked_most_of_the_time_is_said() -> None:
+    """Every task checks in, and the node samples once in eight seconds: a fire would be found minutes late."""
+
+    async def story(w: World) -> None:
+        w.supervisor.start("watch", _well, 5_000, essential=True)
+        for _ in range(20):
+            assert await w.pass_s(0.25) == 1
+            w.supervisor.step(8_000)
+        assert w.failed == ["loop"] * len(w.failed) and 1 <= len(w.failed) <= 3
+        assert w.supervisor.restarts == len(w.failed) and w.supervisor.since_failure_ms < 60_000
+        assert set(w.lines) == {"E task name=loop state=blocked"}
+
+    run(story)
+
+
+@pytest.mark.parametrize(("blocked_ms", "pause_s"), [(25_000, 30), (2_500, 1), (5_000, 2)])
+def test_handshakes_that_fail_again_and_again_are_no_blocked_loop(blocked_ms: int, pause_s: int) -> None:
+    async def story(w: World) -> None:
+        w.supervisor.start("watch", _well, 5_000, essential=True)
+        for doubled in range(100):
+            w.supervisor.step(blocked_ms)
+            await w.pass_s(min(pause_s << doubled, 30))
+        assert w.failed == []
+
+    run(story)
+
+
 def test_an_essential_task_that_hangs_starves_the_watchdog() -> None:
     async def story(w: World) -> None:
         w.supervisor.start("watch", w.counted(_hangs), 5_000, essential=True)

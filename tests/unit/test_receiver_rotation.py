@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from bongsu.receiver import keys, orders, registry, rotation, settle
+from bongsu.receiver import books, keys, orders, registry, rotation, settle
+from bongsu.receiver.doctor import registry as doctor
+from bongsu.receiver.doctor.finding import WARN, Finding
 from bongsu.receiver.keys import MASTER_KEY_NAME, load_master
 from bongsu.receiver.mqtt_edge import Arrived
 from bongsu.receiver.rotation import Rotation
@@ -18,6 +20,7 @@ from tests.cluster_parts import Desks, desks
 from tests.postgres_parts import Server
 from tests.receiver_parts import Desk, FrameMaker, Market, desk, make_market
 
+DAY_MS = 24 * 3_600_000
 ANSWERS = (kinds.ANSWER_DONE, kinds.ANSWER_REFUSED, kinds.ANSWER_UNSUPPORTED, kinds.ANSWER_FAILED)
 
 
@@ -157,6 +160,25 @@ def test_only_a_node_that_cannot_have_it_loses_it(d: Desk, result: int) -> None:
     assert [r.numbers for r in d.receipts(0)][-1] == [1], "its own key holds on"
     beat(d, after(node, args))
     assert key_states(d, node)[2] == ("active" if kept else "retired")
+
+
+def test_a_next_key_that_a_node_does_not_go_over_to_is_said_after_a_day(d: Desk) -> None:
+    """Its quiet moment may never come: whoever asked has gone home long since."""
+    node = d.nodes[0]
+    begin(d, node)
+    beat(d, node)
+    header, args = ordered(d, node)
+    answer(d, node, header, kinds.ANSWER_DONE)
+
+    def found(after_ms: int) -> list[Finding]:
+        with d.store.read() as conn:
+            return list(doctor.keys(conn, d.clock.now_ms() + after_ms))
+
+    assert found(DAY_MS - 1_000) == []
+    (said,) = found(DAY_MS + 1_000)
+    assert said.level == WARN and node.id in said.what and d.nodes[1].id not in said.what
+    beat(d, after(node, args))
+    assert found(2 * DAY_MS) == []
 
 
 def test_an_order_that_never_went_out_takes_its_key_along(d: Desk) -> None:
@@ -311,6 +333,25 @@ def test_a_key_that_was_retired_meanwhile_is_not_given(d: Desk) -> None:
     beat(d, node)
     mine = [node.open(data)[0] for topic, data in d.edge.published if topic == topics.down(node.id)]
     assert mine and not any(header.kind == kinds.DOWN_COMMAND for header in mine)
+
+
+def test_a_key_that_is_proven_while_the_registry_is_read_aside_stays_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is put in place then was read before: by it the node would have no key in force, and nobody would watch."""
+    monkeypatch.setattr(books, "READ_ASIDE", 0)
+    with desk(tmp_path) as d:
+        node = d.nodes[0]
+        with d.store.write() as conn:
+            conn.execute(update(schema.unit).values(name="renamed"))
+        d.arrive()
+        read_aside = d.writer.inbox.get(10)
+        beat(d, node)
+        assert key_states(d, node) == {1: "active"}
+        d.writer.turn([read_aside])
+        known = d.writer.books.directory.nodes[node.id].keys
+        assert {epoch: key.state for epoch, key in known.items()} == {1: "active"}
+        assert node.id in d.writer.books.liveness.watched()
 
 
 def test_a_transaction_that_fails_retires_nothing(d: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from bongsu_wire.measured import UNKNOWN
 _DEAD_MS = 2_000  # without a sample: a frozen hold no longer keeps the link from connecting, for its fault must get out
 # A sensor that dies while it was up keeps its half of a fusion for 5 min (polls of 250 ms): what burnt it shows by
 # then, and an old vote must not make an alarm of a warm afternoon.
-_VOTE_POLLS = 1_200
+VOTE_POLLS = 1_200
 _HEAT_RISE_S = 20
 _HEAT_SMALL_S = 120
 _SMOKE_RISE_S = 30
@@ -90,7 +90,7 @@ class Channel:
     @property
     def begun(self) -> bool:
         """It has seen what may become an alarm, and would not see it again after a restart."""
-        return (self.active or (self.small and self._gone > 0)) and self._gone < _VOTE_POLLS
+        return (self.active or (self.small and self._gone > 0)) and self._gone < VOTE_POLLS
 
     @property
     def alive(self) -> bool:
@@ -113,8 +113,8 @@ class Channel:
         self._missed += self._missed < self._dead
         if self._missed == self._dead and self._filter is not None:
             self._filter.restart()
-        self._gone += self._gone < _VOTE_POLLS
-        if self._gone == _VOTE_POLLS:
+        self._gone += self._gone < VOTE_POLLS
+        if self._gone == VOTE_POLLS:
             self.small = self.votes = False
         self._fixed.missed(now)
         self._rise.missed(now)
@@ -150,7 +150,7 @@ class HeatChannel(Channel):
 
     @property
     def begun(self) -> bool:
-        return self.small or (self.active and self._gone < _VOTE_POLLS)
+        return self.small or (self.active and self._gone < VOTE_POLLS)
 
     def missed(self, now: int) -> None:
         super().missed(now)
@@ -191,6 +191,7 @@ class SmokeChannel(Channel):
         self.baseline = Baseline(values, ticks_diff, start_e4)
         self._trend = Trend(_SMOKE_RISE_S, ticks_diff)
         self._long_ms = 0
+        self._long_e4 = 0  # the level that it was counted for
         self._lowered = False
 
     @property
@@ -211,7 +212,7 @@ class SmokeChannel(Channel):
 
     @property
     def begun(self) -> bool:
-        return self._long_ms > 0 or ((self.active or (self.small and self._gone > 0)) and self._gone < _VOTE_POLLS)
+        return (self._long_ms > 0 or self.active or (self.small and self._gone > 0)) and self._gone < VOTE_POLLS
 
     @property
     def _long_done(self) -> bool:
@@ -237,8 +238,13 @@ class SmokeChannel(Channel):
         self._lowered = level < values[at.SMOKE_ALARM]
         self.small = self.votes = level >= values[at.SMOKE_SMALL]
         self._fixed.sample(now, level >= full)
-        # Counted up and down, not held: smoke that stays swirls about its level.
-        if 0 < values[at.SMOKE_LONG] <= level:
+        # Counted up and down, not held: smoke that stays swirls about its level. What was counted for a lower level
+        # than that of another profile was too little smoke.
+        long = values[at.SMOKE_LONG]
+        if long > self._long_e4:
+            self._long_ms = 0
+        self._long_e4 = long
+        if 0 < long <= level:
             self._long_ms += self.period_ms if not self._long_done else 0
         elif self._long_ms > 0:
             self._long_ms -= self.period_ms

@@ -12,7 +12,7 @@ The standard tries each with a tolerance of 10 % of the gas, and a sensor of thi
 """
 
 from bongsu_node.sensing import at
-from bongsu_node.sensing.channel import Channel
+from bongsu_node.sensing.channel import VOTE_POLLS, Channel
 from bongsu_node.sensing.hold import SAMPLE_MS
 from bongsu_wire import kinds
 
@@ -52,7 +52,7 @@ class CoChannel(Channel):
 
     @property
     def begun(self) -> bool:
-        return max(self._counted_s) > 0 or (self.small and self._gone > 0)
+        return (max(self._counted_s) > 0 or (self.small and self._gone > 0)) and self._gone < VOTE_POLLS
 
     def end_hold(self) -> None:
         for i in range(len(LEVELS)):

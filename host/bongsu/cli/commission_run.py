@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,8 +81,11 @@ def many(job: Job, ports: Sequence[str], plan: "Plan") -> Run:
         pause(0)
 
     def work(port: str) -> "Outcome":
-        with context.scope(cleanup=False):  # its name stands in the audit
-            return _at_port(job, port, roster.assign, show, Waiting(sleep=pause))
+        try:
+            with context.scope(cleanup=False):  # its name stands in the audit
+                return _at_port(job, port, partial(roster.assign, port=port), show, Waiting(sleep=pause))
+        finally:
+            roster.leave(port)
 
     def next_board(port: str) -> bool:
         if "://" in port or not roster.is_left():

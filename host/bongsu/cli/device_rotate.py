@@ -16,7 +16,8 @@ _LOOK_S = 0.2
 # What has become of it, for people; the key of the dictionary is what scripts see (bongsu.receiver.rotation).
 _WORDS = {
     "asked": "is asked to change its key; it has not answered yet",
-    "given": "has its next key, and goes over to it when no alarm stands and all that it reported is received",
+    "given": "has its next key, and goes over to it when no alarm stands or may come up, and all that it reported is"
+    " received",
     "active": "speaks under its next key; the one before it is accepted for 24 h more",
     "refused": "refused, and keeps its key",
     "unsupported": "knows no such command (its firmware is older), and keeps its key",
@@ -51,9 +52,9 @@ def rotate_key(
     """Give a node another key, and wait until it speaks under it. The receiver must be running.
 
     The key goes out sealed under the present one, when the node is heard: within 45 s. The node stores it, answers, and
-    goes over to it with a restart of some seconds at the next quiet moment: no alarm stands, nothing waits for its
-    receipt. Run again, it goes on waiting for a key that is under way. A node that refuses, or is not heard, keeps the
-    key that it has.
+    goes over to it with a restart of some seconds at the next quiet moment: no alarm stands or may come up, nothing
+    waits for its receipt. Run again, it goes on waiting for a key that is under way; `bongsu doctor` names nodes that
+    wait for a day. A node that refuses, or is not heard, keeps the key that it has.
 
     Exit code 1 unless every node speaks under its next key (with --wait 0: is asked).
 

@@ -74,7 +74,7 @@ def _row(conn: Connection, line: Line, site_id: str | None, faults: list[Fault])
         unit = unit_search.find_unit(conn, line.values["unit"], site_id)
         at = "mac"
         mac = line.values["mac"].strip()
-        node_id = fields.node_id(mac) if mac else None
+        node_id = fields.listed_node_id(mac) if mac else None
         at = "sensors"
         fitted = tuple(text.strip() for text in line.values["sensors"].replace("\n", ";").split(";") if text.strip())
         for text in fitted:
@@ -110,15 +110,29 @@ class Roster:
     def __init__(self, rows: Sequence[Wanted], done: dict[int, str]) -> None:
         self._rows = list(rows)
         self._taken: dict[int, str] = dict(done)
+        self._at: dict[str, str] = {}  # the port at which a node is worked on
         self._lock = threading.Lock()
         self.before = frozenset(done)  # lines that were done when it was made
 
-    def assign(self, node_id: str, unit: str | None) -> Place:
-        """The place of this board. `unit`: where it belongs already. Raises CommissionError if the list has none."""
+    def assign(self, node_id: str, unit: str | None, port: str = "") -> Place:
+        """The place of the board at this port. `unit`: where it belongs already. Raises CommissionError if the list has
+        none, or the board is worked on at another port until that is left.
+        """
         with self._lock:
+            if (other := self._at.get(node_id, port)) != port:
+                raise CommissionError(
+                    f"board {node_id} is being worked on at {other}",
+                    "A board with two sockets? Unplug one. Two boards of one MAC? Only one of them can be in service.",
+                )
             row = self._row_of(node_id, unit)
             self._taken[row.line] = node_id
+            self._at[node_id] = port
         return row.place
+
+    def leave(self, port: str) -> None:
+        """The work at this port has ended."""
+        with self._lock:
+            self._at = {node_id: at for node_id, at in self._at.items() if at != port}
 
     def _row_of(self, node_id: str, unit: str | None) -> Wanted:
         mine = [r for r in self._rows if self._taken.get(r.line) == node_id or r.node_id == node_id]

@@ -74,7 +74,7 @@ class Enrolment:
         if newest and identity and identity.epoch == newest.epoch and identity.is_of(newest.key):
             epoch, key, said = newest.epoch, None, f"epoch {newest.epoch} stays"
         else:
-            made = keys.make_node_key(conn, self.master, node_id, now_ms)
+            made = keys.make_node_key(conn, self.master, node_id, now_ms, identity.epoch if identity else 0)
             epoch, key, said = made.epoch, made.key, f"epoch {made.epoch}"
         provision.note(conn, node_id, f"{said}, {settings.said}", actor=self.actor, now_ms=now_ms)
         foreign = key is not None and not self._is_ours(conn, node_id, identity)

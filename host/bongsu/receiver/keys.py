@@ -118,13 +118,14 @@ def _purpose(node_id: str, epoch: int) -> str:
     return f"node-key:{node_id}:{epoch}"
 
 
-def make_node_key(conn: Connection, master: MasterKey, node_id: str, now_ms: int) -> NodeKey:
-    """Make and store a new key under the next epoch, pending until its first authentic frame. Raises KeyFault when the
-    epochs are used up.
+def make_node_key(conn: Connection, master: MasterKey, node_id: str, now_ms: int, after: int = 0) -> NodeKey:
+    """Make and store a new key under the next epoch, pending until its first authentic frame. `after`: the epoch that
+    the board has, of which the store may know nothing; none comes twice on a board, unless it has the last one. Raises
+    KeyFault when the store's are used up.
     """
     table = schema.node_key
     last = conn.execute(select(func.max(table.c.epoch)).where(table.c.node_id == node_id)).scalar_one()
-    epoch = (last or 0) + 1
+    epoch = max(last or 0, after if after < EPOCH_MAX else 0) + 1
     if epoch > EPOCH_MAX:
         raise KeyFault(
             f"node {node_id} has used all {EPOCH_MAX} key epochs",

@@ -323,7 +323,8 @@ class Writer:
         with conn.begin():
             changes.begin(conn)
             yield conn
-            if not self._store_of.is_sqlite:  # there this process is the only one that keeps a copy
+            # On SQLite this process is the only one that keeps a copy; of what is read aside meanwhile it has to know.
+            if not self._store_of.is_sqlite or self._aside is not None:
                 self._told_id = changes.store(conn, self._clock.now_ms(), self._sender)
         if self._told_id is not None:
             self._position, self._told_id = self._told_id, None

@@ -81,6 +81,7 @@ def _registry(config: Config, store: Store, now_ms: int) -> Findings:
         yield from registry.clock(conn, now_ms)
         yield from machine.time_zones(registry.zones(conn))
         yield from registry.nodes(conn)
+        yield from registry.keys(conn, now_ms)
         yield from registry.people(conn, config.sms is not None)
         yield from registry.coverage(conn)
         yield from registry.accepted(conn, now_ms)

@@ -92,6 +92,22 @@ def nodes(conn: Connection) -> Findings:
         yield Finding(OK, "nodes", f"{count} registered, none silent, each has its unit")
 
 
+def keys(conn: Connection, now_ms: int) -> Findings:
+    """Which nodes have had a next key for long, and speak under the one before it still?"""
+    node, k = schema.node.c, schema.node_key.c
+    in_force = select(k.node_id).where(k.state == "active")
+    late = select(k.node_id).where(k.state == "pending", k.created_ms < now_ms - _DAY_MS, k.node_id.in_(in_force))
+    waiting = list(conn.execute(select(node.id).where(node.id.in_(late)).order_by(node.id)).scalars())
+    if waiting:
+        yield Finding(
+            WARN,
+            "keys",
+            f"{len(waiting)} have had a next key for more than a day, and do not speak under it: {some(waiting)}",
+            "An alarm that stands, CO, smoke or heat that does not end, or what has no receipt keeps a node from it. "
+            "Look there, then: bongsu device rotate-key MAC",
+        )
+
+
 def people(conn: Connection, texted: bool) -> Findings:
     """Has each unit with a node somebody who is told?"""
     node, unit, link = schema.node.c, schema.unit.c, schema.unit_contact.c
