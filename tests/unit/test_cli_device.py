@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from bongsu.cli.context import Installation
 from bongsu.cli.main import COMMANDS, cli
 from bongsu.install import ports
 from bongsu.install.ports import Port
+from bongsu.receiver import orders
 from bongsu.receiver.store import schema
 from bongsu_wire import payload
 from tests.registry_parts import NODE, NOW_MS, bongsu, fill, new_store, on_this_engine, open_incident
@@ -108,7 +109,20 @@ def test_set_asks_the_node_for_its_profile(data: Path) -> None:
     with new_store(data) as store, store.read() as conn:
         assert [r.state for r in conn.execute(select(schema.command))] == ["pending"]
     ran = bongsu("device", "set", NODE, "--profile", "home", "--wait", "0.1")
-    assert ran.code == 1 and "has not answered" in ran.err
+    assert ran.code == 1 and "has not answered" in ran.err and "stands for 10 minutes" in ran.err
+
+
+def test_an_order_that_went_out_and_was_lost_is_not_said_to_stand(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is sent once: to a node that was in its restart then."""
+
+    def sent(conn: Connection, order_id: int) -> None:
+        conn.execute(update(schema.command).values(state="sent"))
+
+    with new_store(data) as store, store.write() as conn:
+        conn.execute(update(schema.node).values(state="provisioned"))
+    monkeypatch.setattr(orders, "answer_of", sent)
+    ran = bongsu("node", "order", NODE, "identify", "--wait", "0.1")
+    assert ran.code == 1 and "It was sent" in ran.err and "Try again" in ran.err and "stands" not in ran.err, ran.err
 
 
 @pytest.mark.parametrize(

@@ -51,9 +51,19 @@ def await_answer(installation: Installation, node: str, order_id: int, wait_s: f
     if wait_s and result is None:
         raise BongsuError(
             f"node {node} has not answered within {wait_s:g} s",
-            f"Is it in service, and the receiver running? bongsu node show {node}. The order stands for 10 minutes.",
+            _next_step(installation, node, order_id),
         )
     return result
+
+
+def _next_step(installation: Installation, node: str, order_id: int) -> str:
+    """An order goes out once: one that met a node in its restart is lost, and stands for nothing any more."""
+    from bongsu.receiver import orders
+
+    with installation.reading() as conn:
+        if orders.is_sent(conn, order_id):
+            return f"It was sent, and the node was out of reach or in a restart: bongsu node show {node}. Try again."
+    return f"Is it in service, and the receiver running? bongsu node show {node}. The order stands for 10 minutes."
 
 
 def _look_for_answer(installation: Installation, order_id: int, wait_s: float) -> str | None:

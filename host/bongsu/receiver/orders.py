@@ -59,6 +59,12 @@ def answer_of(conn: Connection, order_id: int) -> str | None:
     return "expired" if row.state in ("expired", "failed") else None
 
 
+def is_sent(conn: Connection, order_id: int) -> bool:
+    """Did it go out, once and for all, without an answer so far?"""
+    table = schema.command
+    return conn.execute(select(table.c.state).where(table.c.id == order_id)).scalar_one() == "sent"
+
+
 @dataclass(slots=True)
 class _Order:
     id: int
