@@ -62,7 +62,7 @@ def answer_of(conn: Connection, order_id: int) -> str | None:
 def is_sent(conn: Connection, order_id: int) -> bool:
     """Did it go out, once and for all, without an answer so far?"""
     table = schema.command
-    return conn.execute(select(table.c.state).where(table.c.id == order_id)).scalar_one() == "sent"
+    return bool(conn.execute(select(table.c.state).where(table.c.id == order_id)).scalar_one() == "sent")
 
 
 @dataclass(slots=True)
