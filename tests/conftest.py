@@ -46,6 +46,17 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if config.getoption("--hil") and outside else None
 
 
+def _require_board(name: str) -> None:
+    """Say once that there is no such board, and not in every test."""
+    from bongsu.errors import BongsuError
+    from bongsu.install.boards import load_board
+
+    try:
+        load_board(name)
+    except BongsuError as err:
+        raise pytest.UsageError(f"--board: {err.message}. {err.next_step}") from None
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Tell the helpers; and children may be interrupted, also where a shell put the tests into the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -53,6 +64,8 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("--port") and not config.getoption("--hil"):
         raise pytest.UsageError("--port is the board's of the tests in tests/hil: say --hil as well")
+    if config.getoption("--hil"):
+        _require_board(config.getoption("--board"))
     postgres_parts.choose(config.getoption("--engine"))
 
 

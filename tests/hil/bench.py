@@ -84,7 +84,7 @@ class Bench:
         try:
             self.flashed = self.device("flash", "--board", self.options.board, *image)
         except AssertionError as err:
-            raise AssertionError(f"{err}\nIt was to be flashed, because: {why}") from None
+            raise AssertionError(f"it was to be flashed, because: {why}\n{err}") from None
 
     def _no_micropython(self) -> str:
         """Why it is to be flashed; "" if MicroPython runs on it."""

@@ -1,6 +1,8 @@
 """Scripts of tests/hil in MicroPython as an ESP32 has it: on the chip what is missing is found too late."""
 
 import json
+import subprocess
+import sys
 
 from tests import mpy
 from tests.hil import network
@@ -64,3 +66,10 @@ class Wlan:
 print(board.rssi(Wlan()))
 """
     assert mpy.run(code) == "0\n"
+
+
+def test_a_board_that_there_is_not_is_said_once() -> None:
+    words = [sys.executable, "-m", "pytest", "--hil", "--board", "esp32-devkit", "--collect-only", "-q"]
+    ran = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 4 and "there is no board 'esp32-devkit'" in ran.stderr, ran.stdout
+    assert "esp32-devkitc" in ran.stderr and "Traceback" not in ran.stderr
