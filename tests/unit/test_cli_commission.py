@@ -112,13 +112,19 @@ def test_a_list_with_faults_begins_nothing(data: Path, tmp_path: Path) -> None:
     assert ran.code == 1 and "2 faults, nothing was begun" in ran.err
     assert "no unit hannae/z-9" in ran.out and "12 hex digits" in ran.out
     assert commission("--batch", tmp_path / "nowhere.csv").code == 1
+    (tmp_path / "l.csv").write_text("unit,mac\na-07,12\n")
+    ran = commission("--batch", tmp_path / "l.csv", "--site", "hannae", "--json")
+    assert ran.code == 1 and "1 fault, nothing was begun" in ran.err
+    said = json.loads(ran.out)
+    assert (said["done"], said["rows"], [(f["line"], f["column"]) for f in said["faults"]]) == (False, [], [(2, "mac")])
 
 
 def test_a_list_of_which_no_board_is_there_says_what_is_left(data: Path, tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text(f"unit,mac\nhannae/a-07,{NODE}\na-08,\n")
     ran = commission("--batch", tmp_path / "l.csv", "--skip-flash", "--port", "socket://127.0.0.1:10")
     assert ran.code == 1 and "2 of 2 are not done" in ran.err and "0 of 2 are done" in ran.out
-    assert "socket://127.0.0.1:9: " in ran.out and "socket://127.0.0.1:10: " in ran.out
+    assert "\nsocket://127.0.0.1:9: nothing listens there" in ran.out and "socket://127.0.0.1:10: " in ran.out
+    assert "next for socket://127.0.0.1:9, socket://127.0.0.1:10: Start the rig" in ran.out
     ran = commission("--batch", tmp_path / "l.csv", "--skip-flash", "--json")
     rows = json.loads(ran.out)["rows"]
     assert [(r["line"], r["unit"], r["state"], r["done"]) for r in rows] == [
@@ -305,3 +311,4 @@ def test_the_report_of_a_list_says_of_each_line_what_became_of_it() -> None:
     assert (rows[1]["why"], rows[1]["next"]) == ("no", "do")
     text = commission_report.list_text(rows, commission_report.strays(taken, [good, bad, stray]))
     assert "2 of 6 are done" in text and "p2: nothing in the list is left" in text
+    assert text.endswith("\nnext for line 3: do")

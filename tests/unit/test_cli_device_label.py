@@ -90,3 +90,9 @@ def test_wrong_words_and_things_that_are_not_there(
     ran = bongsu("device", "label", *words)
     assert ran.code == code, ran.err
     assert not list(tmp_path.glob("l.*"))
+
+
+def test_a_file_where_a_folder_should_be_is_told_with_a_next_step(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ran = bongsu("device", "label", NODES[0], "--out", tmp_path / "file" / "l.png")
+    assert ran.code == 1 and f"{tmp_path / 'file'}: " in ran.err and "next: " in ran.err

@@ -131,6 +131,10 @@ def test_a_failed_step_is_told_and_noted_and_nothing_after_it_is_done(tmp_path: 
         bench.fail = {"flash": OSError(28, "No space left on device", "/cache/mp.bin")}
         out = s.run(bench)
         assert out.error is not None and out.error.message == "/cache/mp.bin: No space left on device"
+        bench.fail = {"flash": OSError(28, "No space left on device")}  # as write() has it
+        out = s.run(bench)
+        assert out.error is not None and out.error.message == "this machine's disk: No space left on device"
+        assert "Free some space on this machine" in out.error.next_step and "goes on" in out.error.next_step
         bench.fail.clear()
         assert s.run(bench).done and len(s.records()) == 1
 

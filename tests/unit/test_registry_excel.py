@@ -82,6 +82,8 @@ def test_korean_headers_below_a_title_and_empty_rows(store: Store) -> None:
         ([dt.datetime(2026, 1, 7), *SHOP[1:]], (3, "unit", "date")),
         ([dt.time(9, 0), *SHOP[1:]], (3, "unit", "date")),
         ([*SHOP[:3], "=A1&B1", SHOP[4]], (3, "owner", "formula")),
+        ([*SHOP[:4], "=A1&B1"], (3, "owner_phone", "formula")),
+        (["=A1", "=B1"], (3, "name", "formula")),
         ([*SHOP[:3], "#REF!", SHOP[4]], (3, "owner", "formula")),
         ([*SHOP[:3], True, SHOP[4]], (3, "owner", "bad_choice")),
         ([*SHOP, "more"], (3, "", "field_count")),
@@ -103,6 +105,15 @@ def test_a_formula_counts_with_its_stored_value(store: Store) -> None:
     assert b"<v>2</v>" in sheet
     plan = _import(store, _with(data, {"xl/worksheets/sheet1.xml": sheet}))
     assert plan.faults == [] and plan.shops[0].fields["name"] == "2"
+
+
+def test_a_formula_whose_stored_value_is_an_empty_text_is_empty(store: Store) -> None:
+    data = book([*HEADER, "floor"], [*SHOP, '=IF(A1="","","")'])
+    sheet = zipfile.ZipFile(io.BytesIO(data)).read("xl/worksheets/sheet1.xml")
+    stored = sheet.replace(b'<c r="F2">', b'<c r="F2" t="str">')  # as Excel writes it
+    assert stored != sheet
+    plan = _import(store, _with(data, {"xl/worksheets/sheet1.xml": stored}))
+    assert plan.faults == [] and plan.shops[0].fields["floor"] == ""
 
 
 def test_merged_cells_are_refused_below_the_header() -> None:

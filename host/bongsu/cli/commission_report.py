@@ -1,5 +1,6 @@
 """What commissioning did, for people and for scripts."""
 
+import dataclasses
 from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from bongsu.cli.port_lines import ENDED
 if TYPE_CHECKING:
     from bongsu.install.batch import Wanted
     from bongsu.install.commission import Outcome
+    from bongsu.receiver.shop_list import Fault
 
 Row = dict[str, Any]
 
@@ -89,6 +91,26 @@ def list_text(rows: Sequence[Row], lost: "Sequence[Outcome]") -> str:
     shown = [{**row, "took": None if row["took_ms"] is None else seconds(row["took_ms"])} for row in rows]
     done = sum(row["done"] for row in rows)
     text = [table(shown, ["line", "unit", "node", "state", "took", "why"])]
-    text += [f"{outcome.port}: {outcome.error.message}" for outcome in lost if outcome.error is not None]
+    text += [_of_port(outcome.port, outcome.error.message) for outcome in lost if outcome.error is not None]
     text.append(f"{done} of {len(rows)} are done")
-    return "\n".join(text)
+    return "\n".join([*text, *_next_steps(rows, lost)])
+
+
+def _of_port(port: str, message: str) -> str:
+    return message if message.startswith(f"{port}: ") else f"{port}: {message}"
+
+
+def _next_steps(rows: Sequence[Row], lost: "Sequence[Outcome]") -> list[str]:
+    """What to do about what failed, each thing once."""
+    steps = [(row["next"], f"line {row['line']}") for row in rows]
+    steps += [(outcome.error.next_step, outcome.port) for outcome in lost if outcome.error is not None]
+    where: dict[str, list[str]] = {}
+    for step, at in steps:
+        if step:
+            where.setdefault(step, []).append(at)
+    return [f"next for {', '.join(at)}: {step}" for step, at in where.items()]
+
+
+def faults_row(faults: "Sequence[Fault]") -> Row:
+    """A list that was refused, for scripts."""
+    return {"done": False, "rows": [], "boards": [], "faults": [dataclasses.asdict(fault) for fault in faults]}

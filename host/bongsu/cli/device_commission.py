@@ -1,7 +1,8 @@
 """`bongsu device commission`."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -10,12 +11,13 @@ from bongsu.cli.commission_run import Job
 from bongsu.cli.context import Installation, actor, data_option, json_option, pass_installation
 from bongsu.cli.device_label import day_of_fitting
 from bongsu.cli.imports import read_list, show_faults
-from bongsu.cli.output import as_json
+from bongsu.cli.output import as_json, counted
 from bongsu.errors import Interrupted, UsageFault
 
 if TYPE_CHECKING:
     from bongsu.install.commission import Place
     from bongsu.receiver.enrolment import Enrolment
+    from bongsu.receiver.shop_list import Fault
 
 
 @click.command()
@@ -193,6 +195,16 @@ def _save_labels(job: Job, nodes: list[str]) -> None:
         job.kit.labels.save_all(texts)
 
 
+def _refuse(file: Path, faults: "Sequence[Fault]", json_wanted: bool) -> NoReturn:
+    from bongsu.install.batch import BatchError
+
+    if json_wanted:
+        click.echo(as_json(commission_report.faults_row(faults)))
+    else:
+        show_faults(faults)
+    raise BatchError(f"{file}: {counted(len(faults), 'fault')}, nothing was begun", "Correct the lines named above.")
+
+
 def _many(
     job: Job,
     enrolment: "Enrolment",
@@ -209,8 +221,7 @@ def _many(
     with job.installation.reading() as conn:
         plan = batch.read(conn, data, sheet=sheet, site_id=site_id)
     if plan.faults:
-        show_faults(plan.faults)
-        raise BatchError(f"{file}: {len(plan.faults)} faults, nothing was begun", "Correct the lines named above.")
+        _refuse(file, plan.faults, json_wanted)
     urls = [ports.pick(url).url for url in named] or [port.url for port in ports.found()]
     if not urls:
         ports.pick(None)  # says what to do
@@ -222,7 +233,8 @@ def _many(
     lost = commission_report.strays(taken, outcomes)
     if json_wanted:
         boards = [commission_report.outcome_row(outcome) for outcome in outcomes]
-        click.echo(as_json({"done": all(row["done"] for row in rows), "rows": rows, "boards": boards}))
+        done = all(row["done"] for row in rows)
+        click.echo(as_json({"done": done, "rows": rows, "boards": boards, "faults": []}))
     else:
         click.echo(commission_report.list_text(rows, lost))
     _save_labels(job, [row["node"] for row in rows if row["done"]])

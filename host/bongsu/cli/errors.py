@@ -3,7 +3,6 @@
 Usage is what can never be right, whatever is stored and whatever is in files: a word, an option, a value typed wrong.
 """
 
-import errno
 import os
 import sys
 import traceback
@@ -11,7 +10,7 @@ from collections.abc import Callable
 
 import click
 
-from bongsu.errors import BongsuError, Interrupted, UsageFault
+from bongsu.errors import BongsuError, Interrupted, UsageFault, of_system
 
 __all__ = ["BongsuError", "run"]
 
@@ -39,7 +38,8 @@ def run(command: Callable[[], object]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as err:
-        return _os_error(err)
+        told = of_system(err)
+        return _say(told.message, told.next_step)
     except Exception as err:
         return _unexpected(err)
 
@@ -58,17 +58,6 @@ def _say(message: str, next_step: str, code: int = FAILED) -> int:
     if next_step:
         click.echo(f"  next: {next_step}", err=True)
     return code
-
-
-def _os_error(err: OSError) -> int:
-    where = f"{err.filename}: " if err.filename else ""
-    steps = {
-        errno.ENOSPC: "Free some space and run it again; nothing half-written was kept.",
-        errno.EACCES: "Run it as the user who owns the data folder, or correct its rights.",
-        errno.EROFS: "Name a folder that can be written.",
-        errno.EADDRINUSE: "Another program listens there: stop it, or name another port.",
-    }
-    return _say(f"{where}{err.strerror or err}", steps.get(err.errno or 0, ""))
 
 
 def _unexpected(err: Exception) -> int:

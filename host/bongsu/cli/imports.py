@@ -70,7 +70,7 @@ def import_shops(
         _show(plan, imported)
     if plan.faults:
         raise BongsuError(
-            f"{file}: {len(plan.faults)} faults, nothing was imported",
+            f"{file}: {output.counted(len(plan.faults), 'fault')}, nothing was imported",
             "Correct the lines named above and import the file again.",
         )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from bongsu.cli.context import Installation, actor, data_option, json_option, now_ms, pass_installation
-from bongsu.cli.output import as_json, done, edited, table
+from bongsu.cli.output import as_json, counted, done, edited, table
 from bongsu.errors import BongsuError
 
 
@@ -103,7 +103,9 @@ def bulk(installation: Installation, file: Path, sheet: str | None, dry_run: boo
             click.echo(table(rows, ["node", "field", "old", "new"]))
         click.echo(f"{'Would change' if dry_run else 'Changed'} {len(plan.changes)} of {plan.lines} nodes")
     if faults:
-        raise BongsuError(f"{file}: {len(faults)} faults, nothing was changed", "Correct the lines named above.")
+        raise BongsuError(
+            f"{file}: {counted(len(faults), 'fault')}, nothing was changed", "Correct the lines named above."
+        )
 
 
 COMMANDS = (move, unassign, edit, remove, bulk)

@@ -102,6 +102,11 @@ def seconds(ms: int) -> str:
     return f"{ms / 1000:.1f} s"
 
 
+def counted(number: int, thing: str) -> str:
+    """'1 fault', '2 faults'."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def as_json(value: Any) -> str:
     """JSON as all commands print it."""
     return json.dumps(value, ensure_ascii=False, indent=2)

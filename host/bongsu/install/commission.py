@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from bongsu.errors import BongsuError
+from bongsu.errors import BongsuError, of_system
 from bongsu.install import measuring, walk_test
 from bongsu.install.provision_words import TAKEN_OVER
 from bongsu.install.waiting import Waiting
@@ -354,8 +354,8 @@ def as_error(err: BongsuError | OSError) -> BongsuError:
     """An error as people see it."""
     if isinstance(err, BongsuError):
         return err
-    where = f"{err.filename}: " if err.filename else ""
-    return CommissionError(f"{where}{err.strerror or err}", "Correct that, and run it again: it goes on from here.")
+    told = of_system(err)
+    return CommissionError(told.message, f"{told.next_step} It goes on from here then.")
 
 
 def _since(begun_s: float) -> int:

@@ -239,7 +239,7 @@ class _Run:
         if why:
             raise ProvisionError(
                 f"node {node_id} is provisioned, and nobody hears it: {why}",
-                "Start it (bongsu receiver run), then run this again; or do not wait: --no-wait",
+                "Start it (bongsu receiver run), then run this again. Without one: bongsu device provision --no-wait",
             )
         wait_s = self._request.wait_s
         started = time.monotonic()

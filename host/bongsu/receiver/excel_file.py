@@ -11,7 +11,7 @@ import io
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from decimal import Decimal
 from math import isfinite
 from typing import Any
@@ -112,7 +112,7 @@ def _with(
             sheet = _sheet(book, wanted)
             xml = parts.get(sheet._worksheet_path.lstrip("/"), b"")
             formulas = _formula_cells(data, sheet.title) if _FORMULA.search(xml) else set()
-            return _Reader(form, formulas, _merged(xml)).read(_rows(sheet))
+            return _Reader(form, formulas, _merged(xml)).read(_rows(sheet, formulas))
         finally:
             book.close()
     except _Refused:
@@ -137,14 +137,16 @@ def _sheet(book: Any, wanted: str | None) -> Any:
     return filled[0]
 
 
-def _rows(sheet: Any) -> Iterator[tuple[int, list[Any]]]:
-    """(row number, cells) of the rows that are not empty. Raises _Refused for a sheet without end."""
+def _rows(sheet: Any, formulas: Set[tuple[int, int]] = frozenset()) -> Iterator[tuple[int, list[Any]]]:
+    """(row number, cells) of the rows that are not empty. Raises _Refused for a sheet without end. `formulas`: cells
+    that are computed, and so not empty even if no value was stored.
+    """
     sheet.reset_dimensions()  # what the file says of its size may be anything
     for number, cells in enumerate(sheet.iter_rows(max_col=MAX_COLUMNS), 1):
         if number > MAX_SHEET_ROWS:
             raise _Refused("too_many_rows", f"the sheet has more than {MAX_SHEET_ROWS} rows; delete the empty ones")
         found = list(cells)
-        while found and (found[-1].value is None or found[-1].value == ""):
+        while found and found[-1].value in (None, "") and (number, len(found) - 1) not in formulas:
             found.pop()
         if found:
             yield number, found
@@ -212,7 +214,7 @@ class _Reader:
 
     def _text(self, number: int, column: str, at: int, cell: Any) -> str:
         value, fault = cell.value, None
-        if value is None and (number, at) in self._formulas:
+        if value is None and cell.data_type != "str" and (number, at) in self._formulas:  # str: an empty text is stored
             fault = ("formula", "the cell is a formula without a stored value; put in the value itself")
         elif cell.data_type == "e" or (isinstance(value, str) and _ERRORS.fullmatch(value)):
             fault = ("formula", f"the cell shows the error {value}; put in the value itself")
