@@ -124,7 +124,7 @@ def test_a_list_of_which_no_board_is_there_says_what_is_left(data: Path, tmp_pat
     ran = commission("--batch", tmp_path / "l.csv", "--skip-flash", "--port", "socket://127.0.0.1:10")
     assert ran.code == 1 and "2 of 2 are not done" in ran.err and "0 of 2 are done" in ran.out
     assert "\nsocket://127.0.0.1:9: nothing listens there" in ran.out and "socket://127.0.0.1:10: " in ran.out
-    assert "next for socket://127.0.0.1:9, socket://127.0.0.1:10: Start the rig" in ran.out
+    assert "next for socket://127.0.0.1:10, socket://127.0.0.1:9: Start the rig" in ran.out
     ran = commission("--batch", tmp_path / "l.csv", "--skip-flash", "--json")
     rows = json.loads(ran.out)["rows"]
     assert [(r["line"], r["unit"], r["state"], r["done"]) for r in rows] == [
@@ -310,5 +310,7 @@ def test_the_report_of_a_list_says_of_each_line_what_became_of_it() -> None:
     assert [row["why"] for row in rows[3:]] == [None, "this board was found at no port", None]
     assert (rows[1]["why"], rows[1]["next"]) == ("no", "do")
     text = commission_report.list_text(rows, commission_report.strays(taken, [good, bad, stray]))
+    ends = [Outcome(port) for port in ("p3", "p1", "p2", "p1")]
+    assert [end.port for end in commission_report.strays({}, ends)] == ["p1", "p1", "p2", "p3"]
     assert "2 of 6 are done" in text and "p2: nothing in the list is left" in text
     assert text.endswith("\nnext for line 3: do")
