@@ -310,6 +310,8 @@ def test_the_report_of_a_list_says_of_each_line_what_became_of_it() -> None:
     assert [row["why"] for row in rows[3:]] == [None, "this board was found at no port", None]
     assert (rows[1]["why"], rows[1]["next"]) == ("no", "do")
     text = commission_report.list_text(rows, commission_report.strays(taken, [good, bad, stray]))
+    ends = [Outcome(port) for port in ("p3", "p1", "p2", "p1")]
+    assert [end.port for end in commission_report.strays({}, ends)] == ["p1", "p1", "p2", "p3"]
     assert "2 of 6 are done" in text and "p2: nothing in the list is left" in text
     assert text.endswith("\nnext for line 3: do")
     assert [o.port for o in commission_report.strays({}, [stray, bad, good])] == ["p0", "p1", "p2"]

@@ -81,10 +81,9 @@ def _list_row(row: "Wanted", node_id: str | None, before: bool, last: "Mapping[s
 
 
 def strays(taken: Mapping[int, str], outcomes: "Sequence[Outcome]") -> "list[Outcome]":
-    """Boards at a port that came to no line of the list, by port: each ended when it ended."""
+    """Boards at a port that came to no line of the list, by port: which ended first says nothing."""
     known = set(taken.values())
-    lost = [outcome for outcome in outcomes if outcome.node_id not in known]
-    return sorted(lost, key=lambda outcome: outcome.port)
+    return sorted((outcome for outcome in outcomes if outcome.node_id not in known), key=lambda outcome: outcome.port)
 
 
 def list_text(rows: Sequence[Row], lost: "Sequence[Outcome]") -> str:
