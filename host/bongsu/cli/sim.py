@@ -80,7 +80,7 @@ def station(
     """A fire station: takes signed reports on any path and prints them.
 
     Its first line is "ready port=N". GET /received lists what came; POST /faults {"mode", "n", "delay_ms"} changes how
-    it behaves.
+    it behaves. It ends with whoever started it: a shell that is left takes it along.
     """
     from bongsu.receiver.responders import checked_secret
     from bongsu.sim.station import Station
@@ -110,6 +110,7 @@ def phone(
     """An SMS gateway with phones behind it: POST /send, GET /status/ID; prints each text.
 
     Its first line is "ready port=N". GET /received lists the texts; POST /faults and /phones change how it behaves.
+    It ends with whoever started it: a shell that is left takes it along.
     """
     from bongsu.channels.sms_http import read_token
     from bongsu.sim.phone import Gateway, Phones
