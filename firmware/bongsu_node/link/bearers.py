@@ -78,17 +78,20 @@ class WifiSupervisor:
             self._log("E", "wifi", "err=no-network-configured")
         while True:
             beat()
-            try:
-                if self._networks:
-                    self.step()
-            except Exception as e:  # the driver refuses in many ways; whatever it was, begin again from the interface
-                self._log("E", "wifi", "err=%r" % e)
-                self._restart()
+            if self._networks:
+                self.step()
             await asyncio.sleep_ms(self._times["step"])
 
     def step(self) -> None:
-        """Look at the interface and do the next thing."""
-        now = self._ticks_ms()
+        """Look at the interface and do the next thing. Raises nothing."""
+        try:
+            self._step(self._ticks_ms())
+        except Exception as e:  # the driver refuses in many ways; whatever it was, begin again from the interface
+            self._log("E", "wifi", "err=%r" % e)
+            self._next_first()
+            self._restart()
+
+    def _step(self, now: int) -> None:
         if self._state == _UP:
             self._watch(now)
         elif self._state == _JOINING:
@@ -188,8 +191,11 @@ class WifiSupervisor:
         """Joined for minutes, and nothing gets through: another network if there is one, and a fresh interface in any
         case."""
         self._patience_ms = min(2 * self._patience_ms, self._times["useless_cap"])
-        self._current = (self._current + 1) % len(self._networks)
+        self._next_first()
         self._restart()
+
+    def _next_first(self) -> None:
+        self._current = (self._current + 1) % len(self._networks)
 
     def _wait(self, now: int, wait_ms: int) -> None:
         self._since_ms = now
