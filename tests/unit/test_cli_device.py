@@ -15,7 +15,7 @@ from bongsu.install import ports
 from bongsu.install.ports import Port
 from bongsu.receiver import orders
 from bongsu.receiver.store import schema
-from bongsu_wire import payload
+from bongsu_wire import kinds, payload
 from tests.registry_parts import NODE, NOW_MS, bongsu, fill, new_store, on_this_engine, open_incident
 
 NEW = "a0b1c2d3e4f6"
@@ -62,6 +62,22 @@ def test_the_list_names_ports_and_nodes(data: Path, plugged: list[Port]) -> None
     assert (node["node"], node["unit"], node["silent"]) == (NODE, "hannae/a-07", False)
     text = bongsu("device", "list").out
     assert "/dev/ttyACM0" in text and "2026-" in text and "hannae/a-07" in text
+
+
+@pytest.mark.parametrize("words", [("device", "show"), ("node", "show")])
+def test_a_node_is_shown_in_units_of_people_and_without_what_it_does_not_know(
+    data: Path, words: tuple[str, str]
+) -> None:
+    told = payload.Heartbeat(temp_dk=2952, rssi_dbm=-61, fw=1, faults=1 << (kinds.FAULT_CLOCK - 1), reset_cause=3)
+    beat = vars(told)
+    with new_store(data) as store, store.write() as conn:
+        live = schema.node_live
+        conn.execute(update(live).where(live.c.node_id == NODE).values(heartbeat=beat))
+    (line,) = [one for one in bongsu(*words, NODE).out.splitlines() if one.startswith("heartbeat")]
+    for part in ("temp_c=22.", "rssi_dbm=-61", "firmware=0.1", "faults=clock", "last_reset=watchdog", "alarms=none"):
+        assert part in line
+    assert not [text for text in ("65535", "255", "4294967295", "humidity", "battery") if text in line]
+    assert json.loads(bongsu(*words, NODE, "--json").out)["heartbeat"] == beat
 
 
 def test_the_list_needs_no_data_folder_for_the_ports(

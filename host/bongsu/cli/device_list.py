@@ -87,7 +87,10 @@ def show(
     if ask and url is None:
         raise click.UsageError("--ask is about a board on a port: name it by --port.")
     if node_id is not None:
-        show_one(_node(installation, node_id), json_wanted=json_wanted)
+        from bongsu.receiver import node_health
+
+        row = _node(installation, node_id)
+        show_one(row if json_wanted else node_health.shown(row), json_wanted=json_wanted)
     elif url is not None:
         row = _asked(url) if ask else _listened(url, seconds)
         if json_wanted:

@@ -65,11 +65,11 @@ def list_(installation: Installation, site_id: str | None, json_wanted: bool) ->
 @pass_installation
 def show(installation: Installation, node_id: str, json_wanted: bool) -> None:
     """Show a node with its keys' states and its last heartbeat."""
-    from bongsu.receiver import fields, registry
+    from bongsu.receiver import fields, node_health, registry
 
     with installation.reading() as conn:
         row = registry.show_node(conn, fields.node_id(node_id))
-    show_one(row, json_wanted=json_wanted)
+    show_one(row if json_wanted else node_health.shown(row), json_wanted=json_wanted)
 
 
 @node.command()
