@@ -40,7 +40,7 @@ def place(
     if row["state"] != "provisioned":
         raise registry.RegistryError(
             f"node {node_id} is {row['state']}: it cannot be told anything",
-            f"Give it a key: bongsu node provision {node_id} --out DIR",
+            "Bring its board into service: bongsu device commission",
         )
     values = {"node_id": node_id, "code": _CODES[name], "args": args, "state": "pending", "created_ms": now_ms}
     made = conn.execute(insert(schema.command).values(values)).inserted_primary_key

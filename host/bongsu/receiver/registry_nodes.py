@@ -49,7 +49,8 @@ def get_node(conn: Connection, node_id: str) -> Row:
     rows = rows_of(conn.execute(select(schema.node).where(schema.node.c.id == node_id)))
     if not rows:
         raise RegistryError(
-            f"node {node_id} is not registered", f"Register it: bongsu node add {node_id} --unit SITE/UNIT"
+            f"node {node_id} is not registered",
+            f"See those that are: bongsu node list. If it is new: bongsu node add {node_id} --unit SITE/UNIT",
         )
     return rows[0]
 
