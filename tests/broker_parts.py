@@ -27,13 +27,21 @@ _LEADS = re.compile(
 )
 
 
+def held_ports(stack: ExitStack, count: int) -> list[int]:
+    """TCP ports of 127.0.0.1 on which nothing listens, and which the system gives to nobody else while `stack` lasts: a
+    socket that does not listen holds each. A server can listen there all the same, as long as it reuses addresses.
+    """
+    held = [stack.enter_context(socket.socket()) for _ in range(count)]
+    for holder in held:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+    return [int(holder.getsockname()[1]) for holder in held]
+
+
 def free_ports(count: int) -> list[int]:
     """TCP ports of 127.0.0.1 on which nothing listens now."""
     with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+        return held_ports(stack, count)
 
 
 def await_true(look: Callable[[], object], what: str, timeout_s: float = DEADLINE_S) -> None:
@@ -181,7 +189,7 @@ class Cluster:
     def __init__(self, folder: Path, *, tls: bool = False) -> None:
         self.folder, self.tls = folder, tls
         self._stack = ExitStack()
-        ports = free_ports(6)
+        ports = held_ports(self._stack, 6)
         self.ports, self._routes = dict(zip(self.NAMES, ports, strict=False)), ports[3:]
         self.members: dict[str, Process] = {}
         self._wires: dict[tuple[str, str], Wire] = {}
@@ -260,7 +268,8 @@ class Single:
 
     def __init__(self, folder: Path, *, tls: bool = False) -> None:
         self.folder, self.tls = folder, tls
-        self.port = free_ports(1)[0]
+        self._held = ExitStack()
+        self.port = held_ports(self._held, 1)[0]
         self.process: Process | None = None
         self._data: Path | None = None
 
@@ -294,6 +303,7 @@ class Single:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._held.close()
         if self.process is not None:
             self.process.kill()
 
