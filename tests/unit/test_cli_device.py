@@ -132,7 +132,8 @@ def test_an_order_that_went_out_and_was_lost_is_not_said_to_stand(data: Path, mo
     """It is sent once: to a node that was in its restart then."""
 
     def sent(conn: Connection, order_id: int) -> None:
-        conn.execute(update(schema.command).values(state="sent"))
+        with new_store(data) as store, store.write() as writing:  # as the receiver does, beside the command that waits
+            writing.execute(update(schema.command).values(state="sent"))
 
     with new_store(data) as store, store.write() as conn:
         conn.execute(update(schema.node).values(state="provisioned"))
