@@ -12,6 +12,8 @@ from typing import Any
 import serial
 
 from bongsu.install.boards import load_board
+from bongsu.install.link import BoardLink
+from bongsu.resources import resources
 from bongsu.sim import flash
 from bongsu.sim.rig.chip import ChipFlash
 
@@ -165,3 +167,24 @@ class Terminal:
 
     def __exit__(self, *_: object) -> None:
         self.port.close()
+
+
+# In the place of the firmware's main.py, behind its boot.py: a program that logs as a node does, but more.
+TICKING = """
+import time
+while not globals().get('service_mode'):
+    print(time.ticks_ms(), 'I', 'tick', 'n=1')
+    time.sleep_ms(100)
+"""
+
+
+@contextlib.contextmanager
+def ticking_rig(folder: Path) -> Iterator[Rig]:
+    """A board on which TICKING runs; nobody is at its port."""
+    with rig(folder, flashed=True) as made:
+        with BoardLink(made.url) as link:
+            link.service()
+            for name, text in (("boot.py", (resources().firmware / "boot.py").read_text()), ("main.py", TICKING)):
+                link.run(f"with open({name!r}, 'w') as f: f.write({text!r})")
+            link.restart()
+        yield made

@@ -18,29 +18,14 @@ import pytest
 from bongsu.install import on_board
 from bongsu.install.boards import load_board
 from bongsu.install.link import BoardLink
-from bongsu.resources import resources
 from tests.registry_parts import Ran, bongsu, bongsu_process
-from tests.rig_parts import MAC, Rig, put_files, rig
-
-# In the place of the firmware's main.py, behind its boot.py: a program that logs as a node does, but more.
-MAIN = """
-import time
-while not globals().get('service_mode'):
-    print(time.ticks_ms(), 'I', 'tick', 'n=1')
-    time.sleep_ms(100)
-"""
-BOOT = (resources().firmware / "boot.py").read_text()
+from tests.rig_parts import MAC, Rig, put_files, rig, ticking_rig
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """A board on which MAIN runs; nobody is at its port."""
-    with rig(tmp_path_factory.mktemp("rig"), flashed=True) as made:
-        with BoardLink(made.url) as link:
-            link.service()
-            for name, text in (("boot.py", BOOT), ("main.py", MAIN)):
-                link.run(f"with open({name!r}, 'w') as f: f.write({text!r})")
-            link.restart()
+    """A board on which TICKING runs; nobody is at its port."""
+    with ticking_rig(tmp_path_factory.mktemp("rig")) as made:
         yield made
 
 

@@ -19,20 +19,13 @@ import pytest
 from bongsu.install import link as board_link
 from bongsu.install.link import BoardLink
 from bongsu.install.ports import PortError
-from bongsu.resources import resources
 from tests.registry_parts import bongsu
-from tests.rig_parts import MAC, Rig, rig
+from tests.rig_parts import MAC, Rig, ticking_rig
 
 AWAY_S = 0.5
 END_S = 20.0
 _SIGN = b"rst:0x"  # of the ROM, after each reset
 _LOOK_S = 0.05
-MAIN = """
-import time
-while not globals().get('service_mode'):
-    print(time.ticks_ms(), 'I', 'tick', 'n=1')
-    time.sleep_ms(100)
-"""
 
 
 class OwnUsb:
@@ -96,13 +89,8 @@ class OwnUsb:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """A board on which MAIN runs, behind its boot.py."""
-    with rig(tmp_path_factory.mktemp("rig"), flashed=True) as made:
-        with BoardLink(made.url) as link:
-            link.service()
-            for name, text in (("boot.py", (resources().firmware / "boot.py").read_text()), ("main.py", MAIN)):
-                link.run(f"with open({name!r}, 'w') as f: f.write({text!r})")
-            link.restart()
+    """A board on which TICKING runs, behind its boot.py."""
+    with ticking_rig(tmp_path_factory.mktemp("rig")) as made:
         yield made
 
 
